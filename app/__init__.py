@@ -1,0 +1,1 @@
+"""Composition root: command line, settings, the engine thread and the run history."""

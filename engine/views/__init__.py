@@ -1,0 +1,1 @@
+"""Novel views of an object from one picture: one protocol, several generators."""
