@@ -1,0 +1,90 @@
+"""What the program remembers between starts: one JSON file, written atomically.
+
+`ORIEL_HOME` names the folder that holds the settings and the history; without it they lie where the
+system keeps such things.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from engine.errors import OutputError
+
+
+def home() -> Path:
+    """Folder for what the program keeps: the settings and the runs."""
+    named = os.environ.get("ORIEL_HOME")
+    return Path(named).expanduser() if named else Path(platformdirs.user_data_dir("oriel", appauthor=False))
+
+
+@dataclass
+class Settings:
+    """The settings, with their defaults."""
+
+    theme: str = "system"
+    """`light`, `dark` or `system`."""
+    generator: str = "built-in"
+    surface: str = "built-in"
+    quality: str = "standard"
+    formats: list[str] = field(default_factory=lambda: ["glb"])
+    weights_folder: str | None = None
+    """Further folder with model weights."""
+    runs_folder: str | None = None
+    """Folder of the history; by default `runs` beside the settings."""
+    last_folder: str | None = None
+    """Where the last picture was opened."""
+    window: dict[str, Any] = field(default_factory=dict)
+    """Sizes and places of the window's parts, as the window likes them."""
+
+    @staticmethod
+    def path() -> Path:
+        """Where the settings are kept."""
+        return home() / "settings.json"
+
+    @classmethod
+    def load(cls) -> Settings:
+        """The settings as last saved. A damaged file is put aside as `settings.damaged.json`, and defaults returned."""
+        path = cls.path()
+        try:
+            values = json.loads(path.read_text())
+            if not isinstance(values, dict):
+                raise ValueError("not an object")
+        except FileNotFoundError:
+            return cls()
+        except ValueError:
+            path.replace(path.with_name("settings.damaged.json"))
+            return cls()
+        except OSError:
+            return cls()
+        settings = cls()
+        for f in dataclasses.fields(cls):
+            default, value = getattr(settings, f.name), values.get(f.name)
+            if f.name in values and (value is None or default is None or isinstance(value, type(default))):
+                setattr(settings, f.name, value)
+        return settings
+
+    def save(self) -> None:
+        """Write the settings; OutputError if that is not possible."""
+        path = self.path()
+        partial = path.with_name(f".settings.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(dataclasses.asdict(self), indent=2))
+            partial.replace(path)
+        except OSError as error:
+            raise OutputError(
+                f"The settings could not be saved to {path}: {(error.strerror or str(error)).lower()}. "
+                "Set ORIEL_HOME to a folder that can be written."
+            ) from error
+
+    @property
+    def history_folder(self) -> Path:
+        """Folder of the runs."""
+        return Path(self.runs_folder).expanduser() if self.runs_folder else home() / "runs"
