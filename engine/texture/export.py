@@ -1,0 +1,364 @@
+"""Meshes to and from files: GLB, OBJ, PLY and STL.
+
+GLB and OBJ are written here rather than by trimesh: trimesh gives vertex-coloured GLBs no material (the
+glTF default is metal) and its OBJ names every texture `material_0.png`, so that two exports into one
+folder overwrite each other. PLY, STL and all reading are trimesh's.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import trimesh
+
+from engine.errors import EmptyResultError, InputError, OutputError
+from engine.mesh import ByteArray, FloatArray, IntArray, Mesh
+
+UpAxis = Literal["Y", "Z"]
+
+FORMATS = (".glb", ".obj", ".ply", ".stl")
+"""Suffixes that `export_mesh` writes and `load_mesh` reads."""
+ROUGHNESS = 0.9
+"""Roughness of the exported material; colours come from pictures with their light in, so nothing shines."""
+
+_Z_TO_Y = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float64)
+"""Rotation that takes Z up to Y up: x stays, z becomes y, y becomes -z."""
+
+
+def export_mesh(
+    mesh: Mesh,
+    path: str | Path,
+    *,
+    up: UpAxis | None = None,
+    height_m: float | None = None,
+    on_floor: bool = True,
+) -> None:
+    """Write a mesh to `path`; the suffix chooses the format.
+
+    `.glb`: one textured primitive with normals and an embedded PNG. `.obj`: beside it go `<stem>.mtl` and
+    `<stem>.png`. `.ply`: binary, with vertex colours and normals. `.stl`: binary, shape alone. PLY, STL and
+    OBJ hold one vertex for each position; GLB keeps the vertices split along the atlas's seams.
+
+    Args:
+        up: axis that points up in the file; None takes the format's custom, Y for GLB and Z for the others.
+        height_m: vertical extent in the file in metres; None leaves world units.
+        on_floor: put the lowest point at height 0 and the bounding box's centre on the vertical axis; False
+            leaves the origin where the reconstruction has it.
+
+    Files appear whole or not at all. Raises InputError for an unknown suffix or a height that is not positive,
+    EmptyResultError for a mesh without faces, OutputError where the file cannot be written.
+    """
+    path = Path(path)
+    suffix = _known_suffix(path)
+    if up not in (None, "Y", "Z"):
+        raise InputError(f"The up axis must be Y or Z, not {up!r}.")
+    if height_m is not None and not (np.isfinite(height_m) and height_m > 0):
+        raise InputError(f"The height must be a number of metres above 0, not {height_m}.")
+    if len(mesh.faces) == 0:
+        raise EmptyResultError(
+            f"There is nothing to write to {path.name}: the mesh has no faces. Run the surface stage again."
+        )
+    placed = _placed(mesh, up or _default_up(suffix), height_m, on_floor)
+    if suffix == ".glb":
+        files = {path: _glb(placed)}
+    elif suffix == ".obj":
+        files = _obj(placed, path)
+    else:
+        exported = _welded(placed).export(file_type=suffix[1:], **_EXPORT_OPTIONS[suffix])
+        assert isinstance(exported, bytes)
+        files = {path: exported}
+    _write_whole(files)
+
+
+def load_mesh(path: str | Path, *, up: UpAxis | None = None) -> Mesh:
+    """Read a GLB, OBJ, PLY or STL file (also one from elsewhere) into the Z-up world frame.
+
+    `up` is the file's up axis; None takes the format's custom, as in `export_mesh`. Of a textured file, colours
+    are read from the texture. Raises InputError for a file that is missing, damaged or has no triangles.
+    """
+    path = Path(path)
+    suffix = _known_suffix(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}. Check the name and the folder.")
+    try:
+        scene = trimesh.load_scene(path, process=False)
+        loaded = scene.to_mesh() if scene.geometry else None
+    except Exception as error:  # each of trimesh's readers raises kinds of its own
+        raise InputError(
+            f"{path.name} cannot be read as a {suffix[1:].upper()} file ({error}). Try exporting it again."
+        ) from error
+    if loaded is None or len(loaded.faces) == 0:
+        raise InputError(f"{path.name} holds no triangles. Choose a file with a mesh in it.")
+    vertices = np.asarray(loaded.vertices, np.float64)
+    if (up or _default_up(suffix)) == "Y":
+        vertices = vertices @ _Z_TO_Y
+    mesh = Mesh(vertices.astype(np.float32), np.asarray(loaded.faces, np.int32))
+    if suffix == ".stl":  # STL repeats each corner in each triangle
+        unique, index = np.unique(mesh.vertices, axis=0, return_inverse=True)
+        return Mesh(unique, index.reshape(-1)[mesh.faces].astype(np.int32))
+    visual: Any = loaded.visual
+    if visual.kind == "texture":
+        material = visual.material
+        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+        if image is not None and visual.uv is not None:
+            mesh.uv = np.asarray(visual.uv, np.float32)
+            mesh.texture = np.asarray(image.convert("RGB"), np.uint8)
+            mesh.colors = sample_texture(mesh.texture, mesh.uv)
+        elif (light := visual.vertex_attributes.get("color")) is not None:  # COLOR_0 of a GLB
+            full = np.iinfo(light.dtype).max if light.dtype.kind == "u" else 1
+            mesh.colors = _linear_to_srgb(np.asarray(light, np.float32)[:, :3] / full)
+    elif visual.kind in ("vertex", "face"):
+        rgb = np.asarray(visual.vertex_colors, np.uint8)[:, :3]
+        mesh.colors = _linear_to_srgb(rgb.astype(np.float32) / 255) if suffix == ".glb" else rgb.copy()
+    return mesh
+
+
+def sample_texture(texture: ByteArray, uv: FloatArray) -> ByteArray:
+    """Colours (N, 3) of a texture (H, W, 3), bilinear, at coordinates (N, 2) with the origin at the lower left."""
+    height, width = texture.shape[:2]
+    x = np.clip(uv[:, 0] * width - 0.5, 0, width - 1)
+    y = np.clip((1 - uv[:, 1]) * height - 0.5, 0, height - 1)
+    x0, y0 = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
+    bottom = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
+    return np.rint(top * (1 - fy) + bottom * fy).astype(np.uint8)
+
+
+def weld(vertices: FloatArray) -> tuple[IntArray, IntArray]:
+    """Vertices at the same position taken together.
+
+    Returns `first` (U,), the index of one vertex of each of U positions in order of appearance, and
+    `group` (V,), the position 0..U-1 of each vertex.
+    """
+    keys = (
+        np.ascontiguousarray(vertices + np.float32(0))
+        .view(np.dtype((np.void, vertices.dtype.itemsize * 3)))
+        .reshape(-1)
+    )
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order].astype(np.int32), rank[group.reshape(-1)].astype(np.int32)
+
+
+def vertex_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
+    """Unit normals (V, 3), area-weighted, and the same for all vertices of one position: no shading seams."""
+    _, group = weld(vertices)
+    triangles = vertices[faces].astype(np.float64)
+    face_normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    sums = np.stack(
+        [np.bincount(group[faces].ravel(), np.repeat(face_normals[:, i], 3), group.max() + 1) for i in range(3)], -1
+    )
+    length = np.linalg.norm(sums, axis=1, keepdims=True)
+    normals = np.where(length > 1e-20, sums / np.maximum(length, 1e-20), [0.0, 0.0, 1.0])
+    return normals[group].astype(np.float32)
+
+
+_EXPORT_OPTIONS: dict[str, dict[str, Any]] = {".ply": {"encoding": "binary", "vertex_normal": True}, ".stl": {}}
+
+
+def _known_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise InputError(f"{path.name}: unknown format {suffix or '(no suffix)'!r}. Use one of {', '.join(FORMATS)}.")
+    return suffix
+
+
+def _default_up(suffix: str) -> UpAxis:
+    return "Y" if suffix == ".glb" else "Z"
+
+
+def _placed(mesh: Mesh, up: UpAxis, height_m: float | None, on_floor: bool) -> Mesh:
+    """The mesh in the file's frame, units and place."""
+    used = np.unique(mesh.faces)
+    vertices = mesh.vertices.astype(np.float64)
+    low, high = vertices[used].min(0), vertices[used].max(0)
+    if on_floor:
+        vertices = vertices - [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]]
+    if height_m is not None:
+        extent = high[2] - low[2]
+        if extent < 1e-9:
+            raise InputError(f"A flat mesh cannot be given a height of {height_m:g} m. Export it without a height.")
+        vertices = vertices * (height_m / extent)
+    if up == "Y":
+        vertices = vertices @ _Z_TO_Y.T
+    return Mesh(vertices.astype(np.float32), mesh.faces, mesh.colors, mesh.uv, mesh.texture)
+
+
+def _vertex_colors(mesh: Mesh) -> ByteArray | None:
+    if mesh.colors is None and mesh.uv is not None and mesh.texture is not None:
+        return sample_texture(mesh.texture, mesh.uv)
+    return mesh.colors
+
+
+def _welded(mesh: Mesh) -> trimesh.Trimesh:
+    """One vertex for each position, as 3D printing and geometry tools expect, with colours averaged."""
+    first, group = weld(mesh.vertices)
+    colors = _vertex_colors(mesh)
+    if colors is not None:
+        count = np.bincount(group)
+        colors = np.rint(np.stack([np.bincount(group, colors[:, i]) / count for i in range(3)], -1)).astype(np.uint8)
+    vertices, faces = mesh.vertices[first], group[mesh.faces]
+    normals = vertex_normals(vertices, faces)
+    return trimesh.Trimesh(vertices, faces, vertex_normals=normals, vertex_colors=colors, process=False)
+
+
+def _glb(mesh: Mesh) -> bytes:
+    """Binary glTF 2.0: one node, one primitive, one material."""
+    chunks: list[bytes] = []
+    views: list[dict[str, Any]] = []
+    accessors: list[dict[str, Any]] = []
+
+    def view(data: bytes, **fields: Any) -> int:
+        views.append({"buffer": 0, "byteOffset": sum(map(len, chunks)), "byteLength": len(data), **fields})
+        chunks.append(data + b"\0" * (-len(data) % 4))
+        return len(views) - 1
+
+    def accessor(array: npt.NDArray[Any], kind: str, component: int, target: int, **fields: Any) -> int:
+        index = view(np.ascontiguousarray(array).tobytes(), target=target)
+        accessors.append({"bufferView": index, "componentType": component, "count": len(array), "type": kind, **fields})
+        return len(accessors) - 1
+
+    array_buffer, element_buffer, float32, uint16, uint32 = 34962, 34963, 5126, 5123, 5125
+    low, high = mesh.vertices.min(0).tolist(), mesh.vertices.max(0).tolist()
+    attributes = {
+        "POSITION": accessor(mesh.vertices, "VEC3", float32, array_buffer, min=low, max=high),
+        "NORMAL": accessor(vertex_normals(mesh.vertices, mesh.faces), "VEC3", float32, array_buffer),
+    }
+    material: dict[str, Any] = {
+        "name": "surface",
+        "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": ROUGHNESS},
+    }
+    document: dict[str, Any] = {
+        "asset": {"version": "2.0", "generator": "Oriel"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": "object"}],
+        "materials": [material],
+    }
+    if mesh.uv is not None and mesh.texture is not None:
+        # glTF counts v from the top
+        uv = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], -1).astype(np.float32)
+        attributes["TEXCOORD_0"] = accessor(uv, "VEC2", float32, array_buffer)
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+        linear, mipmapped, clamp = 9729, 9987, 33071
+        document["samplers"] = [{"magFilter": linear, "minFilter": mipmapped, "wrapS": clamp, "wrapT": clamp}]
+        document["images"] = [{"bufferView": view(_png(mesh.texture)), "mimeType": "image/png", "name": "texture"}]
+        document["textures"] = [{"sampler": 0, "source": 0}]
+    elif mesh.colors is not None:
+        # COLOR_0 is linear light; 16 bits keep the dark tones apart. Four channels keep rows 4-byte aligned.
+        rgba = np.full((len(mesh.colors), 4), 65535, np.uint16)
+        rgba[:, :3] = np.rint(_srgb_to_linear(mesh.colors) * 65535)
+        attributes["COLOR_0"] = accessor(rgba, "VEC4", uint16, array_buffer, normalized=True)
+    indices = accessor(mesh.faces.astype(np.uint32).ravel(), "SCALAR", uint32, element_buffer)
+    document["meshes"] = [
+        {"name": "object", "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}
+    ]
+    document["accessors"], document["bufferViews"] = accessors, views
+    body = b"".join(chunks)
+    document["buffers"] = [{"byteLength": len(body)}]
+    head = json.dumps(document, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 4)
+    total = 12 + 8 + len(head) + 8 + len(body)
+    parts = [b"glTF", _u32(2), _u32(total), _u32(len(head)), b"JSON", head, _u32(len(body)), b"BIN\0", body]
+    return b"".join(parts)
+
+
+def _u32(value: int) -> bytes:
+    return value.to_bytes(4, "little")
+
+
+def _obj(mesh: Mesh, path: Path) -> dict[Path, bytes]:
+    """Wavefront OBJ, with its material and texture where there is one; the OBJ itself comes last."""
+    first, group = weld(mesh.vertices)
+    vertices, faces = mesh.vertices[first], group[mesh.faces] + 1
+    normals = vertex_normals(mesh.vertices, mesh.faces)[first]
+    files: dict[Path, bytes] = {}
+    lines = ["# Oriel"]
+    textured = mesh.uv is not None and mesh.texture is not None
+    if textured or mesh.colors is None:
+        lines += [f"v {x:.7g} {y:.7g} {z:.7g}" for x, y, z in vertices.tolist()]
+    else:
+        assert mesh.colors is not None
+        rows = np.concatenate([vertices, mesh.colors[first] / 255.0], 1).tolist()
+        lines += [f"v {x:.7g} {y:.7g} {z:.7g} {r:.4f} {g:.4f} {b:.4f}" for x, y, z, r, g, b in rows]
+    lines += [f"vn {x:.5f} {y:.5f} {z:.5f}" for x, y, z in normals.tolist()]
+    if textured:
+        assert mesh.uv is not None and mesh.texture is not None
+        # many readers end a file name in `mtllib` and `map_Kd` at the first blank
+        stem = re.sub(r"\s+", "_", path.stem)
+        png, mtl = path.with_name(f"{stem}.png"), path.with_name(f"{stem}.mtl")
+        files[png] = _png(mesh.texture)
+        files[mtl] = (
+            f"newmtl surface\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nNs 10\nd 1\nillum 1\nmap_Kd {png.name}\n"
+        ).encode()
+        lines.insert(1, f"mtllib {mtl.name}")
+        lines += [f"vt {u:.7f} {v:.7f}" for u, v in mesh.uv.tolist()]
+        lines.append("usemtl surface")
+        corners = np.concatenate([faces, mesh.faces + 1], 1).tolist()
+        lines += [f"f {a}/{ta}/{a} {b}/{tb}/{b} {c}/{tc}/{c}" for a, b, c, ta, tb, tc in corners]
+    else:
+        lines += [f"f {a}//{a} {b}//{b} {c}//{c}" for a, b, c in faces.tolist()]
+    files[path] = ("\n".join(lines) + "\n").encode()
+    return files
+
+
+def _png(texture: ByteArray) -> bytes:
+    _, data = cv2.imencode(".png", cv2.cvtColor(texture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    return data.tobytes()
+
+
+def _srgb_to_linear(colors: ByteArray) -> FloatArray:
+    c = colors.astype(np.float32) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def _linear_to_srgb(light: FloatArray) -> ByteArray:
+    c = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.rint(255 * c).astype(np.uint8)
+
+
+def _write_whole(files: dict[Path, bytes]) -> None:
+    """Write every file beside its place, then rename them all, so that a reader never meets half a file."""
+    temporary: dict[Path, Path] = {}
+    target = next(iter(files))
+    try:
+        for target, data in files.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary[target] = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+            with temporary[target].open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        for target, source in temporary.items():
+            source.replace(target)
+    except OSError as error:
+        raise OutputError(_plain_words(error, target)) from error
+    finally:
+        for source in temporary.values():
+            try:
+                source.unlink(missing_ok=True)
+            except OSError:  # the folder has gone; nothing is left behind
+                continue
+
+
+def _plain_words(error: OSError, path: Path) -> str:
+    start = f"{path.name} was not written"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{start}: the disk that holds {path.parent} is full. Free some space or choose another folder."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{start}: you may not write in {path.parent}. Choose another folder or change its permissions."
+    reason = (error.strerror or str(error)).lower()
+    return f"{start} to {path.parent} ({reason}). Choose another folder or file name."
