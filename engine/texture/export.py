@@ -113,12 +113,11 @@ def load_mesh(path: str | Path, *, up: UpAxis | None = None) -> Mesh:
             mesh.uv = np.asarray(visual.uv, np.float32)
             mesh.texture = np.asarray(image.convert("RGB"), np.uint8)
             mesh.colors = sample_texture(mesh.texture, mesh.uv)
-        elif (light := visual.vertex_attributes.get("color")) is not None:  # COLOR_0 of a GLB
-            full = np.iinfo(light.dtype).max if light.dtype.kind == "u" else 1
-            mesh.colors = _linear_to_srgb(np.asarray(light, np.float32)[:, :3] / full)
+        else:
+            mesh.colors = _glb_vertex_colors(scene, len(vertices))
     elif visual.kind in ("vertex", "face"):
         rgb = np.asarray(visual.vertex_colors, np.uint8)[:, :3]
-        mesh.colors = _linear_to_srgb(rgb.astype(np.float32) / 255) if suffix == ".glb" else rgb.copy()
+        mesh.colors = _linear_to_srgb(rgb / 255) if suffix == ".glb" else rgb.copy()
     return mesh
 
 
@@ -201,6 +200,15 @@ def _vertex_colors(mesh: Mesh) -> ByteArray | None:
     if mesh.colors is None and mesh.uv is not None and mesh.texture is not None:
         return sample_texture(mesh.texture, mesh.uv)
     return mesh.colors
+
+
+def _glb_vertex_colors(scene: trimesh.Scene, vertices: int) -> ByteArray | None:
+    """COLOR_0 of a file with a material and no texture; trimesh loses it when it joins geometries."""
+    light = [getattr(g.visual, "vertex_attributes", {}).get("color") for g in scene.geometry.values()]
+    if len(light) != 1 or light[0] is None or len(light[0]) != vertices:
+        return None
+    full = np.iinfo(light[0].dtype).max if light[0].dtype.kind == "u" else 1
+    return _linear_to_srgb(np.asarray(light[0], np.float64)[:, :3] / full)
 
 
 def _welded(mesh: Mesh) -> trimesh.Trimesh:
@@ -325,7 +333,7 @@ def _srgb_to_linear(colors: ByteArray) -> FloatArray:
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-def _linear_to_srgb(light: FloatArray) -> ByteArray:
+def _linear_to_srgb(light: npt.NDArray[np.floating]) -> ByteArray:
     c = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.rint(255 * c).astype(np.uint8)
 
