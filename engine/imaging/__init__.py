@@ -1,0 +1,16 @@
+"""Pictures in, framed objects out: loading, foreground extraction and framing."""
+
+from engine.imaging.foreground import MODES, Foreground, extract_foreground
+from engine.imaging.framing import Framed, frame
+from engine.imaging.pictures import MAX_MEGAPIXELS, WORK_SIDE, load_picture
+
+__all__ = [
+    "MAX_MEGAPIXELS",
+    "MODES",
+    "WORK_SIDE",
+    "Foreground",
+    "Framed",
+    "extract_foreground",
+    "frame",
+    "load_picture",
+]

@@ -1,0 +1,206 @@
+"""Loading any picture a user may bring as straight 8-bit RGBA."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from engine.errors import InputError
+
+ByteArray = npt.NDArray[np.uint8]
+
+MAX_MEGAPIXELS = 50
+"""Larger pictures are refused before they are decoded."""
+WORK_SIDE = 2048
+"""Longer side in pixels that larger pictures are reduced to."""
+MIN_SIDE = 16
+"""Shorter side in pixels below which nothing can be reconstructed."""
+
+# An explicit list keeps Pillow from trying formats that start other programs (EPS) or need a renderer.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_FORMATS_TEXT = "PNG, JPEG, WebP, AVIF, TIFF, BMP or GIF"
+
+_ORIENTATION_TAG = 0x0112
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_open_lock = threading.Lock()
+
+
+def load_picture(source: str | Path | bytes | npt.NDArray[Any]) -> ByteArray:
+    """Read a picture as straight (not premultiplied) RGBA, uint8 (H, W, 4).
+
+    `source` is a file, the bytes of one, or an array (H, W), (H, W, 1..4) of uint8, uint16, bool or floats in
+    0..1. Rotation from EXIF and an embedded colour profile are applied; 16-bit, grey, palette and CMYK pictures
+    are converted; of an animation the first picture is taken. The longer side is reduced to `WORK_SIDE`.
+    Raises `InputError` for what is not a whole picture, is over `MAX_MEGAPIXELS` or under `MIN_SIDE` pixels a side.
+    """
+    if isinstance(source, np.ndarray):
+        _check_size("The picture", source.shape[1] if source.ndim > 1 else 0, source.shape[0] if source.ndim else 0)
+        return _finished(Image.fromarray(_array_to_rgba(source), "RGBA"), 1, "The picture")
+    if isinstance(source, bytes):
+        if not source:
+            raise InputError("The picture is empty (0 bytes). Choose another file.")
+        return _decode(io.BytesIO(source), "The picture")
+    path = Path(source)
+    name = f"'{path.name or path}'"
+    try:
+        if path.is_dir():
+            raise InputError(f"{name} is a folder, not a picture. Choose a {_FORMATS_TEXT} file.")
+        if path.stat().st_size == 0:
+            raise InputError(f"{name} is empty (0 bytes). Save or download it again.")
+        with path.open("rb") as file:
+            return _decode(file, name)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file '{path}'. Check the name and the folder.") from error
+    except PermissionError as error:
+        raise InputError(f"{name} may not be read. Change its permissions or choose another file.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} cannot be read ({error}). Choose another file.") from error
+
+
+def _decode(file: Any, name: str) -> ByteArray:
+    try:
+        image = _open(file)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is not a picture this program can read. Use {_FORMATS_TEXT}.") from error
+    except Exception as error:  # a damaged file makes codecs raise anything: OSError, SyntaxError...
+        raise InputError(f"{name} is damaged ({error}). Save or download it again.") from error
+    with image:
+        _check_size(name, *image.size)
+        try:
+            # JPEG decodes straight to a fraction of its size, which makes 50 megapixels a matter of moments.
+            image.draft(None, _reduced_size(*image.size))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                image.load()
+                orientation = _orientation(image)
+                rgba = _image_to_rgba(image)
+        except MemoryError as error:
+            raise InputError(f"{name} needs more memory than this machine has. Reduce it first.") from error
+        except Exception as error:
+            raise InputError(f"{name} is damaged or cut short ({error}). Save or download it again.") from error
+    return _finished(rgba, orientation, name)
+
+
+def _open(file: Any) -> Image.Image:
+    # Pillow has a limit of its own and does not say the size; ours is stricter, checked before any decoding.
+    with _open_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(file, formats=_FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if width * height > MAX_MEGAPIXELS * 1_000_000:
+        raise InputError(
+            f"{name} is too large: {width} x {height} pixels, {width * height / 1e6:.0f} megapixels. "
+            f"Reduce it to {MAX_MEGAPIXELS} megapixels or less."
+        )
+    if min(_reduced_size(width, height)) < MIN_SIDE:
+        raise InputError(
+            f"{name} is too small: {width} x {height} pixels. "
+            f"Choose a picture of at least {MIN_SIDE} pixels a side, better 256 or more."
+        )
+
+
+def _reduced_size(width: int, height: int) -> tuple[int, int]:
+    scale = min(1.0, WORK_SIDE / max(width, height, 1))
+    return round(width * scale), round(height * scale)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF comes as many kinds of error and is no reason to refuse the picture
+        return 1
+
+
+def _image_to_rgba(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_array_to_rgba(_deep_grey_to_unit(np.asarray(image))), "RGBA")
+    # The size falls before the colours are converted: less work, and Pillow premultiplies where there is alpha.
+    if image.mode in ("RGB", "L", "CMYK", "RGBA", "LA"):
+        size = _reduced_size(*image.size)
+        if size != image.size and "transparency" not in image.info:
+            image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _in_srgb(image).convert("RGBA")
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "CMYK", "L"):
+        return image
+    try:
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image  # a damaged profile only costs exact colours
+    if converted is None:
+        return image
+    if "transparency" in image.info and image.mode == "RGB":
+        return image  # the transparent colour is named in the picture's own values
+    return converted
+
+
+def _deep_grey_to_unit(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Grey of 16 or 32 bits, or floats, as 0..1; the full range is guessed from the type or the largest value."""
+    grey = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(grey.max(initial=0.0))
+    if values.dtype == np.uint16:
+        full = 65535.0
+    elif values.dtype.kind == "f" and top <= 1.0:
+        full = 1.0
+    else:
+        full = next((float(step) for step in (255, 65535) if top <= step), top)
+    return np.clip(grey / full, 0.0, 1.0)
+
+
+def _array_to_rgba(array: npt.NDArray[Any]) -> ByteArray:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or not 1 <= array.shape[2] <= 4:
+        raise InputError(f"A picture of shape (H, W) or (H, W, 1 to 4) was expected, not {array.shape}.")
+    if array.dtype == np.uint16:
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype.kind == "f":
+        array = (np.clip(np.nan_to_num(array), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise InputError(f"A picture of 8 or 16 bits or of floats in 0..1 was expected, not {array.dtype}.")
+    rgba = np.full((*array.shape[:2], 4), 255, np.uint8)
+    if array.shape[2] <= 2:
+        rgba[..., :3] = array[..., :1]
+    else:
+        rgba[..., :3] = array[..., :3]
+    if array.shape[2] in (2, 4):
+        rgba[..., 3] = array[..., -1]
+    return rgba
+
+
+def _finished(image: Image.Image, orientation: int, name: str) -> ByteArray:
+    size = _reduced_size(*image.size)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if orientation in _ORIENTATIONS:
+        image = image.transpose(_ORIENTATIONS[orientation])
+    return np.ascontiguousarray(np.asarray(image))
