@@ -1,0 +1,107 @@
+#!/bin/bash
+# Sets everything up: system packages (as root), .venv, .venv-blender and the glTF validator in .node.
+# Each step leaves a stamp and is repeated only when what it depends on has changed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+# fresh STAMP SUM: whether a step was done with the same inputs
+fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
+works() { "$1" -c "import sys; sys.exit(sys.version_info[:2] != ($2))" >/dev/null 2>&1; }
+
+# -- system packages -------------------------------------------------------------------------------------
+# For the window (Qt's xcb plugin), headless drawing (EGL with Mesa) and the tests (Xvfb).
+packages=(
+  xvfb xauth libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-image0
+  libxcb-render-util0 libxcb-xinerama0 libxcb-randr0 libxcb-xkb1 libegl1 libgl1 libopengl0 libegl-mesa0 libgl1-mesa-dri
+  libglx-mesa0 libglib2.0-0 libdbus-1-3 libfontconfig1 libxrender1 libxi6 libsm6 fonts-dejavu-core
+)
+if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
+  missing=()
+  for package in "${packages[@]}"; do
+    # A package counts under the name it is provided by as well (Debian 13 has libglib2.0-0t64).
+    dpkg-query -W -f '${Status}\n' "$package" "${package}t64" 2>/dev/null | grep -q '^install ok installed' ||
+      missing+=("$package")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ]; then
+      say "installing system packages: ${missing[*]}"
+      apt-get update -qq
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    else
+      say "these system packages are missing; the window and headless drawing need them. Install them with:"
+      say "  sudo apt-get install ${missing[*]}"
+    fi
+  fi
+else
+  say "not a Debian system: see to it that Qt's xcb libraries, EGL with Mesa and Xvfb are there."
+fi
+
+# -- Python ----------------------------------------------------------------------------------------------
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" python3.11 python3.12 python3; do
+    [ -n "$candidate" ] && command -v "$candidate" >/dev/null || continue
+    if works "$candidate" "3, 11" || works "$candidate" "3, 12"; then
+      echo "$candidate"
+      return
+    fi
+  done
+}
+python=$(find_python)
+if [ -z "$python" ]; then
+  say "Python 3.11 or 3.12 is needed and was not found. On Debian: apt-get install python3 python3-venv"
+  exit 1
+fi
+if ! "$python" -c "import ensurepip, venv" 2>/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+  else
+    say "Python's venv module is missing. Install it with: sudo apt-get install python3-venv"
+    exit 1
+  fi
+fi
+
+sum=$( (cat pyproject.toml; pwd; "$python" --version) | sha256sum | cut -d ' ' -f 1)
+if ! fresh .venv/.oriel-setup "$sum"; then
+  say "installing Python packages into .venv (several GB with torch; this takes some minutes)"
+  works .venv/bin/python "3, 11" || works .venv/bin/python "3, 12" || "$python" -m venv .venv
+  .venv/bin/python -m pip install --quiet --upgrade pip
+  .venv/bin/python -m pip install --quiet -e '.[dev]'
+  echo "$sum" >.venv/.oriel-setup
+fi
+
+# -- Blender ---------------------------------------------------------------------------------------------
+# A small environment of its own: bpy wants Python 3.11 and numpy 1, and is GPL.
+bpy=5.0.1
+if ! fresh .venv-blender/.oriel-setup "$bpy"; then
+  if works "$python" "3, 11"; then
+    say "installing Blender $bpy into .venv-blender"
+    [ -x .venv-blender/bin/python ] || "$python" -m venv .venv-blender
+    if .venv-blender/bin/python -m pip install --quiet "bpy==$bpy" "numpy<2"; then
+      echo "$bpy" >.venv-blender/.oriel-setup
+    else
+      say "Blender could not be installed; reconstruction works without it. Run make setup again to retry."
+    fi
+  elif [ ! -f .venv/.oriel-no-blender ]; then
+    say "Blender is skipped: bpy $bpy needs Python 3.11. Reconstruction works without it."
+    touch .venv/.oriel-no-blender
+  fi
+fi
+
+# -- glTF validator --------------------------------------------------------------------------------------
+validator=2.0.0-dev.3.10
+if ! fresh .node/.oriel-setup "$validator"; then
+  if command -v npm >/dev/null; then
+    say "installing the glTF validator into .node"
+    if npm install --silent --no-fund --no-audit --prefix .node "gltf-validator@$validator" >/dev/null; then
+      echo "$validator" >.node/.oriel-setup
+    else
+      say "the glTF validator could not be installed; the tests that use it will be skipped."
+    fi
+  elif [ ! -f .venv/.oriel-no-npm ]; then
+    say "npm is not there: the glTF validator, which some tests use, is skipped."
+    touch .venv/.oriel-no-npm
+  fi
+fi
