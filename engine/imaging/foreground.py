@@ -188,10 +188,31 @@ def _key_plain(rgb: ByteArray, cancel: CancelToken, *, demanding: bool) -> Float
     object_mask = ~background
     if demanding and not _MIN_SHARE < object_mask.mean() < 0.92:
         return None
-    object_mask = _main_components(object_mask, 0.03)
+    object_mask = _main_components(_without_soft_shadow(object_mask, background, small, model, thick), 0.03)
     alpha = _edge_alpha(object_mask, small, model, tolerance)
     cancel.check()
     return np.asarray(cv2.resize(alpha, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _without_soft_shadow(
+    object_mask: npt.NDArray[np.bool_],
+    background: npt.NDArray[np.bool_],
+    rgb: ByteArray,
+    model: FloatArray,
+    thick: int,
+) -> npt.NDArray[np.bool_]:
+    """The object without the shadow it casts: darker than the background, of its hue, and reached without an edge."""
+    difference = _blurred_lab(rgb, 0.8) - model
+    lightness = np.ascontiguousarray(difference[..., 0])
+    slope = np.hypot(
+        cv2.Sobel(lightness, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(lightness, cv2.CV_32F, 0, 1, scale=1 / 8)
+    )
+    # An edge is as steep at any size; a shadow is the less steep the larger the picture.
+    gentle = slope < 2.0 * min(1.0, 480.0 / max(object_mask.shape))
+    shade = (lightness < 0.0) & (lightness > -45.0) & (np.hypot(difference[..., 1], difference[..., 2]) < 6.0)
+    without = object_mask & ~_connected_to_border(background | (shade & gentle), thick)
+    # What would lose much of its area is a pale or grey object, not a shadow.
+    return without if without.sum() > 0.6 * object_mask.sum() else object_mask
 
 
 def _edge_alpha(

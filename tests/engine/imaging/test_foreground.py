@@ -120,6 +120,22 @@ def test_white_walls_and_windows_of_the_background_colour_stay():
     assert found.mask[200:280, 160:320].min() > 0.99
 
 
+def test_a_soft_shadow_is_not_part_of_the_object():
+    y, x = np.mgrid[0 : SIZE[0], 0 : SIZE[1]]
+    shadow = 60 * np.exp(-(((x - 260) / 170) ** 2) - ((y - 312) / 14) ** 2)
+    picture, truth = composed(plain((248, 248, 248)) - shadow[..., None])
+    found = extract_foreground(picture)
+    assert found.method == "plain" and iou(found.mask, truth) >= 0.95
+
+
+@pytest.mark.parametrize("tone", [(150, 150, 150), (236, 236, 236)], ids=["concrete", "whitewash"])
+def test_grey_and_pale_walls_on_white_are_no_shadow(tone):
+    colours, _ = house()
+    colours[150:] = tone
+    picture, truth = composed(plain((255, 255, 255)), colours)
+    assert iou(extract_foreground(picture).mask, truth) >= 0.96
+
+
 def test_object_cut_off_by_the_lower_edge():
     picture, truth = composed(gradient())
     picture, truth = picture[:300], truth[:300]
