@@ -1,0 +1,165 @@
+"""UV atlases, and the software rasteriser that both atlas texels and views' depth come from.
+
+The rasteriser is numpy rather than OpenGL: triangles of a reconstruction cover few pixels, so it is as quick
+as software OpenGL here, and the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xatlas
+
+from engine import cameras
+from engine.mesh import FloatArray, IntArray
+from engine.progress import CancelToken
+from engine.texture.export import vertex_normals
+
+CHART_SHARE = 1 / 40
+"""Largest share of the surface in one chart. xatlas's time grows steeply with the size of a chart on a rough mesh."""
+PADDING = 4
+"""Texels between charts."""
+CREASE = 0.7
+"""Cosine of the angle between a face and a vertex normal from which on the face's own normal is taken."""
+_CHUNK = 400_000
+"""Candidate pixels that the rasteriser holds at once."""
+_NEAR = 0.02
+"""Faces that come closer to a camera than this, in world units, are not drawn."""
+
+
+@dataclass
+class Atlas:
+    """A mesh whose vertices are split along the seams of its charts."""
+
+    vertices: FloatArray
+    """(V, 3) positions."""
+    faces: IntArray
+    """(F, 3) vertex indices, in the order of the faces that were unwrapped."""
+    uv: FloatArray
+    """(V, 2) texture coordinates in a square, origin at the lower left."""
+
+
+@dataclass
+class Texels:
+    """The texels of an atlas that lie on the surface."""
+
+    index: npt.NDArray[np.int64]
+    """(T,) row * size + column in a texture whose first row is the top."""
+    positions: FloatArray
+    """(T, 3) points on the surface."""
+    normals: FloatArray
+    """(T, 3) unit normals."""
+
+    def __post_init__(self) -> None:
+        self.offsets = np.einsum("ij,ij->i", self.normals, self.positions)
+        """(T,) distance of each texel's tangent plane from the origin, along the normal."""
+
+
+def unwrap(vertices: FloatArray, faces: IntArray, size: int) -> Atlas:
+    """Cut a mesh into charts and pack them into a square texture of `size` texels."""
+    corners = vertices[faces].astype(np.float64)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(vertices, faces.astype(np.uint32))
+    chart, pack = xatlas.ChartOptions(), xatlas.PackOptions()
+    chart.max_chart_area = area * CHART_SHARE
+    pack.resolution, pack.padding = size, PADDING
+    atlas.generate(chart, pack)
+    source, indices, uv = atlas.get_mesh(0)
+    # xatlas gives coordinates in 0..1 of an oblong sheet: keep texels square
+    uv = uv * (np.array([atlas.width, atlas.height]) / max(atlas.width, atlas.height))
+    return Atlas(vertices[source], indices.reshape(-1, 3).astype(np.int32), uv.astype(np.float32))
+
+
+def surface_texels(atlas: Atlas, size: int, cancel: CancelToken | None = None) -> Texels:
+    """Position and normal of every texel of a `size` x `size` texture whose centre a chart covers."""
+    triangles = np.stack([atlas.uv[:, 0] * size, (1 - atlas.uv[:, 1]) * size], -1)[atlas.faces]
+    face_of = np.full(size * size, -1, np.int64)
+    weights = np.zeros((size * size, 3), np.float32)
+    for face, pixel, bary in rasterize(triangles, size, size, cancel):
+        face_of[pixel], weights[pixel] = face, bary
+    index = np.flatnonzero(face_of >= 0)
+    owner, weight = face_of[index], weights[index]
+    corners = atlas.vertices[atlas.faces]
+    normals = _corner_normals(atlas)
+    position, normal = np.zeros((len(index), 3), np.float32), np.zeros((len(index), 3), np.float32)
+    for i in range(3):
+        position += weight[:, i, None] * corners[owner, i]
+        normal += weight[:, i, None] * normals[owner, i]
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-8)
+    return Texels(index, position, normal)
+
+
+def depth_map(
+    vertices: FloatArray, faces: IntArray, c2w: FloatArray, k: FloatArray, height: int, width: int
+) -> FloatArray:
+    """(height, width) distance along the viewing axis of the nearest surface; infinite where there is none."""
+    pixels, depth = cameras.project(vertices, c2w, k)
+    corner_depth = depth[faces]
+    drawn = np.flatnonzero(corner_depth.min(1) > _NEAR)
+    inverse = 1 / corner_depth[drawn]  # 1 / depth is linear on the screen
+    nearest = np.zeros(height * width, np.float32)
+    for face, pixel, bary in rasterize(pixels[faces[drawn]], width, height):
+        np.maximum.at(nearest, pixel, np.einsum("ij,ij->i", inverse[face], bary))
+    with np.errstate(divide="ignore"):
+        return np.reciprocal(nearest).reshape(height, width)
+
+
+def rasterize(
+    triangles: FloatArray, width: int, height: int, cancel: CancelToken | None = None
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]]:
+    """Pixels whose centre lies in triangles (F, 3, 2), in pixels, x right and y down, either way round.
+
+    Yields, chunk by chunk, face numbers (M,), pixels (M,) as row * width + column, and barycentric weights (M, 3).
+    A pixel on a shared edge is given for both faces.
+    """
+    origin = triangles[:, 0]
+    a, b = triangles[:, 1] - origin, triangles[:, 2] - origin
+    twice_area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    limit = np.array([width, height])
+    # numpy reduces over an axis of three slowly: hence the pairs
+    least = np.minimum(np.minimum(origin, triangles[:, 1]), triangles[:, 2])
+    most = np.maximum(np.maximum(origin, triangles[:, 1]), triangles[:, 2])
+    low = np.clip(np.ceil(least - 0.5), 0, limit).astype(np.int64)
+    high = np.clip(np.floor(most - 0.5), -1, limit - 1).astype(np.int64)
+    extent = np.maximum(high - low + 1, 0)
+    candidates = np.where(np.abs(twice_area) > 1e-9, extent[:, 0] * extent[:, 1], 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # weight of corner 1 and of corner 2, each a linear function of the offset from corner 0
+        slope = np.stack([b[:, 1], -b[:, 0], -a[:, 1], a[:, 0]], -1) / twice_area[:, None]
+    faces = np.flatnonzero(candidates)
+    ends = np.cumsum(candidates[faces])
+    start = 0
+    while start < len(faces):
+        if cancel is not None:
+            cancel.check()
+        done = ends[start - 1] if start else 0
+        stop = max(int(np.searchsorted(ends, done + _CHUNK, side="right")), start + 1)
+        chunk = faces[start:stop]
+        count = candidates[chunk]
+        face = np.repeat(chunk, count)
+        local = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
+        row, column = np.divmod(local, np.repeat(extent[chunk, 0], count))
+        column += low[face, 0]
+        row += low[face, 1]
+        dx, dy = column + 0.5 - origin[face, 0], row + 0.5 - origin[face, 1]
+        s = slope[face]
+        second, third = dx * s[:, 0] + dy * s[:, 1], dx * s[:, 2] + dy * s[:, 3]
+        first = 1 - second - third
+        inside = np.flatnonzero((first >= -1e-5) & (second >= -1e-5) & (third >= -1e-5))
+        bary = np.stack([first[inside], second[inside], third[inside]], -1).astype(np.float32)
+        yield face[inside], row[inside] * width + column[inside], bary
+        start = stop
+
+
+def _corner_normals(atlas: Atlas) -> FloatArray:
+    """(F, 3, 3) normals of each face's corners: smooth over gentle bends, the face's own across a crease."""
+    corners = atlas.vertices[atlas.faces]
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    smooth = vertex_normals(atlas.vertices, atlas.faces)[atlas.faces]
+    gentle = (smooth * flat[:, None]).sum(-1, keepdims=True) > CREASE
+    return np.where(gentle, smooth, flat[:, None])
