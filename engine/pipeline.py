@@ -512,6 +512,7 @@ class Run:
         work.report("views", total, total, "Views drawn")
 
     def _surface(self, work: _Work) -> None:
+        from engine import weights
         from engine.surface import load_surface, reconstruct_surface
 
         work.report("surface", 0, 1, "Loading the surface networks")
@@ -519,7 +520,7 @@ class Run:
         if estimate is None or views is None:
             raise InputError(f"The run {self.name} has lost its views. Run it again from the views on.")
         value = estimate.value
-        network = load_surface(None if options.surface == "built-in" else Path(options.surface))
+        network = load_surface(weights.find("surface" if options.surface == "built-in" else options.surface).path)
         work.cancel.check()
         mesh = reconstruct_surface(
             network,
