@@ -60,7 +60,9 @@ class Pose:
         return camera_to_world(self.elevation, self.azimuth, self.radius)
 
 
-def camera_to_world(elevation: npt.ArrayLike, azimuth: npt.ArrayLike, radius: npt.ArrayLike = INPUT_RADIUS) -> FloatArray:
+def camera_to_world(
+    elevation: npt.ArrayLike, azimuth: npt.ArrayLike, radius: npt.ArrayLike = INPUT_RADIUS
+) -> FloatArray:
     """Cameras that look at the origin with the horizon level.
 
     Args are degrees, degrees and world units, broadcast to a common shape (...). Returns (..., 4, 4)

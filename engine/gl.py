@@ -1,0 +1,71 @@
+"""The headless OpenGL context that the renderers share."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import moderngl
+import numpy as np
+import numpy.typing as npt
+
+from engine.cameras import world_to_camera
+from engine.errors import OrielError
+
+NEAR, FAR = 0.05, 20.0
+"""Depth range of every projection, in world units."""
+
+_local = threading.local()
+
+
+def context() -> Any:
+    """The calling thread's OpenGL context, made at the first call (EGL on Linux; no display needed).
+
+    Raises `OrielError` where the machine has no OpenGL 3.3.
+    """
+    ctx = getattr(_local, "context", None)
+    if ctx is None:
+        try:
+            backend = {"backend": "egl"} if sys.platform.startswith("linux") else {}
+            ctx = moderngl.create_standalone_context(require=330, **backend)
+            ctx.gc_mode = "context_gc"
+        except Exception as error:
+            raise OrielError(
+                f"OpenGL 3.3 could not be started ({error}). Install a graphics driver, or Mesa's software "
+                "renderer (on Debian: libegl1, libegl-mesa0 and libgl1-mesa-dri)."
+            ) from error
+        _local.context = ctx
+    ctx.gc()
+    return ctx
+
+
+def cached(key: str, make: Any) -> Any:
+    """An OpenGL object of this thread's context, made once by `make(context)` under a key."""
+    ctx = context()
+    store = getattr(_local, "store", None)
+    if store is None:
+        store = _local.store = {}
+    if key not in store:
+        store[key] = make(ctx)
+    return store[key]
+
+
+def clip_from_world(c2w: npt.ArrayLike, k: npt.ArrayLike, size: int) -> npt.NDArray[np.float32]:
+    """Column-major-ready (transposed) projection of the world into clip space, 4x4 float32.
+
+    The picture's first row ends up at the bottom of the framebuffer, so that reading it back gives rows from the top.
+    """
+    kk = np.asarray(k, np.float64)
+    p = np.zeros((4, 4))
+    p[0, 0], p[0, 2] = 2 * kk[0, 0] / size, 1 - 2 * kk[0, 2] / size
+    p[1, 1], p[1, 2] = -2 * kk[1, 1] / size, 1 - 2 * kk[1, 2] / size
+    p[2, 2], p[2, 3] = -(FAR + NEAR) / (FAR - NEAR), -2 * FAR * NEAR / (FAR - NEAR)
+    p[3, 2] = -1
+    return np.ascontiguousarray((p @ world_to_camera(c2w).astype(np.float64)).T.astype(np.float32))
+
+
+def linear_depth(buffer: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Depth buffer values 0..1 to distance along the viewing axis; 0 where nothing was drawn."""
+    depth = 2 * NEAR * FAR / (FAR + NEAR - (2 * buffer - 1) * (FAR - NEAR))
+    return np.where(buffer >= 1.0, 0.0, depth).astype(np.float32)

@@ -1,0 +1,219 @@
+"""The built-in view generator: weights trained by Oriel itself, small enough to be shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine import cameras, weights
+from engine.errors import EmptyResultError, WeightsError
+from engine.mesh import Mesh
+from engine.progress import CancelToken, Progress, ProgressCallback
+from engine.views import GENERATORS
+from engine.views.network import FieldCode, FieldConfig, FieldNetwork, to_camera
+from engine.views.raster import render_mesh
+
+FloatArray = npt.NDArray[np.float32]
+
+MODEL = "oriel-built-in-views"
+"""Kind of model on the card of its weights."""
+_CHUNK = 65536
+_MARGIN = 1.0  # logit that the silhouette demands of a foreground ray
+_PULL = 0.035  # depth range in world units that a missed ray is thickened by
+
+
+@dataclass
+class _Field:
+    """The network's answer about one picture, held to the picture's silhouette."""
+
+    network: FieldNetwork
+    code: FieldCode
+    elevation: float
+    boost: Tensor
+    """(1, 2, H, W): what each ray lacks to hit something, and the depth bin where it is nearest to."""
+    silhouette: Tensor
+    """(1, 1, H, W): signed distance to the silhouette in world units at the object, positive inside."""
+
+    @torch.no_grad()
+    def logits(self, points: Tensor) -> Tensor:
+        """Occupancy logits (N,) of world points (N, 3)."""
+        angle = points.new_tensor([self.elevation])
+        logit, _, _ = self.network.decode(self.code, points[None], angle, color=False)
+        xy, z = _frustum(points, angle)
+        boost = torch.nn.functional.grid_sample(self.boost, xy, padding_mode="border", align_corners=False)
+        lack, depth = boost[0, 0, 0], boost[0, 1, 0]
+        logit = logit[0] + lack * torch.exp(-(((z - depth) / _PULL) ** 2))
+        edge = torch.nn.functional.grid_sample(self.silhouette, xy, padding_mode="border", align_corners=False)
+        return torch.minimum(logit, edge[0, 0, 0] * 150.0)
+
+    @torch.no_grad()
+    def colors(self, points: Tensor) -> Tensor:
+        """RGB (N, 3) in 0..1 of world points (N, 3)."""
+        _, _, rgb = self.network.decode(self.code, points[None], points.new_tensor([self.elevation]))
+        assert rgb is not None
+        return rgb[0]
+
+
+class BuiltInGenerator:
+    """Views of a `FieldNetwork`'s solid: meshed once, then drawn from any side."""
+
+    name = "built-in"
+    label = GENERATORS["built-in"]
+
+    def __init__(self, network: FieldNetwork) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self._last: tuple[bytes, Mesh] | None = None
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> BuiltInGenerator:
+        """From a file of weights, or those named `views` in the registry. `WeightsError` says what is wrong."""
+        found = weights.find(path or "views")
+        tensors = found.load(MODEL)
+        try:
+            network = FieldNetwork(FieldConfig(**found.card["network"]))
+            network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+            missing = {k for k, v in network.state_dict().items() if v.is_floating_point()} - set(tensors)
+            if missing:
+                raise KeyError(sorted(missing)[0])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise WeightsError(
+                f"The weights {found.path} do not fit the built-in view generator ({error}). "
+                "Install Oriel again, or train new ones with `oriel train views`."
+            ) from None
+        return cls(network)
+
+    def estimate_elevation(self, image: FloatArray) -> float | None:
+        """Elevation in degrees that the network reads off the picture (S, S, 4)."""
+        with torch.inference_mode():
+            return float(self.network.encode(self._read(image)).elevation[0])
+
+    def mesh(
+        self,
+        image: FloatArray,
+        elevation: float | None = None,
+        *,
+        resolution: int = 112,
+        seed: int = 0,
+        cancel: CancelToken | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Mesh:
+        """The generator's own solid of `image` (S, S, 4) as a mesh with vertex colours.
+
+        A `seed` other than 0 reads a slightly shifted and brightened copy of the picture, for another opinion.
+        Raises `EmptyResultError` when nothing is solid, and `Cancelled`.
+        """
+        from engine.surface.extraction import extract_mesh
+
+        with torch.inference_mode():
+            field = self._field(image, elevation, seed)
+
+            def signed(points: Tensor) -> Tensor:
+                return -0.02 * field.logits(points)
+
+            vertices, faces = extract_mesh(signed, resolution, coarse=4, lipschitz=1.5, cancel=cancel)
+            if not len(faces):
+                raise EmptyResultError(
+                    "The view generator found nothing solid in this picture. Check the foreground: the object "
+                    "should be whole, alone and on white."
+                )
+            parts = []
+            for chunk in torch.from_numpy(vertices).split(_CHUNK):
+                if cancel:
+                    cancel.check()
+                parts.append(field.colors(chunk))
+        colors = (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        return Mesh(vertices, faces, colors=colors)
+
+    def generate(
+        self,
+        image: FloatArray,
+        offsets: FloatArray,
+        *,
+        elevation: float | None = None,
+        size: int = 256,
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> FloatArray:
+        """See `ViewGenerator.generate`. What the input shows keeps the input's own pixels."""
+        offsets = np.asarray(offsets, np.float32).reshape(-1, 3)
+        if elevation is None:
+            elevation = self.estimate_elevation(image)
+            assert elevation is not None
+        key = image.tobytes() + np.array([elevation, seed]).tobytes()
+        if self._last is None or self._last[0] != key:
+            self._last = (key, self.mesh(image, elevation, seed=seed, cancel=cancel))
+        mesh = self._last[1]
+        source = (image, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(image.shape[0]))
+        poses = cameras.camera_to_world(elevation + offsets[:, 0], offsets[:, 1], cameras.INPUT_RADIUS + offsets[:, 2])
+        k = cameras.intrinsics(size)
+        views = np.empty((len(poses), size, size, 4), np.float32)
+        step = 8
+        for start in range(0, len(poses), step):
+            if cancel:
+                cancel.check()
+            part = slice(start, start + step)
+            views[part], _ = render_mesh(mesh, poses[part], k, size, source=source)
+            if progress:
+                for i in range(start, min(start + step, len(poses))):
+                    progress(Progress("views", i + 1, len(poses), "Drawing views", preview=(i, views[i])))
+        return views
+
+    def _read(self, image: FloatArray, seed: int = 0) -> Tensor:
+        """The picture (S, S, 4) at the network's size, (1, 4, s, s)."""
+        side = self.network.config.input_size
+        small = cv2.resize(np.asarray(image, np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        if seed:
+            rng = np.random.default_rng(seed)
+            scale, shift = rng.uniform(0.97, 1.03), rng.uniform(-2, 2, 2)
+            middle = (side - 1) / 2 * (1 - scale)
+            matrix = np.array([[scale, 0, middle + shift[0]], [0, scale, middle + shift[1]]])
+            small = cv2.warpAffine(small, matrix, (side, side), borderValue=(1, 1, 1, 0))
+            small[..., :3] = small[..., :3] ** rng.uniform(0.85, 1.18)
+        return torch.from_numpy(np.ascontiguousarray(small)).permute(2, 0, 1)[None]
+
+    def _field(self, image: FloatArray, elevation: float | None, seed: int) -> _Field:
+        code = self.network.encode(self._read(image, seed))
+        if elevation is None:
+            elevation = float(code.elevation[0])
+        bins = code.volume.shape[2]
+        column = code.volume[0, 0]
+        most, where = column.max(0)
+        side = column.shape[-1]
+        alpha = np.ascontiguousarray(image[..., 3], np.float32)
+        small = torch.from_numpy(cv2.resize(alpha, (side, side), interpolation=cv2.INTER_AREA))
+        depth = (where.float() + 0.5) / bins * 2 - 1
+        lack = torch.where(small > 0.5, (_MARGIN - most).clamp_min(0.0), torch.zeros(()))
+        # rays that hit nothing take the depth of hits around them
+        sure = (most > 0).float() + 1e-3
+        weight = torch.from_numpy(cv2.GaussianBlur(sure.numpy(), (0, 0), 2.0))
+        smooth = torch.from_numpy(cv2.GaussianBlur((depth * sure).numpy(), (0, 0), 2.0)) / weight
+        depth = torch.where(most > 0, depth, smooth)
+        boost = torch.stack([lack, depth * cameras.VOLUME_EXTENT])[None]
+        return _Field(self.network, code, elevation, boost, _signed_distance(alpha))
+
+
+def _signed_distance(alpha: FloatArray) -> Tensor:
+    """(1, 1, H, W) distance to the silhouette's edge in world units at the object, positive inside."""
+    mask = (alpha > 0.5).astype(np.uint8)
+    inner = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+    outer = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
+    pixels = np.where(mask > 0, inner - 0.5, 0.5 - outer).astype(np.float32)
+    unit = cameras.INPUT_RADIUS * cameras.REFERENCE_SIZE / cameras.REFERENCE_FOCAL / alpha.shape[0]
+    return torch.from_numpy(pixels * np.float32(unit))[None, None]
+
+
+def _frustum(points: Tensor, elevation: Tensor) -> tuple[Tensor, Tensor]:
+    """Picture coordinates of world points (N, 3) for `grid_sample`, (1, 1, N, 2), and depth (N,) beyond the object."""
+    camera = to_camera(points[None], elevation)[0]
+    depth = -camera[:, 2]
+    tangent = cameras.REFERENCE_SIZE / 2 / cameras.REFERENCE_FOCAL
+    xy = camera[:, :2] / (depth.clamp_min(0.1) * tangent)[:, None] * camera.new_tensor([1.0, -1.0])
+    return xy[None, None], depth - cameras.INPUT_RADIUS

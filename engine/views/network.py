@@ -1,0 +1,220 @@
+"""The built-in generator's network: a pixel-aligned implicit function with a frustum volume.
+
+An encoder reads the framed picture once. It gives a feature map, a *frustum volume* (channels of the map
+are depth bins along each pixel's ray, so that two-dimensional convolutions reason about depth), a global
+code and the camera's elevation. A small decoder then answers, for any point in space, occupancy and colour.
+Pixel-aligned features follow PIFu (Saito et al., 2019); occupancy as a decision boundary follows Occupancy
+Networks (Mescheder et al., 2019). The frustum volume gets every ray's silhouette right at little cost.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.cameras import INPUT_RADIUS, REFERENCE_FOCAL, REFERENCE_SIZE, VOLUME_EXTENT
+
+_TAN = REFERENCE_SIZE / 2 / REFERENCE_FOCAL  # tangent of half the field of view
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """Sizes of the network."""
+
+    input_size: int = 128
+    """Side of the picture it reads, in pixels; a multiple of 16."""
+    width: int = 32
+    """Channels at half resolution; doubled at each halving, up to eight times."""
+    blocks: int = 1
+    """Residual blocks at each resolution."""
+    layers: int = 4
+    """Transformer layers at a sixteenth of the resolution."""
+    bins: int = 64
+    """Depth bins of the frustum volume."""
+    volume_channels: int = 3
+    """Channels of the frustum volume; the first is an occupancy logit."""
+    hidden: int = 128
+    """Width of the point decoder."""
+    frequencies: int = 5
+    """Octaves of the positional encoding."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a weight's card."""
+        return asdict(self)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.silu(self.norm1(self.conv1(x)))
+        return F.silu(x + self.norm2(self.conv2(y)))
+
+
+class _Attention(nn.Module):
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c))
+        return x + self.mlp(self.norm2(x))
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.SiLU(inplace=True)
+    )
+
+
+@dataclass
+class FieldCode:
+    """What the encoder knows of B pictures."""
+
+    picture: Tensor
+    """(B, 4, S, S) the pictures, RGB over white and alpha, 0..1."""
+    features: Tensor
+    """(B, C, S/2, S/2) pixel-aligned features."""
+    volume: Tensor
+    """(B, V, D, S/2, S/2) frustum volume; channel 0 is an occupancy logit."""
+    code: Tensor
+    """(B, G) global code."""
+    elevation: Tensor
+    """(B,) camera elevation in degrees, as the network sees it."""
+
+
+class FieldNetwork(nn.Module):
+    """Occupancy and colour of any point around the object in a picture."""
+
+    grid: Tensor
+    octaves: Tensor
+
+    def __init__(self, config: FieldConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or FieldConfig()
+        w = [c.width, c.width * 2, c.width * 4, c.width * 8]
+
+        def blocks(channels: int, count: int = c.blocks) -> nn.Sequential:
+            return nn.Sequential(*(_Residual(channels) for _ in range(count)))
+
+        self.down = nn.ModuleList(
+            nn.Sequential(_conv(i, o, 2), blocks(o)) for i, o in zip([6, *w[:-1]], w, strict=True)
+        )
+        tokens = (c.input_size // 16) ** 2
+        self.position = nn.Parameter(torch.randn(1, tokens + 1, w[3]) * 0.02)
+        self.attention = nn.Sequential(*(_Attention(w[3], max(1, w[3] // 64)) for _ in range(c.layers)))
+        self.norm = nn.LayerNorm(w[3])
+        up = [w[2], w[1] + c.width, c.width + c.width // 2]  # at an eighth, a quarter, half of the resolution
+        self.up = nn.ModuleList(
+            nn.Sequential(_conv(i + s, o), blocks(o, n))
+            for i, s, o, n in zip(
+                [w[3], up[0], up[1]], [w[2], w[1], w[0]], up, [c.blocks, c.blocks, c.blocks - 1], strict=True
+            )
+        )
+        self.to_volume = nn.Conv2d(up[2], c.bins * c.volume_channels, 1)
+        self.to_elevation = nn.Sequential(nn.Linear(w[3], 128), nn.SiLU(), nn.Linear(128, 1))
+        self.point_width = 3 * (2 * c.frequencies + 1) + 3 + 4 + c.volume_channels
+        h = c.hidden
+        self.from_features = nn.Conv2d(up[2], h, 1)  # before sampling: cheaper than after
+        self.from_point = nn.Linear(self.point_width, h)
+        self.from_code = nn.Linear(w[3] + 2, h)
+        self.trunk = nn.ModuleList(nn.Linear(h, h) for _ in range(3))
+        self.to_logit = nn.Linear(h, 1)
+        self.to_color = nn.Linear(h, 4)
+        nn.init.zeros_(self.to_logit.weight)
+        nn.init.constant_(self.to_logit.bias, 0.0)
+        steps = torch.linspace(-1, 1, c.input_size)
+        grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"))[None]
+        self.register_buffer("grid", grid, persistent=False)
+        self.register_buffer(
+            "octaves", 2.0 ** torch.arange(c.frequencies) * math.pi / (2 * VOLUME_EXTENT), persistent=False
+        )
+
+    def encode(self, picture: Tensor) -> FieldCode:
+        """Read pictures (B, 4, S, S), RGB over white and alpha, 0..1, S the configured size."""
+        b, _, s, _ = picture.shape
+        if s != self.config.input_size:
+            raise ValueError(f"the network reads {self.config.input_size} px pictures, got {s}")
+        x = torch.cat([picture * 2 - 1, self.grid.expand(b, -1, -1, -1)], 1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        skips = []
+        for stage in self.down:
+            x = stage(x)
+            skips.append(x)
+        n, c, h, w = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + self.position
+        tokens = self.norm(self.attention(tokens))
+        code = tokens[:, 0]
+        x = tokens[:, 1:].transpose(1, 2).reshape(n, c, h, w).contiguous(memory_format=torch.channels_last)
+        for stage, skip in zip(self.up, skips[-2::-1], strict=True):
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = stage(torch.cat([x, skip], 1))
+        side = x.shape[-1]
+        volume = self.to_volume(x).view(n, self.config.volume_channels, self.config.bins, side, side)
+        elevation = self.to_elevation(code).float()[:, 0] * 30.0 + 25.0
+        return FieldCode(picture, self.from_features(x), volume, code, elevation)
+
+    def decode(
+        self, code: FieldCode, points: Tensor, elevation: Tensor, *, color: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Ask about world points (B, N, 3) with the cameras at `elevation` (B,) degrees.
+
+        Returns the occupancy logit (B, N), positive inside; the frustum volume's own share of it (B, N); and
+        RGB (B, N, 3) in 0..1, or None without `color`.
+        """
+        camera = to_camera(points.float(), elevation.float())
+        depth = -camera[..., 2]
+        xy = camera[..., :2] / (depth.clamp_min(0.1) * _TAN)[..., None] * camera.new_tensor([1.0, -1.0])
+        z = (depth - INPUT_RADIUS) / VOLUME_EXTENT
+        where = torch.cat([xy, z[..., None]], -1)
+        volume = F.grid_sample(
+            code.volume.float(), where[:, :, None, None], padding_mode="border", align_corners=False
+        )[..., 0, 0].transpose(1, 2)
+        flat = xy[:, :, None]
+        features = F.grid_sample(code.features.float(), flat, padding_mode="border", align_corners=False)
+        pixel = F.grid_sample(code.picture.float(), flat, padding_mode="border", align_corners=False)
+        features, pixel = features[..., 0].transpose(1, 2), pixel[..., 0].transpose(1, 2)
+        waves = (points.float()[..., None] * self.octaves).flatten(-2)
+        point = torch.cat([points, waves.sin(), waves.cos(), where, pixel, volume], -1)
+        radians = torch.deg2rad(elevation)[:, None]
+        context = torch.cat([code.code.float(), radians.sin(), radians.cos()], -1)
+        dtype = self.from_point.weight.dtype
+        x = F.silu(self.from_point(point.to(dtype)) + features + self.from_code(context.to(dtype))[:, None])
+        for layer in self.trunk:
+            x = x + F.silu(layer(x))
+        own = volume[..., 0]
+        logit = own + self.to_logit(x).float()[..., 0]
+        if not color:
+            return logit, own, None
+        out = self.to_color(x).float()
+        share = torch.sigmoid(out[..., 3:])
+        rgb = share * pixel[..., :3] + (1 - share) * torch.sigmoid(out[..., :3])
+        return logit, own, rgb
+
+
+def to_camera(points: Tensor, elevation: Tensor) -> Tensor:
+    """World points (B, N, 3) in the axes of input cameras at `elevation` (B,) degrees, azimuth 0 (OpenGL axes).
+
+    The same as `cameras.world_to_camera(cameras.camera_to_world(elevation, 0))`, batched and differentiable.
+    """
+    e = torch.deg2rad(elevation)[:, None]
+    x, y, z = points.unbind(-1)
+    up = -x * e.sin() + z * e.cos()
+    back = x * e.cos() + z * e.sin() - INPUT_RADIUS
+    return torch.stack([y, up, back], -1)

@@ -1,0 +1,131 @@
+"""Fast pictures of a coloured mesh, with the input picture projected onto what it sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine import gl
+from engine.mesh import Mesh
+
+FloatArray = npt.NDArray[np.float32]
+
+_VERTEX = """
+#version 330
+uniform mat4 clip; uniform mat4 source_clip;
+in vec3 position; in vec3 normal; in vec3 color;
+out vec3 n; out vec3 world; out vec3 c; out vec4 source;
+void main() {
+  world = position; n = normal; c = color; source = source_clip * vec4(position, 1.0);
+  gl_Position = clip * vec4(position, 1.0);
+}
+"""
+_FRAGMENT = """
+#version 330
+uniform sampler2D picture; uniform sampler2D source_depth; uniform vec3 source_eye; uniform float projected;
+in vec3 n; in vec3 world; in vec3 c; in vec4 source;
+out vec4 color;
+void main() {
+  vec3 rgb = c;
+  if (projected > 0.5) {
+    vec3 s = source.xyz / source.w * 0.5 + 0.5;
+    vec4 seen = texture(picture, s.xy);
+    float nearest = texture(source_depth, s.xy).r;
+    float facing = dot(normalize(n), normalize(source_eye - world));
+    float visible = smoothstep(0.06, 0.03, source.w - nearest) * smoothstep(0.08, 0.3, facing);
+    rgb = mix(rgb, seen.rgb, visible * smoothstep(0.9, 1.0, seen.a));
+  }
+  color = vec4(rgb, 1.0);
+}
+"""
+
+
+def vertex_normals(vertices: FloatArray, faces: npt.NDArray[np.int32]) -> FloatArray:
+    """Area-weighted unit normals (V, 3) of vertices (V, 3) and faces (F, 3)."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    cross = np.cross(b - a, c - a)
+    normals = np.zeros_like(vertices)
+    for axis in range(3):
+        weights = np.repeat(cross[:, axis], 3)
+        normals[:, axis] = np.bincount(faces.ravel(), weights, len(vertices))
+    return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def render_mesh(
+    mesh: Mesh,
+    c2ws: npt.ArrayLike,
+    k: npt.ArrayLike,
+    size: int,
+    *,
+    source: tuple[FloatArray, FloatArray, FloatArray] | None = None,
+    samples: int = 4,
+) -> tuple[FloatArray, FloatArray]:
+    """Draw a mesh by its vertex colours (white where it has none) from cameras (N, 4, 4), OpenGL axes.
+
+    `k` is 3x3 in pixels of `size`. `source` is (picture (S, S, 4) in 0..1, camera 4x4, intrinsics 3x3 for S)
+    of a picture that is projected onto the parts it sees. Returns RGBA (N, size, size, 4) float32 over white
+    and depth (N, size, size) along the viewing axis, 0 where nothing is.
+    """
+    ctx = gl.context()
+    program = gl.cached("views.program", lambda c: c.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT))
+    poses = np.asarray(c2ws, np.float32).reshape(-1, 4, 4)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    colors = np.ones_like(mesh.vertices) if mesh.colors is None else mesh.colors.astype(np.float32) / 255
+    data = np.concatenate([mesh.vertices, normals, colors], 1).astype(np.float32)
+    buffer, index = ctx.buffer(data.tobytes()), ctx.buffer(np.ascontiguousarray(mesh.faces, np.int32).tobytes())
+    vao = ctx.vertex_array(program, [(buffer, "3f 3f 3f", "position", "normal", "color")], index)
+    ctx.enable_only(ctx.DEPTH_TEST)
+
+    def draw(target: Any, matrix: FloatArray) -> None:
+        target.use()
+        target.clear(1.0, 1.0, 1.0, 0.0, depth=1.0)
+        program["clip"].write(matrix.tobytes())
+        vao.render(ctx.TRIANGLES)
+
+    def targets(side: int, multi: int) -> Any:
+        return gl.cached(
+            f"views.target.{side}.{multi}",
+            lambda c: c.framebuffer(
+                c.renderbuffer((side, side), 4, samples=multi), c.depth_renderbuffer((side, side), samples=multi)
+            ),
+        )
+
+    single, multi = targets(size, 0), targets(size, min(samples, ctx.max_samples) if samples > 1 else 0)
+    program["projected"] = 0.0
+    textures = []
+    if source is not None:
+        picture, source_c2w, source_k = source
+        side = picture.shape[0]
+        target = targets(side, 0)
+        matrix = gl.clip_from_world(source_c2w, source_k, side)
+        draw(target, matrix)
+        raw = np.frombuffer(target.read(attachment=-1, dtype="f4"), np.float32).reshape(side, side)
+        depth = gl.linear_depth(raw)
+        depth[depth == 0] = gl.FAR
+        textures = [
+            ctx.texture((side, side), 4, np.ascontiguousarray(picture, np.float32).tobytes(), dtype="f4"),
+            ctx.texture((side, side), 1, depth.tobytes(), dtype="f4"),
+        ]
+        for i, (name, texture) in enumerate(zip(("picture", "source_depth"), textures, strict=True)):
+            texture.repeat_x = texture.repeat_y = False
+            texture.use(i)
+            program[name] = i
+        program["source_clip"].write(matrix.tobytes())
+        program["source_eye"] = tuple(np.asarray(source_c2w)[:3, 3].tolist())
+        program["projected"] = 1.0
+    rgba = np.empty((len(poses), size, size, 4), np.float32)
+    depths = np.empty((len(poses), size, size), np.float32)
+    for i, pose in enumerate(poses):
+        matrix = gl.clip_from_world(pose, k, size)
+        draw(multi, matrix)
+        if multi is not single:
+            ctx.copy_framebuffer(single, multi)
+        rgba[i] = np.frombuffer(single.read(components=4), np.uint8).reshape(size, size, 4).astype(np.float32) / 255
+        draw(single, matrix)
+        raw = np.frombuffer(single.read(attachment=-1, dtype="f4"), np.float32).reshape(size, size)
+        depths[i] = gl.linear_depth(raw)
+    for item in (vao, buffer, index, *textures):
+        item.release()
+    return rgba, depths

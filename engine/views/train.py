@@ -1,0 +1,390 @@
+"""Training of the built-in view generator.
+
+    python -m engine.views.train --minutes 60 --out out/views
+
+Runs on CPU or CUDA; the same command with `--resume` goes on where it stopped. Needs numpy, scipy, torch, opencv,
+moderngl, safetensors and tqdm only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine import weights
+from engine.views.cases import CasePool, CaseSize
+from engine.views.network import FieldCode, FieldConfig, FieldNetwork
+
+
+@dataclass
+class TrainOptions:
+    """Everything a training run depends on."""
+
+    out: Path
+    """Folder of checkpoints, log and weights."""
+    minutes: float | None = None
+    """Budget in minutes of training, resumed runs added up."""
+    steps: int | None = None
+    """Budget in steps; the first budget reached ends the run."""
+    batch: int = 32
+    """Pictures a step."""
+    points: int = 768
+    """Labelled points of each picture a step."""
+    colors: int = 160
+    """Coloured surface points of each picture a step."""
+    rate: float = 1.2e-3
+    """Highest learning rate (AdamW, short warm-up, cosine)."""
+    seed: int = 0
+    """Seed of weights, order and data."""
+    workers: int = 1
+    """Processes that make data."""
+    slots: int = 8192
+    """Cases held in memory."""
+    reuse: int = 3
+    """Steps that each case takes part in."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    resume: bool = False
+    """Go on from the folder's last checkpoint."""
+    start: Path | None = None
+    """Weights to start from (a .safetensors of this program)."""
+    evaluate_every: float = 8.0
+    """Minutes between held-out figures."""
+    network: FieldConfig = field(default_factory=FieldConfig)
+    """Sizes of the network."""
+
+
+def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors: int) -> dict[str, Tensor]:
+    """The training losses of one batch.
+
+    Occupancy: cross-entropy on labelled points, of the whole field and (half weight) of the frustum volume
+    alone. Rays: for every pixel, the largest occupancy along its ray through the frustum volume against the
+    picture's alpha, so that foreground rays hit something and background rays nothing. Colour: L1 at surface
+    points. Elevation: smooth L1 in units of 10 degrees.
+    """
+    picture = batch["picture"]
+    code = network.encode(picture)
+    n = torch.randint(0, batch["points"].shape[1] - points + 1, ()).item()
+    c = torch.randint(0, batch["colors"].shape[1] - colors + 1, ()).item()
+    where = torch.cat([batch["points"][:, n : n + points].float(), batch["color_points"][:, c : c + colors].float()], 1)
+    logit, own, rgb = network.decode(code, where, batch["elevation"])
+    assert rgb is not None
+    inside = batch["inside"][:, n : n + points].float()
+    hit = F.interpolate(picture[:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0]
+    ray = code.volume[:, 0].float().amax(1)
+    return {
+        "occupancy": F.binary_cross_entropy_with_logits(logit[:, :points], inside)
+        + 0.5 * F.binary_cross_entropy_with_logits(own[:, :points], inside),
+        "rays": 0.15 * F.binary_cross_entropy_with_logits(ray, hit),
+        "color": 0.5 * (rgb[:, points:] - batch["colors"][:, c : c + colors].float() / 255).abs().mean(),
+        "elevation": 0.1 * F.smooth_l1_loss(code.elevation / 10, batch["elevation"] / 10),
+    }
+
+
+def to_tensors(arrays: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
+    """A batch of the pool as tensors; pictures become (B, 4, S, S) in 0..1."""
+    out = {k: torch.from_numpy(np.ascontiguousarray(v)).to(device, non_blocking=True) for k, v in arrays.items()}
+    out["picture"] = out["picture"].permute(0, 3, 1, 2).float() / 255
+    return out
+
+
+def validation_cases(size: CaseSize, count: int) -> dict[str, Any]:
+    """Fixed cases of the validation split, one picture an object, with uniform points added for IoU."""
+    from engine.data import split_seeds
+    from engine.views.cases import CaseMaker
+
+    maker = CaseMaker(size, views=1)
+    cases = [maker.make(seed)[0] for seed in list(split_seeds("validation"))[:count]]
+    return {k: np.stack([c[k] for c in cases]) for k in cases[0]}
+
+
+@torch.no_grad()
+def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device) -> dict[str, float]:
+    """Figures on validation cases: IoU of labelled points (with true elevation), elevation error, colour error."""
+    network.eval()
+    ious, errors, colors, rays = [], [], [], []
+    count = len(cases["picture"])
+    for start in range(0, count, 16):
+        batch = to_tensors({k: v[start : start + 16] for k, v in cases.items()}, device)
+        code: FieldCode = network.encode(batch["picture"])
+        logit, _, _ = network.decode(code, batch["points"].float(), batch["elevation"], color=False)
+        _, _, rgb = network.decode(code, batch["color_points"].float(), batch["elevation"])
+        assert rgb is not None
+        p, t = logit > 0, batch["inside"] > 0
+        ious.append(((p & t).sum(1) / (p | t).sum(1).clamp_min(1)).cpu())
+        errors.append((code.elevation - batch["elevation"]).abs().cpu())
+        colors.append((rgb - batch["colors"].float() / 255).abs().mean((1, 2)).cpu())
+        hit = F.interpolate(batch["picture"][:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0] > 0.5
+        ray = code.volume[:, 0].amax(1) > 0
+        rays.append(((hit & ray).flatten(1).sum(1) / (hit | ray).flatten(1).sum(1).clamp_min(1)).cpu())
+    network.train()
+    elevation = torch.cat(errors)
+    return {
+        "point_iou": float(torch.cat(ious).mean()),
+        "elevation_median": float(elevation.median()),
+        "elevation_p90": float(elevation.quantile(0.9)),
+        "color_l1": float(torch.cat(colors).mean()),
+        "ray_iou": float(torch.cat(rays).mean()),
+    }
+
+
+def train(options: TrainOptions) -> Path:
+    """Run the training; returns the path of the float16 weights (with a card beside them)."""
+    device = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    )
+    torch.manual_seed(options.seed)
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    network = FieldNetwork(options.network).to(device).to(memory_format=torch.channels_last)
+    if options.start is not None:
+        from safetensors.torch import load_file
+
+        network.load_state_dict({k: v.float() for k, v in load_file(options.start).items()})
+    average = copy.deepcopy(network).requires_grad_(False)
+    decay = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}],
+        lr=options.rate,
+        betas=(0.9, 0.98),
+        fused=device.type == "cuda",
+    )
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "next_seed": _first_seed(), "best": -1.0}
+    last = out / "last.pt"
+    if options.resume and last.exists():
+        saved = torch.load(last, map_location=device, weights_only=True)
+        network.load_state_dict(saved["network"])
+        average.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        state = saved["state"]
+        torch.set_rng_state(saved["rng"].cpu())
+        _log(out, {"event": "resumed", **state})
+    size = CaseSize(picture=options.network.input_size)
+    cases = validation_cases(size, 96)
+    pool = CasePool(
+        size,
+        workers=options.workers,
+        slots=options.slots,
+        reuse=options.reuse,
+        first_seed=state["next_seed"],
+        seed=options.seed + state["step"],
+    )
+    autocast = torch.autocast(device.type, torch.bfloat16)
+    started, earlier, evaluated = time.perf_counter(), state["seconds"], state["seconds"]
+    reported, sums = started, dict[str, float]()
+    count = 0
+
+    def share() -> float:
+        parts = [state["step"] / options.steps] if options.steps else []
+        parts += [state["seconds"] / 60 / options.minutes] if options.minutes else []
+        return max(parts, default=0.0)
+
+    def save() -> None:
+        state["next_seed"] = pool.next_seed
+        content = {
+            "network": network.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "state": state,
+            "rng": torch.get_rng_state(),
+        }
+        torch.save(content, out / "last.tmp")
+        (out / "last.tmp").replace(last)
+
+    def evaluate() -> None:
+        with autocast:
+            figures = validate(average, cases, device)
+        score = figures["point_iou"] - 0.005 * figures["elevation_median"]
+        _log(out, {"event": "validation", "step": state["step"], "minutes": state["seconds"] / 60, **figures})
+        if score > state["best"]:
+            state["best"] = score
+            export(average, out / "views.safetensors", options, state, figures, device)
+        save()
+
+    try:
+        while share() < 1:
+            arrays = pool.batch(options.batch)
+            batch = to_tensors(arrays, device)
+            done = share()
+            factor = min(1.0, (state["step"] + 1) / 200) * (0.5 + 0.5 * np.cos(np.pi * done)) + 0.002
+            for group in optimizer.param_groups:
+                group["lr"] = options.rate * factor
+            with autocast:
+                parts = losses(network, batch, options.points, options.colors)
+                total = torch.stack(list(parts.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            if torch.isfinite(norm):
+                optimizer.step()
+            state["step"] += 1
+            state["seconds"] = earlier + time.perf_counter() - started
+            keep = min(0.999, state["step"] / (state["step"] + 20))
+            with torch.no_grad():
+                for a, b in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+                    if a.is_floating_point():
+                        a.lerp_(b, 1 - keep)
+                    else:
+                        a.copy_(b)
+            count += 1
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+            now = time.perf_counter()
+            if now - reported > 30:
+                means = {k: round(v / count, 4) for k, v in sums.items()}
+                speed = count * options.batch / (now - reported)
+                _log(
+                    out,
+                    {
+                        "event": "step",
+                        "step": state["step"],
+                        "minutes": round(state["seconds"] / 60, 2),
+                        "pictures_per_s": round(speed, 1),
+                        "waiting": round(pool.waited / (now - started), 3),
+                        "made": pool.made,
+                        **means,
+                    },
+                )
+                reported, count = now, 0
+                sums.clear()
+            if state["seconds"] - evaluated > options.evaluate_every * 60:
+                evaluate()
+                evaluated = state["seconds"]
+        evaluate()
+    except KeyboardInterrupt:
+        save()
+        raise
+    finally:
+        pool.close()
+    return out / "views.safetensors"
+
+
+def export(
+    network: FieldNetwork,
+    path: Path,
+    options: TrainOptions,
+    state: dict[str, Any],
+    figures: dict[str, float],
+    device: torch.device,
+) -> None:
+    """Write float16 weights and their card."""
+    tensors = {k: v.half() for k, v in network.state_dict().items() if v.is_floating_point()}
+    card = {
+        "model": "oriel-built-in-views",
+        "description": "Built-in view generator, trained by Oriel on its own procedural architecture.",
+        "network": options.network.to_json(),
+        "commit": _commit(),
+        "command": " ".join(["python", "-m", "engine.views.train", *_arguments(options)]),
+        "hours": round(state["seconds"] / 3600, 3),
+        "hardware": torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
+        "data": {"pictures_seen": state["step"] * options.batch, "seed": options.seed, "source": "engine.data"},
+        "validation": figures,
+    }
+    weights.save(path, tensors, card)
+
+
+def _first_seed() -> int:
+    from engine.data import split_seeds
+
+    return int(split_seeds("train")[0])
+
+
+def _arguments(options: TrainOptions) -> list[str]:
+    args = []
+    for name in ("minutes", "steps", "batch", "rate", "seed", "workers", "reuse"):
+        value = getattr(options, name)
+        if value is not None:
+            args += [f"--{name}", str(value)]
+    default = FieldConfig()
+    for name in ("input_size", "width", "blocks", "layers", "hidden"):
+        if getattr(options.network, name) != getattr(default, name):
+            args += [f"--{name.replace('_', '-')}", str(getattr(options.network, name))]
+    return args
+
+
+def _commit() -> str:
+    root = Path(__file__).parents[2]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        run = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10
+        )
+        return run.stdout.strip() or "unknown"
+    return "unknown"
+
+
+def _log(out: Path, row: dict[str, Any]) -> None:
+    line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
+    print(line, flush=True)
+    with (out / "log.jsonl").open("a") as file:
+        file.write(line + "\n")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `oriel train views`."""
+    default = TrainOptions(Path())
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints, log and weights")
+    parser.add_argument("--minutes", type=float, help="budget in minutes of training")
+    parser.add_argument("--steps", type=int, help="budget in steps")
+    parser.add_argument("--batch", type=int, default=default.batch, help="pictures a step")
+    parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--workers", type=int, default=default.workers, help="processes that make data")
+    parser.add_argument("--slots", type=int, default=default.slots, help="cases held in memory (about 0.1 MB each)")
+    parser.add_argument("--reuse", type=int, default=default.reuse, help="steps that each case takes part in")
+    parser.add_argument("--device", default=default.device, choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
+    parser.add_argument("--start", type=Path, help="weights to start from")
+    parser.add_argument("--evaluate-every", type=float, default=default.evaluate_every, help="minutes between figures")
+    for name in ("input_size", "width", "blocks", "layers", "hidden"):
+        value = getattr(default.network, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"network: {name}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """`oriel train views`."""
+    from engine.errors import InputError
+
+    if args.minutes is None and args.steps is None:
+        raise InputError("Say how long to train: --minutes 60 or --steps 5000.")
+    network = FieldConfig(
+        input_size=args.input_size, width=args.width, blocks=args.blocks, layers=args.layers, hidden=args.hidden
+    )
+    names = (
+        "out",
+        "minutes",
+        "steps",
+        "batch",
+        "rate",
+        "seed",
+        "workers",
+        "slots",
+        "reuse",
+        "device",
+        "resume",
+        "start",
+    )
+    options = TrainOptions(**{n: getattr(args, n) for n in names}, evaluate_every=args.evaluate_every, network=network)
+    path = train(options)
+    print(f"weights: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    sys.exit(run(parser.parse_args()))
