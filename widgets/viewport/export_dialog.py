@@ -1,0 +1,272 @@
+"""Dialogs that ask how to export a mesh, and how to film it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from PySide6.QtCore import QSize, Qt, QThread, Signal
+from PySide6.QtGui import QCloseEvent, QPalette
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.errors import OrielError
+
+FORMATS = {
+    ".glb": ("GLB", "one file with its texture: Blender, web, game engines"),
+    ".obj": ("OBJ", "with MTL and PNG: almost every program"),
+    ".ply": ("PLY", "vertex colours: MeshLab, research tools"),
+    ".stl": ("STL", "shape alone: 3D printing, CAD"),
+}
+_AXES = (("As each format expects (GLB: Y, others: Z)", None), ("Y up", "Y"), ("Z up", "Z"))
+
+
+class Exporter(Protocol):
+    """Writes the mesh to one file, in the format of the path's suffix."""
+
+    def __call__(self, path: Path, *, up: str | None, height_m: float | None, on_floor: bool) -> Any: ...
+
+
+class ExportDialog(QDialog):
+    """Formats, up axis, height, floor and target of an export; writes the files itself, on a thread.
+
+    `choice` is what `choice()` of an earlier dialog returned: a plain dict of JSON values, to be kept by
+    the owner. `folder` and `name` (a stem) are the target offered; the dict's folder is used without one.
+    The dialog closes once everything is written; an error is shown in place, and the user can try again.
+    """
+
+    exported = Signal(list)
+    """Paths written, once all are."""
+
+    def __init__(
+        self,
+        export: Exporter,
+        *,
+        name: str = "model",
+        folder: Path | None = None,
+        choice: dict[str, Any] | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Export the model")
+        self._export = export
+        self._work: _ExportThread | None = None
+        choice = choice or {}
+
+        formats = QGridLayout()
+        formats.setHorizontalSpacing(14)
+        chosen = choice.get("formats") or [".glb"]
+        self._formats: dict[str, QCheckBox] = {}
+        for row, (suffix, (text, what)) in enumerate(FORMATS.items()):
+            box = QCheckBox(text, checked=suffix in chosen)
+            box.toggled.connect(self._update_note)
+            hint = QLabel(what)
+            hint.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+            formats.addWidget(box, row, 0)
+            formats.addWidget(hint, row, 1)
+            self._formats[suffix] = box
+        formats.setColumnStretch(1, 1)
+
+        self._up = QComboBox()
+        for text, value in _AXES:
+            self._up.addItem(text, value)
+        self._up.setCurrentIndex([value for _, value in _AXES].index(choice.get("up")))
+        self._height = QDoubleSpinBox(
+            decimals=3, minimum=0.0, maximum=10_000.0, suffix=" m", specialValueText="unknown (model units)"
+        )
+        self._height.setValue(choice.get("height_m") or 0.0)
+        self._height.setToolTip("Height of the real object, which gives the file its true scale")
+        self._floor = QCheckBox("Origin on the floor, below the middle", checked=choice.get("on_floor", True))
+
+        self._folder = QLineEdit(str(folder or choice.get("folder") or Path.home()))
+        browse = QPushButton("Browse…", autoDefault=False)
+        browse.clicked.connect(self._browse)
+        place = QHBoxLayout()
+        place.addWidget(self._folder, 1)
+        place.addWidget(browse)
+        self._name = QLineEdit(name)
+        for edit in (self._folder, self._name):
+            edit.textChanged.connect(self._update_note)
+
+        form = QFormLayout()
+        form.setVerticalSpacing(10)
+        form.addRow("Formats", formats)
+        form.addRow("Up axis", self._up)
+        form.addRow("Height", self._height)
+        form.addRow("", self._floor)
+        form.addRow("Folder", place)
+        form.addRow("Name", self._name)
+
+        self._note = QLabel(wordWrap=True)
+        self._note.setMinimumHeight(self._note.fontMetrics().lineSpacing() * 2)
+        self._busy = QProgressBar(maximum=0, textVisible=False)
+        self._busy.setMaximumHeight(6)
+        self._busy.hide()
+        self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self._go = self._buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)
+        self._go.clicked.connect(self._start)
+        self._buttons.rejected.connect(self.reject)
+
+        self._form = QWidget()
+        self._form.setLayout(form)
+        form.setContentsMargins(0, 0, 0, 0)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(20, 18, 20, 16)
+        box.setSpacing(12)
+        for widget in (self._form, self._note, self._busy, self._buttons):
+            box.addWidget(widget)
+        self._update_note()
+        self._go.setDefault(True)
+        self._name.setFocus()
+
+    def choice(self) -> dict[str, Any]:
+        """What is chosen now, as JSON values, for the next dialog."""
+        return {
+            "formats": [suffix for suffix, box in self._formats.items() if box.isChecked()],
+            "up": self._up.currentData(),
+            "height_m": self._height.value() or None,
+            "on_floor": self._floor.isChecked(),
+            "folder": self._folder.text().strip(),
+        }
+
+    def paths(self) -> list[Path]:
+        """The files that the present choice writes (OBJ adds its material and texture beside)."""
+        folder, name = Path(self._folder.text().strip() or ".").expanduser(), self._name.text().strip()
+        # The suffix a user types is no part of the name: the check boxes say the formats.
+        if Path(name).suffix.lower() in FORMATS:
+            name = name[: -len(Path(name).suffix)]
+        return [folder / (name + suffix) for suffix in self.choice()["formats"]] if name else []
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder to export to", self._folder.text())
+        if folder:
+            self._folder.setText(folder)
+
+    def _update_note(self) -> None:
+        paths = self.paths()
+        self._go.setEnabled(bool(paths))
+        if not self._name.text().strip():
+            text = "Give the file a name."
+        elif not paths:
+            text = "Choose at least one format."
+        else:
+            there = [p.name for p in paths if p.exists()]
+            text = "Writes " + ", ".join(p.name for p in paths) + "."
+            if there:
+                text += " Replaces " + ", ".join(there) + "."
+        self._say(text)
+
+    def _say(self, text: str, error: bool = False) -> None:
+        self._note.setText(text)
+        self._note.setStyleSheet("color: #d4483b;" if error else "")
+
+    def _start(self) -> None:
+        choice = self.choice()
+        options = {key: choice[key] for key in ("up", "height_m", "on_floor")}
+        self._work = _ExportThread(self, self._export, self.paths(), options)
+        self._work.finished.connect(self._end)
+        self._set_busy(True)
+        self._work.start()
+
+    def _end(self) -> None:
+        work, self._work = self._work, None
+        if work is None:
+            return
+        self._set_busy(False)
+        work.deleteLater()
+        if work.error:
+            self._say(work.error, error=True)
+            return
+        self.exported.emit(work.paths)
+        self.accept()
+
+    def _set_busy(self, on: bool) -> None:
+        self._form.setEnabled(not on)
+        self._buttons.setEnabled(not on)
+        self._busy.setVisible(on)
+        if on:
+            self._say("Writing…")
+
+    def reject(self) -> None:
+        if self._work is None:  # a file half written is worse than a second's wait
+            super().reject()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        if self._work is not None:
+            self._work.wait()
+        super().closeEvent(event)
+
+    def sizeHint(self) -> QSize:
+        return super().sizeHint().expandedTo(QSize(560, 0))
+
+
+class _ExportThread(QThread):
+    def __init__(self, parent: QDialog, export: Exporter, paths: list[Path], options: dict[str, Any]) -> None:
+        super().__init__(parent)
+        self._export, self.paths, self._options = export, paths, options
+        self.error = ""
+
+    def run(self) -> None:
+        for path in self.paths:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._export(path, **self._options)
+            except OrielError as error:
+                self.error = str(error)
+            except OSError as error:
+                self.error = f"{path} could not be written: {error.strerror or error}. Choose another folder."
+            except Exception as error:
+                self.error = f"{path.name} could not be exported: {error}"
+            if self.error:
+                return
+
+
+class FilmDialog(QDialog):
+    """Format, length and size of a turntable film."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Film a turntable")
+        self._format = QComboBox()
+        self._format.addItem("MP4 (H.264)", ".mp4")
+        self._format.addItem("GIF (endless)", ".gif")
+        self._seconds = QDoubleSpinBox(decimals=1, minimum=1.0, maximum=60.0, singleStep=1.0, value=6.0, suffix=" s")
+        self._size = QSpinBox(minimum=128, maximum=2160, singleStep=64, value=720, suffix=" px")
+        self._seconds.setFocus()
+        self._format.currentIndexChanged.connect(
+            lambda: self._size.setValue(480 if self._format.currentData() == ".gif" else 720)
+        )
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        buttons.addButton("Film…", QDialogButtonBox.ButtonRole.AcceptRole)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        form = QFormLayout()
+        form.setVerticalSpacing(10)
+        form.addRow("Format", self._format)
+        form.addRow("One turn takes", self._seconds)
+        form.addRow("Width and height", self._size)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(20, 18, 20, 16)
+        box.setSpacing(12)
+        box.addLayout(form)
+        box.addWidget(buttons, 0, Qt.AlignmentFlag.AlignBottom)
+
+    def choice(self) -> tuple[str, float, int]:
+        """(suffix, seconds, size in pixels)."""
+        return self._format.currentData(), self._seconds.value(), self._size.value()

@@ -1,0 +1,125 @@
+"""Turntable films, rendered off-screen. No Qt: a film may be made on any thread, and in the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import InputError, OutputError
+from engine.mesh import Mesh
+from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from widgets.viewport.scene import HOME_AZIMUTH, HOME_ELEVATION, LIGHT, Look, Scene, Style
+
+FILM_SUFFIXES = (".mp4", ".gif")
+
+
+def save_turntable(
+    mesh: Mesh,
+    path: Path,
+    *,
+    seconds: float = 6.0,
+    fps: int = 30,
+    size: int = 720,
+    style: Style = "texture",
+    wireframe: bool = False,
+    look: Look = LIGHT,
+    azimuth: float = HOME_AZIMUTH,
+    elevation: float = HOME_ELEVATION,
+    progress: ProgressCallback = ignore_progress,
+    cancel: CancelToken | None = None,
+) -> None:
+    """Write one whole turn around the mesh as MP4 (H.264, yuv420p) or GIF (endless), by the suffix of `path`.
+
+    `size` is the side of the square picture in pixels, made even. The file appears only when complete.
+    Raises `InputError` for another suffix, `OutputError` where the file cannot be written, `Cancelled`.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in FILM_SUFFIXES:
+        raise InputError(f"A film cannot be saved as {path.name}: choose a name that ends in .mp4 or .gif.")
+    if suffix == ".gif":
+        fps = min(fps, 25)  # GIF counts in hundredths of a second, and browsers slow down anything under 4 of them
+    size = max(2, size // 2 * 2)
+    count = max(2, round(seconds * fps))
+    cancel = cancel or CancelToken()
+    part = path.with_name(f".{path.stem}.part{suffix}")
+
+    def frames() -> Iterator[np.ndarray]:
+        with _turntable(mesh, size, style, wireframe, look, azimuth, elevation) as render:
+            for i in range(count):
+                cancel.check()
+                yield render(azimuth + 360.0 * i / count)
+                progress(Progress("film", i + 1, count, f"Picture {i + 1} of {count}"))
+
+    try:
+        (_write_gif if suffix == ".gif" else _write_mp4)(part, frames(), fps, size)
+        part.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise OutputError(f"The film could not be written to {path}: {reason}. Choose another folder.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _turntable(mesh, size, style, wireframe, look, azimuth, elevation):  # type: ignore[no-untyped-def]
+    """A function that renders the mesh from an azimuth: (size, size, 3) uint8."""
+    import pyvista as pv
+
+    plotter = pv.Plotter(off_screen=True, window_size=(size, size), lighting="none")
+    try:
+        plotter.render_window.SetMultiSamples(4)
+        scene = Scene(plotter, look)
+        scene.style, scene.wireframe = style, wireframe
+        scene.set_mesh(mesh)
+        scene.look_from(azimuth, elevation)
+        scene.fit(1.0, turning=True)
+        scene.apply_camera()
+        plotter.show(auto_close=False, interactive=False)
+
+        def render(angle: float) -> np.ndarray:
+            scene.look_from(angle, elevation)
+            scene.apply_camera()
+            plotter.render_window.Render()
+            return np.ascontiguousarray(plotter.image[..., :3])
+
+        yield render
+    finally:
+        plotter.close()
+
+
+def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: int, size: int) -> None:
+    import imageio_ffmpeg
+
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        (size, size),
+        fps=fps,
+        codec="libx264",
+        pix_fmt_in="rgb24",
+        pix_fmt_out="yuv420p",
+        quality=8,
+        macro_block_size=2,
+        output_params=["-movflags", "+faststart"],
+    )
+    writer.send(None)
+    try:
+        for frame in frames:
+            writer.send(frame)
+    finally:
+        writer.close()
+
+
+def _write_gif(path: Path, frames: Iterator[np.ndarray], fps: int, size: int) -> None:
+    from PIL import Image
+
+    def paletted() -> Iterator[Image.Image]:
+        for frame in frames:
+            yield Image.fromarray(frame).quantize(256, Image.Quantize.MEDIANCUT)
+
+    pictures = paletted()
+    first = next(pictures)
+    first.save(path, save_all=True, append_images=pictures, duration=round(100 / fps) * 10, loop=0, optimize=False)

@@ -1,0 +1,636 @@
+"""The embedded 3D viewport: orbit a mesh, change its look, take pictures and films of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PySide6.QtCore import QElapsedTimer, QEvent, QObject, QPointF, QSize, Qt, QThread, QTimer, Signal
+from PySide6.QtGui import (
+    QAction,
+    QActionGroup,
+    QGuiApplication,
+    QImage,
+    QKeySequence,
+    QMouseEvent,
+    QPalette,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QStackedLayout,
+    QToolBar,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.cameras import Pose
+from engine.errors import Cancelled, InputError, OrielError, OutputError
+from engine.mesh import Mesh
+from engine.progress import CancelToken, Progress, ProgressCallback
+from widgets.viewport.export_dialog import FilmDialog
+from widgets.viewport.film import FILM_SUFFIXES, save_turntable
+from widgets.viewport.icons import icon
+from widgets.viewport.scene import DARK, HOME_AZIMUTH, HOME_ELEVATION, LIGHT, STYLES, Scene, Style
+
+EMPTY_TEXT = "The 3D model appears here.\nReconstruct a picture, or open an earlier run."
+TURN_SECONDS = 14.0
+SAMPLES = 4
+"""Anti-aliasing at rest; none while the picture moves, which triples the frame rate of software OpenGL."""
+REST_MS = 220
+
+_STYLE_TEXT = {
+    "texture": ("Texture", "T", "baked texture"),
+    "colors": ("Colours", "C", "one colour a vertex"),
+    "normals": ("Normals", "N", "direction of the surface as colours"),
+    "plain": ("Plain", "P", "shape alone, as clay"),
+}
+
+
+class Viewport(QWidget):
+    """A mesh to orbit (left drag), pan (right or middle drag) and zoom (wheel), with Z always up.
+
+    Every action has a button and a key; keys work while the viewport has the focus. Close it (`close()`)
+    before its window goes: that stops its timer and film, and frees the OpenGL context.
+    """
+
+    export_requested = Signal()
+    """The user asked for the export dialog, which the owner shows, knowing how to export."""
+    style_changed = Signal(str)
+    film_progress = Signal(object)
+    """`Progress` of the film in work."""
+    film_finished = Signal(object, str)
+    """Path of the finished film, or None and why there is none."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        # VTK takes a second to import: only who opens a viewport waits for it.
+        from pyvistaqt import QtInteractor
+
+        self._mesh: Mesh | None = None
+        self._poses: list[Pose] = []
+        self._height_m: float | None = None
+        self._folder = Path.home()
+        self._name = "model"
+        self._drag: tuple[Qt.MouseButton, QPointF] | None = None
+        self._film: _FilmThread | None = None
+        self._film_progress: ProgressCallback | None = None
+        self._closed = False
+
+        self._canvas: Any = QtInteractor(self, auto_update=False, multi_samples=SAMPLES, lighting="none")
+        self._canvas.setAcceptDrops(False)  # a dropped picture is for the window, not another mesh for VTK
+        self._canvas.setMinimumSize(160, 120)
+        self._canvas.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._canvas.installEventFilter(self)
+        self._scene = Scene(self._canvas, DARK if self._is_dark() else LIGHT)
+
+        self._rest = QTimer(self, singleShot=True, interval=REST_MS)
+        self._rest.timeout.connect(self._refine)
+        self._turn = QTimer(self, interval=16)
+        self._turn.timeout.connect(self._turn_step)
+        self._turn_clock = QElapsedTimer()
+
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._build_actions()
+        self._build_layout()
+        self._paint_icons()
+        self.show_mesh(None)
+        QApplication.instance().aboutToQuit.connect(self.close)
+
+    # --- what is shown --------------------------------------------------------------------------
+
+    def show_mesh(self, mesh: Mesh | None, reset_camera: bool = True) -> None:
+        """Show a mesh, or the empty text for None. Without `reset_camera` the view stays where it is."""
+        self._mesh = mesh if mesh is not None and len(mesh.faces) else None
+        self._scene.set_mesh(self._mesh)
+        if self._mesh is None:
+            self._pages.setCurrentIndex(0)
+            self._actions["turntable"].setChecked(False)
+            self._say("")
+        else:
+            self._pages.setCurrentIndex(1)
+            self._say(self._statistics())
+        for name, action in self._actions.items():
+            action.setEnabled(self._mesh is not None and (name != "cameras" or bool(self._poses)))
+        self._mark_style()
+        if reset_camera:
+            self.reset()
+        self._redraw()
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The mesh shown."""
+        return self._mesh
+
+    @property
+    def style_shown(self) -> Style:
+        """The style on the screen: the chosen one, or the nearest that the mesh has the data for."""
+        return self._scene.shown_style
+
+    def set_style(self, style: Style) -> None:
+        """Surface as "texture", "colors", "normals" or "plain"."""
+        self._scene.set_style(style)
+        self._mark_style()
+        self._redraw()
+        self.style_changed.emit(style)
+
+    def set_wireframe(self, on: bool) -> None:
+        """Draw the triangles' edges over the surface."""
+        self._actions["wireframe"].setChecked(on)
+
+    def show_cameras(self, poses: list[Pose], visible: bool | None = None) -> None:
+        """Set the cameras of the views; the first is the input's and stands out.
+
+        They are drawn once the user (V) or `visible` says so; None leaves that as it is.
+        """
+        self._poses = list(poses)
+        action = self._actions["cameras"]
+        action.setEnabled(self._mesh is not None and bool(self._poses))
+        if visible is not None and visible != action.isChecked():
+            action.setChecked(visible)
+        else:
+            self._scene.set_cameras(self._poses, action.isChecked())
+            self._redraw()
+
+    def set_grid(self, on: bool) -> None:
+        """Show the ruler on the floor."""
+        self._actions["grid"].setChecked(on)
+
+    def set_height(self, metres: float | None) -> None:
+        """Real height of the object: the ruler then counts in metres instead of world units."""
+        self._height_m = metres
+        self._scene.set_grid(self._actions["grid"].isChecked(), metres)
+        self._redraw()
+
+    def set_turntable(self, on: bool) -> None:
+        """Turn the object slowly; pauses while the viewport is hidden."""
+        self._actions["turntable"].setChecked(on)
+
+    def set_save_target(self, folder: Path, name: str) -> None:
+        """Folder and stem that screenshots and films are offered under."""
+        self._folder, self._name = Path(folder), name
+
+    # --- looking around -------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Three-quarter view of the whole object."""
+        self._look(HOME_AZIMUTH, HOME_ELEVATION)
+
+    def look_front(self) -> None:
+        """As the input camera sees it, when it is known; else level, from azimuth 0."""
+        if self._poses:
+            self._scene.look_as(self._poses[0])
+            self._redraw()
+        else:
+            self._look(0.0, 0.0)
+
+    def look_side(self) -> None:
+        """Level, from azimuth 90."""
+        self._look(90.0, 0.0)
+
+    def look_top(self) -> None:
+        """From straight above."""
+        self._look(0.0, 90.0)
+
+    def _look(self, azimuth: float, elevation: float) -> None:
+        self._scene.look_from(azimuth, elevation)
+        self._scene.fit(self._aspect())
+        self._redraw()
+
+    def _aspect(self) -> float:
+        return max(self._canvas.width(), 1) / max(self._canvas.height(), 1)
+
+    # --- pictures and films ---------------------------------------------------------------------
+
+    def picture(self) -> np.ndarray:
+        """(H, W, 4) uint8 straight RGBA of what is shown, transparent where nothing is."""
+        if self._mesh is None:
+            raise InputError("There is no model to take a picture of. Reconstruct a picture first.")
+        self._canvas.ren_win.SetMultiSamples(SAMPLES)
+        self._scene.apply_camera()
+        with self._scene.without_background():
+            picture = np.asarray(self._canvas.screenshot(None, transparent_background=True, return_img=True))
+        self._redraw()
+        # The buffer holds colours multiplied by their coverage.
+        alpha = picture[..., 3:].astype(np.float32) / 255
+        straight = np.where(alpha > 0, picture[..., :3] / np.maximum(alpha, 1 / 255), 0)
+        return np.concatenate([np.clip(straight + 0.5, 0, 255).astype(np.uint8), picture[..., 3:]], -1)
+
+    def screenshot(self, path: Path) -> None:
+        """Write what is shown as a PNG with transparent background, and copy it to the clipboard.
+
+        Raises `OutputError` where the file cannot be written.
+        """
+        path = Path(path)
+        picture = np.ascontiguousarray(self.picture())
+        height, width = picture.shape[:2]
+        image = QImage(picture.data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
+        QGuiApplication.clipboard().setImage(image)
+        if not image.save(str(path), "PNG"):
+            raise OutputError(f"The picture could not be written to {path}. Choose a folder that you may write to.")
+
+    def save_turntable(
+        self,
+        path: Path,
+        *,
+        seconds: float = 6.0,
+        fps: int = 30,
+        size: int = 720,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Begin a film of one whole turn (.mp4 or .gif) in the style shown; returns at once.
+
+        It is rendered off-screen on a thread of its own. `progress` is called on the window's thread;
+        `film_finished` tells the end. Raises `InputError` without a mesh, for another suffix, or while
+        another film is in work.
+        """
+        path = Path(path)
+        if self._mesh is None:
+            raise InputError("There is no model to film. Reconstruct a picture first.")
+        if path.suffix.lower() not in FILM_SUFFIXES:
+            raise InputError(f"A film cannot be saved as {path.name}: choose a name that ends in .mp4 or .gif.")
+        if self._film is not None:
+            raise InputError("A film is being made already. Wait for it, or cancel it.")
+        orbit = self._scene.orbit
+        film = _FilmThread(
+            self,
+            self._mesh,
+            path,
+            cancel or CancelToken(),
+            seconds=seconds,
+            fps=fps,
+            size=size,
+            style=self._scene.style,
+            wireframe=self._scene.wireframe,
+            look=self._scene.look,
+            azimuth=orbit.azimuth,
+            elevation=min(max(orbit.elevation, -35.0), 50.0),
+        )
+        self._film = film
+        film.progressed.connect(self._on_film_progress)
+        self._film_progress = progress
+        film.finished.connect(self._on_film_end)
+        self._show_bar(f"Filming {path.name}")
+        film.start(QThread.Priority.LowPriority)
+
+    def cancel_film(self) -> None:
+        """Stop the film in work, if any; nothing of it is kept."""
+        if self._film is not None:
+            self._film.cancel.cancel()
+
+    def _on_film_progress(self, event: Progress) -> None:
+        self._bar.setValue(round(event.fraction * 1000))
+        if self._film_progress is not None:
+            self._film_progress(event)
+        self.film_progress.emit(event)
+
+    def _on_film_end(self) -> None:
+        film, self._film = self._film, None
+        if film is None:
+            return
+        self._bar_row.hide()
+        self._line.show()
+        if film.error:
+            self._say(film.error, error=film.error != _CANCELLED)
+        else:
+            self._say(f"Film saved: {film.path}")
+        self.film_finished.emit(None if film.error else film.path, film.error)
+        film.deleteLater()
+
+    def _ask_screenshot(self) -> None:
+        path = self._ask_path("Save a picture", ".png", "PNG picture (*.png)")
+        if path is None:
+            return
+        try:
+            self.screenshot(path)
+            self._say(f"Picture saved and copied: {path}")
+        except OrielError as error:
+            self._say(str(error), error=True)
+
+    def _ask_film(self) -> None:
+        dialog = FilmDialog(self)
+        if not dialog.exec():
+            return
+        suffix, seconds, size = dialog.choice()
+        path = self._ask_path("Save a turntable film", suffix, f"Film (*{suffix})")
+        if path is None:
+            return
+        try:
+            self.save_turntable(path, seconds=seconds, fps=30 if suffix == ".mp4" else 20, size=size)
+        except OrielError as error:
+            self._say(str(error), error=True)
+
+    def _ask_path(self, title: str, suffix: str, kinds: str) -> Path | None:
+        text, _ = QFileDialog.getSaveFileName(self, title, str(self._folder / (self._name + suffix)), kinds)
+        if not text:
+            return None
+        path = Path(text)
+        self._folder = path.parent
+        return path if path.suffix.lower() == suffix else path.with_name(path.name + suffix)
+
+    # --- inner workings -------------------------------------------------------------------------
+
+    def _redraw(self, moving: bool = False) -> None:
+        """Have Qt paint soon: several changes make one rendering."""
+        if self._closed:
+            return
+        if moving:
+            self._canvas.ren_win.SetMultiSamples(0)
+            self._rest.start()
+        self._scene.apply_camera()
+        self._canvas.update()
+
+    def _refine(self) -> None:
+        if self._turn.isActive() or self._drag is not None:
+            self._rest.start()
+            return
+        self._canvas.ren_win.SetMultiSamples(SAMPLES)
+        self._canvas.update()
+
+    def _on_turntable(self, on: bool) -> None:
+        if on and self.isVisible():
+            self._turn_clock.start()
+            self._turn.start()
+        else:
+            self._turn.stop()
+
+    def _turn_step(self) -> None:
+        # By the clock, not by the tick: a slow machine drops pictures, not speed.
+        seconds = min(self._turn_clock.restart() / 1000, 0.25)
+        self._scene.orbit.rotate(360.0 * seconds / TURN_SECONDS, 0.0)
+        self._redraw(moving=True)
+
+    def _on_wireframe(self, on: bool) -> None:
+        self._scene.set_wireframe(on)
+        self._redraw()
+
+    def _on_cameras(self, on: bool) -> None:
+        self._scene.set_cameras(self._poses, on)
+        self._scene.fit(self._aspect())  # the cameras stand well outside the object
+        self._redraw()
+
+    def _on_grid(self, on: bool) -> None:
+        self._scene.set_grid(on, self._height_m)
+        if on:
+            self._scene.fit(self._aspect())  # its labels stand around the object
+        self._redraw()
+
+    def _mark_style(self) -> None:
+        self._actions[self._scene.shown_style].setChecked(True)
+        if self._mesh is not None:
+            self._actions["texture"].setEnabled(self._mesh.texture is not None)
+            self._actions["colors"].setEnabled(self._mesh.colors is not None)
+
+    def _statistics(self) -> str:
+        mesh = self._mesh
+        if mesh is None:
+            return ""
+        parts = [f"{len(mesh.vertices):,} vertices", f"{len(mesh.faces):,} faces"]
+        if mesh.texture is not None:
+            parts.append(f"texture {mesh.texture.shape[1]} × {mesh.texture.shape[0]}")
+        else:
+            parts.append("vertex colours" if mesh.colors is not None else "no colours")
+        return "   ·   ".join(parts)
+
+    def _say(self, text: str, error: bool = False) -> None:
+        self._line.setText(text or self._statistics())
+        self._line.setStyleSheet("color: #d4483b;" if error else "")
+        self._line.setToolTip(text if error else "")
+
+    def _show_bar(self, text: str) -> None:
+        self._bar_text.setText(text)
+        self._bar.setValue(0)
+        self._line.hide()
+        self._bar_row.show()
+
+    def _build_actions(self) -> None:
+        self._actions: dict[str, QAction] = {}
+        styles = QActionGroup(self)
+        for style in STYLES:
+            text, key, what = _STYLE_TEXT[style]
+            action = self._add_action(
+                style, text, key, what, lambda _=False, s=style: self.set_style(s), checkable=True
+            )
+            styles.addAction(action)
+        self._actions["texture"].setChecked(True)
+        toggles: tuple[tuple[str, str, str, str, Callable[[bool], None]], ...] = (
+            ("wireframe", "Wireframe", "W", "edges of the triangles", self._on_wireframe),
+            ("cameras", "Cameras", "V", "where the views were taken from", self._on_cameras),
+            ("grid", "Ruler", "G", "grid on the floor", self._on_grid),
+            ("turntable", "Turntable", "Space", "turn the model", self._on_turntable),
+        )
+        for name, text, key, what, slot in toggles:
+            action = self._add_action(name, text, key, what, None, checkable=True)
+            action.toggled.connect(slot)
+        self._add_action("home", "Whole model", "R", "back to the first view", self.reset)
+        self._actions["home"].setShortcuts([QKeySequence("R"), QKeySequence("Home")])
+        self._add_action("front", "Front", "1", "from the input's camera", self.look_front)
+        self._add_action("side", "Side", "3", "from the side, level", self.look_side)
+        self._add_action("top", "Top", "7", "from above", self.look_top)
+        self._add_action("screenshot", "Picture", "S", "save and copy, transparent background", self._ask_screenshot)
+        self._add_action("film", "Film", "F", "turntable as MP4 or GIF", self._ask_film)
+        self._add_action("export", "Export", "E", "GLB, OBJ, PLY, STL", self.export_requested.emit)
+        moves: tuple[tuple[str, Callable[[], None]], ...] = (
+            ("Left", lambda: self._nudge(-10, 0)),
+            ("Right", lambda: self._nudge(10, 0)),
+            ("Up", lambda: self._nudge(0, 10)),
+            ("Down", lambda: self._nudge(0, -10)),
+            ("+", lambda: self._nudge(zoom=1.15)),
+            ("=", lambda: self._nudge(zoom=1.15)),
+            ("-", lambda: self._nudge(zoom=1 / 1.15)),
+        )
+        for key, move in moves:
+            action = QAction(self)
+            action.setShortcut(QKeySequence(key))
+            action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            action.triggered.connect(move)
+            self.addAction(action)
+
+    def _add_action(
+        self, name: str, text: str, key: str, what: str, slot: Callable[..., Any] | None, checkable: bool = False
+    ) -> QAction:
+        action = QAction(text, self, checkable=checkable)
+        action.setShortcut(QKeySequence(key))
+        action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        action.setToolTip(f"{text}: {what} ({key})")
+        if slot is not None:
+            action.triggered.connect(lambda _=False: slot())
+        self.addAction(action)
+        self._actions[name] = action
+        return action
+
+    def _nudge(self, azimuth: float = 0.0, elevation: float = 0.0, zoom: float = 1.0) -> None:
+        if self._mesh is None:
+            return
+        self._scene.orbit.rotate(azimuth, elevation)
+        self._scene.orbit.zoom(zoom)
+        self._redraw(moving=True)
+
+    def _build_layout(self) -> None:
+        bar = QToolBar(self)
+        bar.setIconSize(QSize(20, 20))
+        bar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
+        for group in (STYLES, ("wireframe", "cameras", "grid"), ("home", "front", "side", "top", "turntable")):
+            for name in group:
+                bar.addAction(self._actions[name])
+            bar.addSeparator()
+        for name in ("screenshot", "film", "export"):
+            bar.addAction(self._actions[name])
+        self._toolbar = bar
+
+        self._empty = QLabel(EMPTY_TEXT, alignment=Qt.AlignmentFlag.AlignCenter)
+        self._empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self._empty.setWordWrap(True)
+        self._pages = QStackedLayout()
+        self._pages.addWidget(self._empty)
+        self._pages.addWidget(self._canvas)
+
+        self._line = QLabel()
+        self._line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._line.setMinimumWidth(10)
+        self._bar_row = QWidget()
+        row = QHBoxLayout(self._bar_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._bar_text, self._bar = QLabel(), QProgressBar(maximum=1000, textVisible=False)
+        self._bar.setMaximumHeight(8)
+        stop = QToolButton(text="Cancel")
+        stop.clicked.connect(self.cancel_film)
+        row.addWidget(self._bar_text)
+        row.addWidget(self._bar, 1)
+        row.addWidget(stop)
+        self._bar_row.hide()
+
+        foot = QHBoxLayout()
+        foot.setContentsMargins(8, 3, 8, 4)
+        foot.addWidget(self._line, 1)
+        foot.addWidget(self._bar_row, 1)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.setSpacing(0)
+        box.addWidget(bar)
+        box.addLayout(self._pages, 1)
+        box.addLayout(foot)
+
+    def _is_dark(self) -> bool:
+        return self.palette().color(QPalette.ColorRole.Window).lightness() < 128
+
+    def _paint_icons(self) -> None:
+        palette = self.palette()
+        for name, action in self._actions.items():
+            action.setIcon(icon(name, palette))
+        accent = palette.color(QPalette.ColorRole.Highlight)
+        wash = f"rgba({accent.red()}, {accent.green()}, {accent.blue()}, %d)"
+        self._toolbar.setStyleSheet(
+            "QToolBar { border: none; spacing: 2px; padding: 3px; }"
+            "QToolButton { border: 1px solid transparent; border-radius: 6px; padding: 4px; background: transparent; }"
+            f"QToolButton:hover {{ background: {wash % 40}; }} QToolButton:pressed {{ background: {wash % 90}; }}"
+            f"QToolButton:checked {{ background: {wash % 70}; border-color: {wash % 170}; }}"
+            f"QToolButton:focus {{ border-color: {wash % 255}; }}"
+        )
+
+    # --- Qt -------------------------------------------------------------------------------------
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is not self._canvas or self._closed:
+            return False
+        kind = event.type()
+        if kind == QEvent.Type.MouseButtonPress:
+            self.setFocus(Qt.FocusReason.MouseFocusReason)
+            self._drag = (event.button(), event.position())
+            return True
+        if kind == QEvent.Type.MouseMove:
+            self._drag_to(event)
+            return True
+        if kind == QEvent.Type.MouseButtonRelease:
+            self._drag = None
+            self._rest.start()
+            return True
+        if kind == QEvent.Type.MouseButtonDblClick:
+            self.reset()
+            return True
+        if kind == QEvent.Type.Wheel:
+            self._wheel(event)
+            return True
+        if kind == QEvent.Type.Resize:
+            QTimer.singleShot(0, self._redraw)
+        # VTK has keys and gestures of its own (q quits, e exits): none of them may reach it.
+        if kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease, QEvent.Type.Gesture):
+            event.ignore()
+            return True
+        return False
+
+    def _drag_to(self, event: QMouseEvent) -> None:
+        if self._drag is None or self._mesh is None:
+            return
+        button, before = self._drag
+        moved = event.position() - before
+        self._drag = (button, event.position())
+        orbit, height = self._scene.orbit, max(self._canvas.height(), 1)
+        shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        if button == Qt.MouseButton.LeftButton and not shift:
+            orbit.rotate(-moved.x() / height * 240, moved.y() / height * 180)
+        else:
+            orbit.pan(-moved.x() / height, moved.y() / height)
+        self._redraw(moving=True)
+
+    def _wheel(self, event: QWheelEvent) -> None:
+        if self._mesh is not None:
+            self._scene.orbit.zoom(1.0012 ** event.angleDelta().y())
+            self._redraw(moving=True)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_pages") and not self._closed:
+            self._paint_icons()
+            self._scene.set_look(DARK if self._is_dark() else LIGHT)
+            self._redraw()
+
+    def showEvent(self, event: QEvent) -> None:
+        super().showEvent(event)
+        self._on_turntable(self._actions["turntable"].isChecked())
+
+    def hideEvent(self, event: QEvent) -> None:
+        super().hideEvent(event)
+        self._turn.stop()
+
+    def closeEvent(self, event: QEvent) -> None:
+        if not self._closed:
+            self._closed = True
+            self._turn.stop()
+            self._rest.stop()
+            if self._film is not None:
+                self._film.cancel.cancel()
+                self._film.wait()
+            self._canvas.removeEventFilter(self)
+            self._canvas.close()
+        super().closeEvent(event)
+
+
+_CANCELLED = "Film cancelled."
+
+
+class _FilmThread(QThread):
+    progressed = Signal(object)
+
+    def __init__(self, parent: QObject, mesh: Mesh, path: Path, cancel: CancelToken, **options: Any) -> None:
+        super().__init__(parent)
+        self.path, self.cancel, self.error = path, cancel, ""
+        self._mesh, self._options = mesh, options
+
+    def run(self) -> None:
+        try:
+            save_turntable(self._mesh, self.path, progress=self.progressed.emit, cancel=self.cancel, **self._options)
+        except Cancelled:
+            self.error = _CANCELLED
+        except OrielError as error:
+            self.error = str(error)
+        except Exception as error:
+            self.error = f"The film could not be made: {error}"
