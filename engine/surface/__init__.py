@@ -1,0 +1,19 @@
+"""Surface reconstruction from posed views: cost volume, SDF and colour networks, extraction, clean-up."""
+
+from engine.surface.cleaning import clean_mesh
+from engine.surface.extraction import extract_mesh
+from engine.surface.hull import visual_hull
+from engine.surface.network import BUILT_IN, PUBLISHED, SurfaceConfig, SurfaceNetwork
+from engine.surface.reconstruct import load_surface, reconstruct_surface
+
+__all__ = [
+    "BUILT_IN",
+    "PUBLISHED",
+    "SurfaceConfig",
+    "SurfaceNetwork",
+    "clean_mesh",
+    "extract_mesh",
+    "load_surface",
+    "reconstruct_surface",
+    "visual_hull",
+]

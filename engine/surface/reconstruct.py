@@ -1,0 +1,164 @@
+"""From posed views to a coloured mesh with trained weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from engine.errors import EmptyResultError, WeightsError
+from engine.mesh import Mesh
+from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.surface.cleaning import clean_mesh
+from engine.surface.extraction import extract_mesh
+from engine.surface.hull import TrustedSilhouettes, project_points, sample_pictures
+from engine.surface.network import BUILT_IN, PUBLISHED, SurfaceConfig, SurfaceNetwork, SurfaceScene
+
+BUILT_IN_WEIGHTS = Path(__file__).resolve().parents[2] / "resources" / "weights" / "surface.safetensors"
+"""The weights trained by this project; their card lies beside them."""
+CONFIGS: dict[str, SurfaceConfig] = {c.name: c for c in (PUBLISHED, BUILT_IN)}
+
+Silhouette = tuple[npt.NDArray, npt.NDArray, npt.NDArray]
+"""A trusted mask (S, S) in 0..1, its camera_to_world (4, 4) and its intrinsics (3, 3)."""
+
+
+def load_surface(path: Path | None = None, device: torch.device | str = "cpu") -> SurfaceNetwork:
+    """Network with trained weights: the built-in ones, or a safetensors file with its card (.json) beside it.
+
+    Raises `WeightsError` when a file is missing, is not what its card says, or belongs to another model.
+    """
+    path = BUILT_IN_WEIGHTS if path is None else Path(path)
+    card_path = path.with_suffix(".json")
+    advice = (
+        "Reinstall Oriel, or train the weights with `oriel train surface`."
+        if path == BUILT_IN_WEIGHTS
+        else "Copy the file and its card (.json) again."
+    )
+    try:
+        content = path.read_bytes()
+        card: dict[str, Any] = json.loads(card_path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"The reconstruction weights {path} cannot be read ({error.strerror}). {advice}") from error
+    except ValueError as error:
+        raise WeightsError(f"The card {card_path} is damaged. {advice}") from error
+    config = CONFIGS.get(str(card.get("config"))) if isinstance(card, dict) else None
+    if config is None:
+        raise WeightsError(f"The card {card_path} names no known reconstruction network. {advice}")
+    if hashlib.sha256(content).hexdigest() != card.get("sha256"):
+        raise WeightsError(f"The reconstruction weights {path} are damaged: they differ from their card. {advice}")
+    network = SurfaceNetwork(config)
+    try:
+        network.load_state_dict({name: value.float() for name, value in load_tensors(content).items()})
+    except (SafetensorError, RuntimeError) as error:
+        raise WeightsError(f"The reconstruction weights {path} belong to another network. {advice}") from error
+    return network.to(device).eval()
+
+
+def reconstruct_surface(
+    network: SurfaceNetwork,
+    views: npt.NDArray,
+    c2ws: npt.NDArray,
+    k: npt.NDArray,
+    *,
+    resolution: int = 256,
+    silhouettes: Sequence[Silhouette] | None = None,
+    target_faces: int | None = None,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> Mesh:
+    """Mesh with vertex colours from views (V, H, W, 4) in 0..1 (RGB over white, alpha the mask).
+
+    `c2ws` (V, 4, 4), `k` (3, 3) for side H. `resolution` is the side of the extraction grid over the network's
+    volume. `silhouettes` are masks known for certain (the input's): the mesh is carved by their background and
+    reaches into all of their foreground. `target_faces` decimates. Raises `EmptyResultError` when nothing is found.
+    """
+    report = progress or ignore_progress
+    config = network.config
+    with torch.no_grad():
+        report(Progress("surface", 0, 5, "Reading the views"))
+        scene = network.encode(views, c2ws, k, cancel=cancel or CancelToken())
+
+        def plain(points: Tensor) -> Tensor:
+            return network.sdf(scene, points.to(network.device)).cpu()
+
+        field = plain
+        if silhouettes:
+            report(Progress("surface", 1, 5, "Fitting the picture's silhouette"))
+            margin = 2 * config.extent / (resolution - 1)
+            trusted = TrustedSilhouettes.build(silhouettes, plain, extent=config.extent, margin=margin, cancel=cancel)
+
+            def bent(points: Tensor) -> Tensor:
+                return trusted.bend(points, plain(points))
+
+            field = bent
+        report(Progress("surface", 2, 5, "Extracting the surface"))
+        vertices, faces = extract_mesh(field, resolution, config.extent, cancel=cancel)
+        if not len(faces):
+            raise EmptyResultError("No surface was found in the views. Check the foreground, or retry single views.")
+        report(Progress("surface", 3, 5, "Cleaning the mesh"))
+        mesh = clean_mesh(Mesh(vertices, faces), target_faces=target_faces)
+        report(Progress("surface", 4, 5, "Colouring the mesh"))
+        mesh.colors = color_vertices(network, scene, mesh, cancel=cancel)
+    report(Progress("surface", 5, 5, "Surface done", preview=("mesh", mesh)))
+    return mesh
+
+
+def color_vertices(
+    network: SurfaceNetwork, scene: SurfaceScene, mesh: Mesh, *, cancel: CancelToken | None = None
+) -> npt.NDArray[np.uint8]:
+    """Colours (V, 3) of a mesh's vertices, each seen straight on, from the views that see it."""
+    vertices = torch.from_numpy(mesh.vertices).to(network.device)
+    normals = torch.from_numpy(vertex_normals(mesh)).to(network.device)
+    depth_maps = splat_depth(vertices, scene)
+    out = []
+    with torch.no_grad():
+        for start in range(0, len(vertices), 8192):
+            if cancel:
+                cancel.check()
+            points, normal = vertices[start : start + 8192], normals[start : start + 8192]
+            pixels, depth = project_points(points, scene.w2c, scene.k)
+            front = sample_pictures(depth_maps[:, None], pixels)[..., 0]
+            hidden = (depth - front) / network.config.voxel
+            visible = torch.sigmoid(4 * (2 - hidden))
+            to_camera = torch.nn.functional.normalize(scene.positions[:, None] - points[None], dim=-1)
+            facing = (to_camera * normal[None]).sum(-1).clamp(min=0.02)
+            colors = network.colors(scene, points, -normal, visibility=visible * facing**2)
+            out.append((colors.clamp(0, 1) * 255).round().byte().cpu())
+    return torch.cat(out).numpy()
+
+
+def vertex_normals(mesh: Mesh) -> npt.NDArray[np.float32]:
+    """Unit normals (V, 3), weighted by the area of the faces around a vertex."""
+    a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
+    face = np.cross(b - a, c - a)
+    total = np.zeros_like(mesh.vertices)
+    for axis in range(3):
+        flat = np.repeat(face[:, axis], 3)
+        total[:, axis] = np.bincount(mesh.faces.reshape(-1), weights=flat, minlength=len(total))
+    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def splat_depth(vertices: Tensor, scene: SurfaceScene) -> Tensor:
+    """(V, S, S) depth of the nearest vertex (N, 3) in each pixel of each view; far where there is none.
+
+    Vertices of an extraction grid lie denser than pixels, so points serve in place of triangles.
+    """
+    size = scene.pictures.shape[-1]
+    views = len(scene.w2c)
+    maps = torch.full((views, size * size), 1e3, device=vertices.device)
+    for i in range(views):
+        pixels, depth = project_points(vertices, scene.w2c[i : i + 1], scene.k)
+        index = pixels[0].floor().long().clamp(0, size - 1)
+        maps[i].scatter_reduce_(0, index[:, 1] * size + index[:, 0], depth[0], "amin")
+    maps = maps.view(views, size, size)
+    # Close pinholes: a pixel takes the nearest depth around it, never a farther one.
+    return -torch.nn.functional.max_pool2d(-maps[:, None], 3, 1, 1)[:, 0]
