@@ -1,0 +1,584 @@
+"""The window put together: its widgets, the engine's thread, the settings and the history."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QSize, Qt, QUrl
+from PySide6.QtGui import QDesktopServices, QImage, QImageReader
+from PySide6.QtWidgets import QApplication
+
+from app.engine_thread import EngineThread, ProgressFunnel
+from app.settings import Settings
+from engine.errors import Cancelled, OrielError
+from engine.progress import CancelToken, Progress
+from widgets.common import opaque, to_qimage
+from widgets.main_window import MainWindow
+from widgets.reconstruct.incoming import SUFFIXES
+from widgets.reconstruct.request import HistoryEntry, Picture, QueueEntry, Request
+from widgets.reconstruct.stage_bar import STAGES, seconds_text
+from widgets.reconstruct.tab import RunContents
+from widgets.theme import RESOURCES, theme
+
+if TYPE_CHECKING:
+    from app.history import History
+    from engine.pipeline import Options, Run
+
+ENGINE_NICENESS = 5
+"""The engine's thread gives way to the window's."""
+RECENT_RUNS = 3
+"""Runs that the estimate of the remaining time is taken from."""
+THUMBNAIL = 128
+
+
+@dataclass
+class Job:
+    """Work for the engine: a new run, or more work on one that is there."""
+
+    key: int
+    title: str
+    request: Request | None = None
+    run: Run | None = None
+    view: int | None = None
+    """Principal view to draw again."""
+    cancel: CancelToken = field(default_factory=CancelToken)
+
+
+class Session:
+    """What goes on between the window and the engine, from the first picture to the last wait at closing.
+
+    Everything here runs on the Qt thread and waits for two others: `engine`, which alone uses torch, and
+    `files`, which reads pictures, runs and meshes so that a look at the history does not wait for a run.
+    """
+
+    def __init__(self, window: MainWindow, settings: Settings) -> None:
+        self.window = window
+        self.tab = window.reconstruct
+        self.settings = settings
+        self.engine = EngineThread(nice=ENGINE_NICENESS)
+        self.files = EngineThread("oriel-files")
+        self.queue: list[Job] = []
+        self.current: Job | None = None
+        self.closing = False
+        self._history: History | None = None
+        self._numbers = itertools.count(1)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._pictures: dict[str, Picture] = {}
+        self._previews: list[Progress] = []
+        self._current_run: tuple[str, str, str] | None = None  # key, name, first stage of the run in work
+        self._preview_cancel = CancelToken()
+        self._pixels: tuple[Picture, Any] | None = None
+        self._thumbnails: dict[tuple[str, str], QImage] = {}
+        self._closed = asyncio.Event()
+        self._connect()
+
+    def _connect(self) -> None:
+        tab = self.tab
+        tab.requested.connect(self.add_requests)
+        tab.cancel_requested.connect(self.cancel)
+        tab.remove_requested.connect(self.remove)
+        tab.retry_requested.connect(self.retry_view)
+        tab.continue_requested.connect(self._then(self.continue_shown))
+        tab.open_requested.connect(self._then(self.open_run))
+        tab.rerun_requested.connect(self._then(self.rerun))
+        tab.delete_requested.connect(self._then(self.delete))
+        tab.folder_requested.connect(self._then(self.show_folder))
+        tab.export_requested.connect(self.export)
+        tab.picture_chosen.connect(self._then(self.load_picture))
+        tab.preview_wanted.connect(self._then(self.find_foreground))
+        tab.folder_used.connect(lambda folder: setattr(self.settings, "last_folder", folder))
+        self.window.theme_toggled.connect(lambda mode: setattr(self.settings, "theme", mode))
+        self.window.close_requested.connect(self._then(self.close))
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the window until it is closed."""
+        self.window.restore_place(self.settings.window)
+        if self.settings.last_folder:
+            self.tab.last_folder = self.settings.last_folder
+        self.tab.input.set_options(quality=self.settings.quality, generator=self.settings.generator)
+        self.window.show()
+        self._spawn(self._warm_up())
+        await self._closed.wait()
+
+    async def close(self) -> None:
+        """Cancel what runs, wait for it, save the settings and close the window."""
+        if self.closing:
+            return
+        self.closing = True
+        self.window.show_status("Stopping…")
+        self.tab.toast.finish()
+        self.queue.clear()
+        self._preview_cancel.cancel()
+        if self.current:
+            self.current.cancel.cancel()
+        me = asyncio.current_task()
+        while others := {task for task in self._tasks if task is not me}:
+            await asyncio.wait(others)
+        await self.engine.close()
+        await self.files.close()
+        self.settings.window = self.window.place()
+        self.settings.quality = self.tab.input.quality.currentData()
+        self.settings.generator = self.tab.input.generator.currentData()
+        with contextlib.suppress(OrielError):  # nobody is left to read it
+            self.settings.save()
+        self.window.close_now()
+        self._closed.set()
+
+    async def _warm_up(self) -> None:
+        """Fill the window, then import what the first run needs while the user looks for a picture."""
+        await self.files.submit(self._open_history)
+        await self.refresh_history()
+        self.tab.set_samples(await self.files.submit(_samples))
+        await self.engine.submit(_import_engine)
+        if not self.closing:
+            await self.files.submit(importlib.import_module, "pyvistaqt")
+        if not self.closing and self.current is None:
+            self.tab.prepare_viewport()
+
+    def _open_history(self) -> None:
+        from app.history import History
+
+        self._history = History(self.settings.history_folder)
+
+    @property
+    def history(self) -> History:
+        """The runs on this machine."""
+        if self._history is None:
+            self._open_history()
+        assert self._history is not None
+        return self._history
+
+    # -- pictures ----------------------------------------------------------------------------------------
+
+    async def load_picture(self, picture: Picture) -> None:
+        """Read a picture and show it."""
+        try:
+            pixels = await self.files.submit(_load, picture.source)
+        except OrielError as error:
+            self.tab.show_input_problem(picture, str(error))
+            return
+        self._pixels = (picture, pixels)
+        self.tab.show_picture(picture, pixels)
+
+    async def find_foreground(self, picture: Picture, mode: str) -> None:
+        """Find the object in a loaded picture and show it. A newer call stops an older one."""
+        if self._pixels is None or self._pixels[0] is not picture:
+            return
+        self._preview_cancel.cancel()
+        self._preview_cancel = cancel = CancelToken()
+        try:
+            found = await self.files.submit(_foreground, self._pixels[1], mode, picture.box, picture.strokes, cancel)
+        except Cancelled:
+            return
+        except OrielError as error:
+            self.tab.input.show_problem(picture, str(error))
+            return
+        if not cancel.cancelled:
+            self.tab.input.show_mask(picture, found.mask, found.method)
+
+    # -- jobs --------------------------------------------------------------------------------------------
+
+    def add_requests(self, requests: list[Request]) -> None:
+        """Queue new runs."""
+        for request in requests:
+            self._add(Job(next(self._numbers), request.picture.name, request=request))
+
+    def retry_view(self, index: int) -> None:
+        """Draw a principal view of the run on the screen again, and rebuild."""
+
+        async def add() -> None:
+            run = await self._shown_run()
+            if run is not None:
+                self._add(Job(next(self._numbers), f"{run.name}, view {index + 1}", run=run, view=index))
+
+        self._spawn(add())
+
+    async def continue_shown(self) -> None:
+        """Go on with the run on the screen from where it stopped, with what was drawn on its picture since."""
+        run = await self._shown_run()
+        if run is None:
+            return
+        picture = self._pictures.get(run.folder.name)
+        if picture is not None and picture is self.tab.input.picture:
+            mode = self.tab.input.mode.currentData()
+            await self.files.submit(run.change, mode=mode, box=picture.box, strokes=picture.strokes)
+        self._add(Job(next(self._numbers), run.name, run=run))
+
+    def cancel(self) -> None:
+        """Stop the run in work."""
+        if self.current:
+            self.current.cancel.cancel()
+            self.tab.stages.cancelling()
+
+    def remove(self, key: int) -> None:
+        """Take a waiting job out of the queue."""
+        self.queue = [job for job in self.queue if job.key != key]
+        self._show_queue()
+
+    def _add(self, job: Job) -> None:
+        if self.closing:
+            return
+        self.queue.append(job)
+        self._show_queue()
+        if self.current is None and len(self.queue) == 1:
+            self._spawn(self._work())
+
+    async def _work(self) -> None:
+        """Do the jobs of the queue, one after the other."""
+        first = True
+        while self.queue and not self.closing:
+            self.current = self.queue.pop(0)
+            self._show_queue()
+            try:
+                await self._do(self.current, follow=first or self.tab.following)
+            finally:
+                self.current = self._current_run = None
+                self._previews.clear()
+            first = False
+            self._show_queue()
+            await self.refresh_history()
+
+    async def _do(self, job: Job, *, follow: bool) -> None:
+        run = job.run
+        try:
+            if job.request is not None:
+                options = await self.files.submit(_options, job.request)
+                source, name = job.request.picture.source, job.request.picture.name
+                run = await self.files.submit(self.history.create, source, options, name=name)
+                self._pictures[run.folder.name] = job.request.picture
+        except OrielError as error:
+            self.tab.show_error(str(error))
+            return
+        assert run is not None
+        key = run.folder.name
+        first = next((stage for stage in STAGES if stage not in run.stages_done), "texture")
+        if job.view is not None:
+            first = "surface"
+        self.tab.stages.set_expected(await self.files.submit(_expected_seconds, self.history, run.options.quality))
+        self._current_run = (key, run.name, first)
+        if job.view is not None:
+            self.tab.begin_retry(key, run.name, job.view)
+        else:
+            self.tab.begin_run(key, run.name, first, follow=follow)
+        await self.refresh_history()
+        funnel = ProgressFunnel(self._take_progress)
+        try:
+            await self.engine.submit(_execute, run, job.view, funnel.post, job.cancel)
+        except (Cancelled, OrielError):
+            pass  # the run has recorded it
+        except Exception:
+            traceback.print_exc()
+        funnel.close()
+        contents = await self.files.submit(_contents, run)
+        self.tab.finish_run(contents)
+        if self.queue or not self.tab.following:
+            words = {"done": "is done", "failed": "failed"}.get(contents.status, "was stopped")
+            self.tab.toast.show_action(
+                f"{run.name} {words}.", "Show", lambda: self._spawn(self.open_run(key)), lambda: None
+            )
+
+    def _take_progress(self, events: list[Progress]) -> None:
+        self._previews += [event for event in events if event.preview is not None]
+        self.tab.take_progress(events)
+
+    def _show_queue(self) -> None:
+        entries = [QueueEntry(self.current.key, self.current.title, running=True)] if self.current else []
+        self.tab.input.queue.set_entries(entries + [QueueEntry(job.key, job.title) for job in self.queue])
+
+    # -- history -----------------------------------------------------------------------------------------
+
+    async def refresh_history(self) -> None:
+        """Show the history as it is on the disk now."""
+        if not self.closing:
+            self.tab.set_history(await self.files.submit(_entries, self.history, self._thumbnails))
+
+    async def open_run(self, key: str) -> None:
+        """Show a run of the past, or the one in work."""
+        if self._current_run is not None and self._current_run[0] == key:
+            self.tab.follow_run(*self._current_run)
+            for event in list(self._previews):
+                self.tab.show_event(event)
+            return
+        try:
+            run = await self.files.submit(self.history.get, key)
+            contents = await self.files.submit(_contents, run)
+        except OrielError as error:
+            self.tab.show_error(str(error))
+            await self.refresh_history()
+            return
+        self.tab.show_run(contents)
+        picture = await self._picture_of(run)
+        if self.tab.shown_key == key and picture is not None:
+            options = run.options
+            self.tab.input.set_options(mode=options.mode, quality=options.quality, generator=options.generator)
+            self.tab.input.set_elevation(options.elevation)
+            self.tab.input.set_pictures([picture])
+
+    async def rerun(self, key: str) -> None:
+        """Make a new run of an old one's picture with the options as they are set."""
+        try:
+            run = await self.files.submit(self.history.get, key)
+        except OrielError as error:
+            self.tab.show_error(str(error))
+            return
+        picture = await self._picture_of(run)
+        if picture is not None:
+            self.tab.show_side("picture")
+            self.tab.input.set_pictures([picture])
+            self.tab.input.request()
+
+    async def delete(self, key: str) -> None:
+        """Delete a run for good."""
+        try:
+            run = await self.files.submit(self.history.get, key)
+            await self.files.submit(self.history.delete, run)
+        except OrielError as error:
+            self.tab.show_error(str(error))
+        self.tab.history.unhide_entry(key)
+        await self.refresh_history()
+
+    async def show_folder(self, key: str) -> None:
+        """Open a run's folder in the file manager."""
+        run = await self.files.submit(self.history.get, key)
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(run.folder)))
+
+    async def _shown_run(self) -> Run | None:
+        if self.tab.shown_key is None:
+            return None
+        try:
+            return await self.files.submit(self.history.get, self.tab.shown_key)
+        except OrielError as error:
+            self.tab.show_error(str(error))
+            return None
+
+    async def _picture_of(self, run: Run) -> Picture | None:
+        key = run.folder.name
+        if key not in self._pictures:
+            found = await self.files.submit(lambda: sorted(run.folder.glob("input.*")))
+            if not found:
+                return None
+            options = run.options
+            strokes = options.strokes
+            if isinstance(strokes, Path):
+                strokes = await self.files.submit(_grey, strokes)
+            self._pictures[key] = Picture(found[0], run.name, options.box, strokes)
+        return self._pictures[key]
+
+    # -- export ------------------------------------------------------------------------------------------
+
+    def export(self) -> None:
+        """Ask where and how to write the mesh on the screen."""
+        mesh = self.tab.viewport.mesh if self.tab.viewport else None
+        if mesh is None:
+            self.tab.status_changed.emit("There is no mesh to export yet.")
+            return
+        from widgets.viewport import ExportDialog
+
+        def write(path: Path, **options: Any) -> None:
+            from engine.texture import export_mesh
+
+            export_mesh(mesh, path, **options)
+
+        remembered = self.settings.window.get("export")
+        dialog = ExportDialog(write, name=self.tab.title.text(), choice=remembered, parent=self.window)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.exported.connect(self._exported)
+        dialog.accepted.connect(lambda: self._remember_export(dialog.choice()))
+        dialog.open()
+
+    def _remember_export(self, choice: dict[str, Any]) -> None:
+        self.settings.window = {**self.settings.window, "export": choice}
+
+    def _exported(self, paths: list[Path]) -> None:
+        self.tab.status_changed.emit("Written: " + ", ".join(str(path) for path in paths))
+
+    # -- tasks -------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _then(self, function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., None]:
+        return lambda *args: self._spawn(function(*args))
+
+    async def _guarded(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+        except Exception as error:
+            if not self.closing:
+                traceback.print_exc()
+                self.tab.show_error(f"Something unexpected went wrong: {error}")
+
+
+# -- on the other threads ------------------------------------------------------------------------------------
+
+
+def _import_engine() -> None:
+    import torch
+
+    import engine.pipeline  # noqa: F401
+
+    torch.set_num_threads(max(os.cpu_count() or 1, 1))
+
+
+def _options(request: Request) -> Options:
+    from engine.pipeline import Options
+
+    return Options(
+        mode=request.mode,
+        box=request.picture.box,
+        strokes=request.picture.strokes,
+        elevation=request.elevation,
+        generator=request.generator,
+        quality=request.quality,
+    )
+
+
+def _execute(run: Run, view: int | None, progress: Callable[[Progress], None], cancel: CancelToken) -> None:
+    if view is None:
+        run.execute(progress, cancel, start="texture")  # or from the first stage that is not done
+    else:
+        run.retry_view(view, progress, cancel)
+        run.execute(progress, cancel, start="surface")
+
+
+def _load(source: Path | bytes) -> Any:
+    from engine.imaging import load_picture
+
+    return load_picture(source)
+
+
+def _foreground(pixels: Any, mode: str, box: Any, strokes: Any, cancel: CancelToken) -> Any:
+    from engine.imaging import extract_foreground
+
+    cancel.check()
+    return extract_foreground(pixels, mode=mode, box=box, strokes=strokes, cancel=cancel)
+
+
+def _grey(path: Path) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.array(image.convert("L"))
+
+
+def _thumbnail(path: Path) -> QImage:
+    reader = QImageReader(str(path))
+    reader.setAutoTransform(True)
+    size = reader.size()
+    if size.isValid():
+        reader.setScaledSize(size.scaled(QSize(2 * THUMBNAIL, 2 * THUMBNAIL), Qt.AspectRatioMode.KeepAspectRatio))
+    return reader.read()
+
+
+def _samples() -> list[tuple[Path, QImage]]:
+    folder = RESOURCES / "samples"
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    return [(path, image) for path in files if not (image := _thumbnail(path)).isNull()]
+
+
+def _entries(history: History, thumbnails: dict[tuple[str, str], QImage]) -> list[HistoryEntry]:
+    entries = []
+    for run in history.runs():
+        key, created = run.folder.name, run.created.astimezone()
+        picture = run.folder / "framed.png"
+        if not picture.exists():
+            picture = next(iter(sorted(run.folder.glob("input.*"))), picture)
+        if (key, picture.name) not in thumbnails:
+            thumbnails[key, picture.name] = _thumbnail(picture)
+        date = created.strftime("%d %b %Y, %H:%M")
+        status = run.status
+        seconds = run.report.get("seconds")
+        words = seconds_text(seconds) if status == "done" and seconds else status
+        options = run.options
+        haystack = [run.name, run.source or "", key, status, options.quality, options.generator, date]
+        haystack.append(created.strftime("%Y-%m-%d"))
+        entries.append(
+            HistoryEntry(
+                key=key,
+                title=run.name,
+                subtitle=f"{words}  ·  {date}",
+                status=status,
+                thumbnail=thumbnails[key, picture.name],
+                haystack=" ".join(haystack).lower(),
+            )
+        )
+    return entries
+
+
+def _expected_seconds(history: History, quality: str) -> dict[str, float]:
+    """Mean seconds of each stage over the last finished runs of a quality."""
+    recent = [run for run in history.runs() if run.status == "done" and run.options.quality == quality][:RECENT_RUNS]
+    stages = [run.report.get("stages", {}) for run in recent]
+    found = {stage: [s[stage]["seconds"] for s in stages if stage in s] for stage in STAGES}
+    return {stage: sum(seconds) / len(seconds) for stage, seconds in found.items() if seconds}
+
+
+def _contents(run: Run) -> RunContents:
+    """Everything that the tab shows of a run, read from its folder."""
+    from engine import cameras
+    from engine.pipeline import Run as OpenRun
+
+    run = OpenRun.open(run.folder)
+    views: dict[str, QImage] = {}
+    for names, pictures in (
+        ([cameras.principal_name(i) for i in range(8)], run.principal_views()),
+        ([cameras.source_name(i) for i in range(32)], run.source_views()),
+    ):
+        if pictures is not None:
+            views |= {name: to_qimage(opaque(picture)) for name, picture in zip(names, pictures, strict=True)}
+    framed = run.framed()
+    if framed is not None:
+        picture = to_qimage(opaque(framed))
+    else:
+        picture = to_qimage(run.picture())
+    done = run.stages_done
+    stages = run.report.get("stages", {})
+    return RunContents(
+        key=run.folder.name,
+        name=run.name,
+        status=run.status,
+        error=run.error,
+        stage=next((stage for stage in STAGES if stage not in done), None),
+        picture=picture,
+        views=views,
+        elevation=run.elevation(),
+        mesh=run.mesh() if "surface" in done else None,
+        seconds={stage: stages[stage]["seconds"] for stage in STAGES if stage in stages and stage in done},
+        height_m=run.options.height_m,
+    )
+
+
+def run_window() -> int:
+    """Show the window and serve it until it is closed."""
+    import qasync
+
+    app = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(app, QApplication)
+    app.setApplicationName("Oriel")
+    app.setDesktopFileName("oriel")
+    app.setQuitOnLastWindowClosed(False)
+    settings = Settings.load()
+    theme.set_mode(settings.theme)
+
+    async def serve() -> None:
+        await Session(MainWindow(), settings).run()
+
+    with qasync.QEventLoop(app) as loop:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(serve())
+    return 0

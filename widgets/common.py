@@ -1,0 +1,305 @@
+"""Small widgets and helpers that several tabs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QImage, QKeySequence, QPainter
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from widgets.theme import theme
+
+
+def to_qimage(picture: Any) -> QImage:
+    """A `QImage` of a picture array (H, W), (H, W, 3) or (H, W, 4): uint8, or float in 0..1. Owns its pixels."""
+    array = picture if picture.dtype == "uint8" else (picture.clip(0.0, 1.0) * 255.0 + 0.5).astype("uint8")
+    height, width = array.shape[:2]
+    channels = 1 if array.ndim == 2 else array.shape[2]
+    kind = {1: QImage.Format.Format_Grayscale8, 3: QImage.Format.Format_RGB888, 4: QImage.Format.Format_RGBA8888}
+    return QImage(array.tobytes(), width, height, width * channels, kind[channels]).copy()
+
+
+def opaque(picture: Any) -> Any:
+    """The colour of an engine picture (RGB already over white), without its mask."""
+    return picture[..., :3] if picture.ndim == 3 else picture
+
+
+def with_key(text: str, key: str | QKeySequence | QKeySequence.StandardKey) -> str:
+    """A tooltip with its key, e.g. `Open a picture (Ctrl+O)`."""
+    return f"{text} ({QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)})"
+
+
+def label(text: str = "", name: str = "", *, wrap: bool = False) -> QLabel:
+    """A label whose look the style sheet gives by `name`."""
+    out = QLabel(text)
+    out.setObjectName(name)
+    out.setWordWrap(wrap)
+    return out
+
+
+def clear_layout(layout: QLayout) -> None:
+    """Take everything out of a layout and delete it."""
+    while (item := layout.takeAt(0)) is not None:
+        if (widget := item.widget()) is not None:
+            widget.hide()
+            widget.deleteLater()
+
+
+def paint_fitted(painter: QPainter, image: QImage, rect: QRect) -> QRect:
+    """Draw `image` as large as it fits into the middle of `rect`, smoothly; returns where it went."""
+    size = image.size().scaled(rect.size(), Qt.AspectRatioMode.KeepAspectRatio)
+    target = QRect(QPoint(0, 0), size)
+    target.moveCenter(rect.center())
+    painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+    painter.drawImage(target, image)
+    return target
+
+
+class IconButton(QToolButton):
+    """A button with an icon that follows the theme."""
+
+    def __init__(self, icon: str, tip: str, clicked: Callable[[], Any] | None = None, *, text: str = "") -> None:
+        super().__init__()
+        self._icon, self._tint = icon, "text"
+        self.setObjectName("flat")
+        self.setToolTip(tip)
+        self.setAccessibleName(tip)
+        if text:
+            self.setText(text)
+            self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        if clicked is not None:
+            self.clicked.connect(lambda: clicked())
+        theme.changed.connect(self._restyle)
+        self._restyle()
+
+    def set_icon(self, icon: str) -> None:
+        """Show another icon."""
+        self._icon = icon
+        self._restyle()
+
+    def _restyle(self) -> None:
+        self.setIcon(theme.icon(self._icon, self._tint))
+        self.setIconSize(QSize(theme.px(18), theme.px(18)))
+
+
+class Panel(QFrame):
+    """A raised area with an optional heading; add to `body`."""
+
+    def __init__(self, heading: str = "", *, spacing: int = 10) -> None:
+        super().__init__()
+        self.setObjectName("panel")
+        self.body = QVBoxLayout(self)
+        self.body.setContentsMargins(14, 12, 14, 12)
+        self.body.setSpacing(spacing)
+        self.top = QHBoxLayout()
+        self.top.setSpacing(6)
+        if heading:
+            self.top.addWidget(label(heading, "heading"))
+            self.top.addStretch(1)
+            self.body.addLayout(self.top)
+
+
+class Banner(QFrame):
+    """A message in place: an error, a warning or a note, with what can be done about it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("banner")
+        self.text = label("", wrap=True)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._actions = QHBoxLayout()
+        self._actions.setSpacing(8)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(14, 10, 8, 10)
+        row.setSpacing(12)
+        row.addWidget(self.text, 1)
+        row.addLayout(self._actions)
+        row.addWidget(IconButton("cancel", "Dismiss this message", self.hide), 0, Qt.AlignmentFlag.AlignTop)
+        self.hide()
+
+    def show_message(self, text: str, kind: str = "error", actions: dict[str, Callable[[], Any]] | None = None) -> None:
+        """Show `text` as `error`, `warning` or `info`, with a button for each action."""
+        clear_layout(self._actions)
+        for name, action in (actions or {}).items():
+            button = QPushButton(name)
+            button.clicked.connect(lambda _=False, act=action: (self.hide(), act()))
+            self._actions.addWidget(button)
+        self.text.setText(text)
+        self.setProperty("kind", kind)
+        self.style().unpolish(self)
+        self.style().polish(self)
+        self.show()
+
+
+class Overlay(QWidget):
+    """Covers the window it belongs to; Esc or a click beside its content closes it."""
+
+    closed = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("overlay")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._before: QWidget | None = None
+        parent.installEventFilter(self)
+        self.hide()
+
+    def open(self) -> None:
+        """Show over the whole window and take the keyboard."""
+        self._before = self.window().focusWidget()
+        self.setGeometry(self.parentWidget().rect())
+        self.show()
+        self.raise_()
+        self.setFocus()
+
+    def dismiss(self) -> None:
+        """Hide, and give the keyboard back."""
+        if self.isVisible():
+            self.hide()
+            if self._before is not None:
+                self._before.setFocus()
+            self.closed.emit()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize and self.isVisible():
+            self.setGeometry(self.parentWidget().rect())
+        return False
+
+    def keyPressEvent(self, event: Any) -> None:
+        if event.key() == Qt.Key.Key_Escape:
+            self.dismiss()
+        else:
+            super().keyPressEvent(event)
+
+    def mousePressEvent(self, event: Any) -> None:
+        self.dismiss()
+
+
+class Toast(QFrame):
+    """A short note at the bottom of the window with one thing to do, gone after some seconds."""
+
+    SECONDS = 7
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("toast")
+        self.text = label()
+        self.button = QPushButton()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(16, 8, 8, 8)
+        row.setSpacing(14)
+        row.addWidget(self.text)
+        row.addWidget(self.button)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.finish)
+        self.button.clicked.connect(self._act)
+        self._action: Callable[[], Any] | None = None
+        self._expired: Callable[[], Any] | None = None
+        parent.installEventFilter(self)
+        self.hide()
+
+    def show_action(self, text: str, name: str, action: Callable[[], Any], expired: Callable[[], Any]) -> None:
+        """Offer `action`; `expired` is called if it was not taken."""
+        self.finish()
+        self.text.setText(text)
+        self.button.setText(name)
+        self._action, self._expired = action, expired
+        self.adjustSize()
+        self._place()
+        self.show()
+        self.raise_()
+        self._timer.start(self.SECONDS * 1000)
+
+    def finish(self) -> None:
+        """Let the offer lapse now."""
+        self._close(self._expired)
+
+    def _act(self) -> None:
+        self._close(self._action)
+
+    def _close(self, then: Callable[[], Any] | None) -> None:
+        self._timer.stop()
+        self.hide()
+        self._action = self._expired = None
+        if then is not None:
+            then()
+
+    def _place(self) -> None:
+        room = self.parentWidget().rect()
+        self.move((room.width() - self.width()) // 2, room.height() - self.height() - theme.px(44))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize and self.isVisible():
+            self._place()
+        return False
+
+
+class ShortcutSheet(Overlay):
+    """All keys on one page (F1)."""
+
+    def __init__(self, parent: QWidget, groups: dict[str, list[tuple[str, str]]]) -> None:
+        super().__init__(parent)
+        sheet = QFrame()
+        sheet.setObjectName("sheet")
+        grid = QGridLayout(sheet)
+        grid.setContentsMargins(34, 26, 34, 28)
+        grid.setHorizontalSpacing(18)
+        grid.setVerticalSpacing(7)
+        grid.addWidget(label("Keyboard", "title"), 0, 0, 1, 5)
+        columns = [1, 1]
+        for name, rows in groups.items():
+            side = columns.index(min(columns))
+            grid.addWidget(label(name, "heading"), columns[side], side * 3, 1, 2)
+            grid.setRowMinimumHeight(columns[side], 34)
+            for i, (keys, text) in enumerate(rows, columns[side] + 1):
+                grid.addWidget(label(keys, "key"), i, side * 3, Qt.AlignmentFlag.AlignLeft)
+                grid.addWidget(label(text, "muted"), i, side * 3 + 1)
+            columns[side] += len(rows) + 1
+        grid.setColumnMinimumWidth(2, 30)
+        row = QVBoxLayout(self)
+        row.addWidget(sheet, 0, Qt.AlignmentFlag.AlignCenter)
+
+
+class MessagePage(QWidget):
+    """A centred message: an icon, a title and a sentence."""
+
+    def __init__(self, icon: str, title: str, sentence: str) -> None:
+        super().__init__()
+        self.setObjectName("page")
+        self._icon = icon
+        self._picture = label()
+        self._picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        heading, lead = label(title, "title"), label(sentence, "lead", wrap=True)
+        for part in (heading, lead):
+            part.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        lead.setMaximumWidth(620)
+        lead.setMinimumWidth(380)
+        lead.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.MinimumExpanding)
+        self.column = QVBoxLayout(self)
+        self.column.setSpacing(14)
+        self.column.addStretch(3)
+        self.column.addWidget(self._picture)
+        self.column.addWidget(heading)
+        self.column.addWidget(lead, 0, Qt.AlignmentFlag.AlignHCenter)
+        self.column.addStretch(4)
+        theme.changed.connect(self._restyle)
+        self._restyle()
+
+    def _restyle(self) -> None:
+        side = theme.px(56)
+        self._picture.setPixmap(theme.icon(self._icon, "muted").pixmap(side, side))

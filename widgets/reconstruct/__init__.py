@@ -1,0 +1,1 @@
+"""The Reconstruct tab: one picture in, a textured mesh out."""

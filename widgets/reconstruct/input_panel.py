@@ -1,0 +1,412 @@
+"""The picture, what of it is the object, and the options of the reconstruction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QImage, QPixmap
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from widgets.common import IconButton, clear_layout, label, with_key
+from widgets.reconstruct.foreground_editor import ForegroundEditor
+from widgets.reconstruct.request import Picture, QueueEntry, Request
+from widgets.theme import theme
+
+MODES = {
+    "auto": ("Automatic", "Alpha if the picture has it, else a plain background, else GrabCut"),
+    "alpha": ("Alpha channel", "The picture's own transparency"),
+    "plain": ("Plain background", "Remove a background of one colour"),
+    "grabcut": ("Box and strokes", "GrabCut: draw a box around the object, correct it with strokes"),
+    "whole": ("Whole picture", "Keep everything"),
+}
+QUALITIES = {
+    "draft": ("Draft", "Quickest, coarse mesh"),
+    "standard": ("Standard", "The usual choice"),
+    "fine": ("Fine", "Finer mesh and larger texture, takes longer"),
+}
+METHODS = {
+    "alpha": "Found by its alpha channel",
+    "plain": "Found on its plain background",
+    "grabcut": "Found by GrabCut",
+    "whole": "The whole picture is kept",
+}
+EDIT_DELAY_MS = 150
+
+
+class ThumbnailStrip(QScrollArea):
+    """A row of pictures to choose from."""
+
+    chosen = Signal(int)
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self._side = side
+        self._images: list[tuple[QImage, str]] = []
+        self._buttons: list[QToolButton] = []
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        content = QWidget()
+        self._row = QHBoxLayout(content)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(8)
+        self.setWidget(content)
+        theme.changed.connect(self._restyle)
+        self._restyle()
+
+    def set_items(self, items: list[tuple[QImage, str]]) -> None:
+        """Show these pictures, each with a tooltip."""
+        self._images = items
+        clear_layout(self._row)
+        self._buttons = []
+        self._row.addStretch(1)
+        for i, (_, tip) in enumerate(items):
+            button = QToolButton()
+            button.setToolTip(tip)
+            button.setAccessibleName(tip)
+            button.setCheckable(True)
+            button.setObjectName("thumbnail")
+            button.clicked.connect(lambda _=False, index=i: self.chosen.emit(index))
+            self._row.addWidget(button)
+            self._buttons.append(button)
+        self._row.addStretch(1)
+        self._restyle()
+
+    def mark(self, index: int) -> None:
+        """Frame one of them; -1 for none."""
+        for i, button in enumerate(self._buttons):
+            button.setChecked(i == index)
+
+    def _restyle(self) -> None:
+        side = theme.px(self._side)
+        for button, (image, _) in zip(self._buttons, self._images, strict=True):
+            button.setFixedSize(side, side)
+            button.setIconSize(QSize(side - theme.px(8), side - theme.px(8)))
+            fitted = image.scaled(
+                2 * button.iconSize(),
+                Qt.AspectRatioMode.KeepAspectRatio,
+                Qt.TransformationMode.SmoothTransformation,
+            )
+            button.setIcon(QPixmap.fromImage(fitted))
+        self.setFixedHeight(side + theme.px(10))
+
+
+class QueueList(QWidget):
+    """Jobs that wait, each with a button that takes it out."""
+
+    remove_requested = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(2)
+        self.entries: list[QueueEntry] = []
+        self.hide()
+
+    def set_entries(self, entries: list[QueueEntry]) -> None:
+        """Show the jobs in the order they are done; hides when none waits."""
+        self.entries = entries
+        clear_layout(self._column)
+        waiting = [entry for entry in entries if not entry.running]
+        self.setVisible(bool(waiting))
+        if not waiting:
+            return
+        self._column.addWidget(label(f"Waiting: {len(waiting)}", "small"))
+        for entry in waiting[:4]:
+            row = QWidget()
+            line = QHBoxLayout(row)
+            line.setContentsMargins(0, 0, 0, 0)
+            name = label(entry.title)
+            name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            line.addWidget(name, 1)
+            tip = f"Take {entry.title} out of the queue"
+            line.addWidget(IconButton("cancel", tip, lambda key=entry.key: self.remove_requested.emit(key)))
+            self._column.addWidget(row)
+        if len(waiting) > 4:
+            self._column.addWidget(label(f"and {len(waiting) - 4} more", "small"))
+
+
+class InputPanel(QWidget):
+    """Left side of the tab. `requested` carries what is to be reconstructed."""
+
+    requested = Signal(list)
+    """A list of `Request`: one, or one for each of several pictures."""
+    picture_chosen = Signal(object)
+    """Another `Picture` is to be shown: load it and call `show_picture`."""
+    preview_wanted = Signal(object, str)
+    """The foreground of a `Picture` in a mode is to be found: call `show_mask` or `show_problem`."""
+    open_pressed = Signal()
+    paste_pressed = Signal()
+    remove_requested = Signal(int)
+    sample_chosen = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures: list[Picture] = []
+        self._index = 0
+        self._samples: list[tuple[Path, QImage]] = []
+        self._busy = False
+        self._title = label("Picture", "heading")
+        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        top = QHBoxLayout()
+        top.setSpacing(2)
+        top.addWidget(self._title, 1)
+        top.addWidget(IconButton("open", with_key("Open pictures", "Ctrl+O"), self.open_pressed.emit))
+        top.addWidget(IconButton("paste", with_key("Paste a picture", "Ctrl+V"), self.paste_pressed.emit))
+
+        self.well = QPushButton()
+        self.well.setObjectName("well")
+        self.well.setText("Drop a picture here\nor press Ctrl+O")
+        self.well.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.well.clicked.connect(lambda: self.open_pressed.emit())
+        self.editor = ForegroundEditor()
+        self.editor.edited.connect(self._edited)
+        self._pages = QStackedWidget()
+        self._pages.addWidget(self.well)
+        self._pages.addWidget(self.editor)
+        self._pages.setMinimumHeight(170)
+        self.note = label("", "small", wrap=True)
+        self.strip = ThumbnailStrip(52)
+        self.strip.chosen.connect(self._strip_chosen)
+
+        self.mode = _combo(MODES, "How the object is found in the picture")
+        self.mode.currentIndexChanged.connect(self._mode_changed)
+        self.elevation_kind = QComboBox()
+        self.elevation_kind.addItems(["Automatic", "Known"])
+        self.elevation_kind.setToolTip("Estimate the camera's elevation from the views, or type it if it is known")
+        self.elevation_kind.currentIndexChanged.connect(self._elevation_kind_changed)
+        self.elevation = QDoubleSpinBox()
+        self.elevation.setRange(-60.0, 89.0)
+        self.elevation.setDecimals(1)
+        self.elevation.setSuffix("°")
+        self.elevation.setValue(20.0)
+        self.elevation.setToolTip("Degrees above the horizon: 0 is level, 89 straight down onto the object")
+        self.elevation.setAccessibleName("Elevation in degrees")
+        self.elevation.setVisible(False)
+        elevation_row = QHBoxLayout()
+        elevation_row.setSpacing(8)
+        elevation_row.addWidget(self.elevation_kind, 1)
+        elevation_row.addWidget(self.elevation, 1)
+        self.quality = _combo(QUALITIES, "How fine the views, the mesh and the texture are")
+        self.quality.setCurrentIndex(1)
+        self.generator = QComboBox()
+        self.generator.setToolTip("What draws the object from other sides")
+        self.generator.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.generator.setMinimumContentsLength(12)
+        self.set_generators([("built-in", "Built-in (trained by Oriel)")])
+        form = QFormLayout()
+        form.setHorizontalSpacing(14)
+        form.setVerticalSpacing(8)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        for box in (self.mode, self.elevation_kind, self.quality, self.generator):
+            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        for text, field in (
+            ("Object", self.mode),
+            ("Elevation", elevation_row),
+            ("Quality", self.quality),
+            ("Views by", self.generator),
+        ):
+            name = label(text, "muted")
+            form.addRow(name, field)
+            name.setBuddy(self.elevation_kind if field is elevation_row else field)
+
+        self.button = QPushButton("Reconstruct")
+        self.button.setObjectName("primary")
+        self.button.setToolTip(with_key("Make a mesh of this picture", "Ctrl+Return"))
+        self.button.clicked.connect(lambda: self.request())
+        self.queue = QueueList()
+        self.queue.remove_requested.connect(self.remove_requested)
+
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(10)
+        column.addLayout(top)
+        column.addWidget(self._pages, 1)
+        column.addWidget(self.note)
+        column.addWidget(self.strip)
+        column.addLayout(form)
+        column.addSpacing(2)
+        column.addWidget(self.button)
+        column.addWidget(self.queue)
+        self._delay = QTimer(self)
+        self._delay.setSingleShot(True)
+        self._delay.setInterval(EDIT_DELAY_MS)
+        self._delay.timeout.connect(self._want_preview)
+        self._refresh()
+
+    # -- pictures ----------------------------------------------------------------------------------------
+
+    @property
+    def picture(self) -> Picture | None:
+        """The picture in work."""
+        return self.pictures[self._index] if self.pictures else None
+
+    def set_pictures(self, pictures: list[Picture], thumbnails: list[QImage] | None = None) -> None:
+        """Take in new pictures in place of the old ones, and show the first."""
+        self.pictures = list(pictures)
+        self._index = 0
+        if len(pictures) > 1:
+            images = thumbnails or [QImage(str(p.source)) for p in pictures]
+            self.strip.set_items([(image, p.name) for image, p in zip(images, pictures, strict=True)])
+        else:
+            self._show_samples()
+        self._choose(0)
+
+    def set_samples(self, samples: list[tuple[Path, QImage]]) -> None:
+        """Offer the bundled pictures, each with a thumbnail."""
+        self._samples = samples
+        if len(self.pictures) < 2:
+            self._show_samples()
+
+    def show_picture(self, picture: Picture, pixels: Any) -> None:
+        """Show loaded `pixels`, uint8 (H, W, 4), if `picture` is still the one in work."""
+        if picture is self.picture:
+            self.editor.set_picture(pixels, picture.box, picture.strokes)
+            self._pages.setCurrentIndex(1)
+            self.note.setText("Looking for the object…")
+            self._want_preview()
+
+    def show_mask(self, picture: Picture, mask: Any, method: str) -> None:
+        """Show the foreground that was found, float (H, W)."""
+        if picture is self.picture:
+            self.editor.set_mask(mask)
+            self.note.setText(f"{METHODS.get(method, method)}.")
+
+    def show_problem(self, picture: Picture, text: str) -> None:
+        """Say why the picture or its foreground cannot be used."""
+        if picture is self.picture:
+            self.note.setText(text)
+
+    def draw_box(self) -> None:
+        """Let the user draw a box around the object now."""
+        self.mode.setCurrentIndex(list(MODES).index("grabcut"))
+        self.editor.setFocus()
+
+    # -- options -----------------------------------------------------------------------------------------
+
+    def set_generators(self, generators: list[tuple[str, str]]) -> None:
+        """Offer generators of views: name and honest label of each."""
+        chosen = self.generator.currentData()
+        self.generator.clear()
+        for i, (name, text) in enumerate(generators):
+            self.generator.addItem(text, name)
+            self.generator.setItemData(i, text, Qt.ItemDataRole.ToolTipRole)
+        self.generator.setCurrentIndex(max(self.generator.findData(chosen), 0))
+
+    def set_options(self, *, mode: str | None = None, quality: str | None = None, generator: str | None = None) -> None:
+        """Choose options by their names in `engine.pipeline.Options`."""
+        for box, value in ((self.mode, mode), (self.quality, quality), (self.generator, generator)):
+            if value is not None and box.findData(value) >= 0:
+                box.setCurrentIndex(box.findData(value))
+
+    def set_elevation(self, elevation: float | None) -> None:
+        """Choose a known elevation in degrees, or None to estimate it."""
+        self.elevation_kind.setCurrentIndex(0 if elevation is None else 1)
+        if elevation is not None:
+            self.elevation.setValue(elevation)
+
+    def request(self) -> None:
+        """Ask for the reconstruction of the pictures, as the button does."""
+        if not self.pictures:
+            self.open_pressed.emit()
+            return
+        known = self.elevation.value() if self.elevation_kind.currentIndex() == 1 else None
+        self.requested.emit(
+            [
+                Request(
+                    picture=picture,
+                    mode=self.mode.currentData(),
+                    elevation=known,
+                    quality=self.quality.currentData(),
+                    generator=self.generator.currentData(),
+                )
+                for picture in self.pictures
+            ]
+        )
+
+    def set_busy(self, busy: bool) -> None:
+        """Whether a run is on, so that another one will wait."""
+        self._busy = busy
+        self._refresh()
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _choose(self, index: int) -> None:
+        self._index = index
+        picture = self.picture
+        self.note.setText("Opening…" if picture else "")
+        if len(self.pictures) > 1:
+            self.strip.mark(index)
+        self._refresh()
+        if picture:
+            self.picture_chosen.emit(picture)
+
+    def _strip_chosen(self, index: int) -> None:
+        if len(self.pictures) > 1:
+            self._choose(index)
+        else:
+            self.strip.mark(-1)
+            self.sample_chosen.emit(self._samples[index][0])
+
+    def _show_samples(self) -> None:
+        self.strip.set_items([(image, f"Sample: {path.stem}") for path, image in self._samples])
+        self.strip.setVisible(bool(self._samples))
+
+    def _refresh(self) -> None:
+        picture = self.picture
+        title = "Picture" if picture is None else picture.name
+        if len(self.pictures) > 1:
+            title = f"{title} ({self._index + 1} of {len(self.pictures)})"
+        self._title.setText(title)
+        self._title.setToolTip(title)
+        if picture is None:
+            self._pages.setCurrentIndex(0)
+        self.note.setVisible(picture is not None)
+        self.strip.setVisible(len(self.pictures) > 1 or bool(self._samples))
+        several = f" {len(self.pictures)} pictures" if len(self.pictures) > 1 else ""
+        self.button.setText(f"Add{several} to the queue" if self._busy else f"Reconstruct{several}")
+        self.button.setEnabled(picture is not None)
+
+    def _mode_changed(self) -> None:
+        self._want_preview()
+
+    def _elevation_kind_changed(self, index: int) -> None:
+        self.elevation.setVisible(index == 1)
+        if index == 1:
+            self.elevation.setFocus()
+            self.elevation.selectAll()
+
+    def _edited(self, box: Any, strokes: Any) -> None:
+        if picture := self.picture:
+            picture.box, picture.strokes = box, strokes
+            self._delay.start()
+
+    def _want_preview(self) -> None:
+        if picture := self.picture:
+            self.preview_wanted.emit(picture, self.mode.currentData())
+
+
+def _combo(choices: dict[str, tuple[str, str]], tip: str) -> QComboBox:
+    box = QComboBox()
+    box.setToolTip(tip)
+    for i, (name, (text, meaning)) in enumerate(choices.items()):
+        box.addItem(text, name)
+        box.setItemData(i, meaning, Qt.ItemDataRole.ToolTipRole)
+    return box

@@ -1,0 +1,512 @@
+"""The Reconstruct tab: picture and history at the left, the mesh in the middle, views and elevation at the right.
+
+The tab shows what it is given and says by signals what the user wants; it computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QMimeData, QRect, Qt, Signal
+from PySide6.QtGui import QGuiApplication, QImage, QPainter, QPen
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QSplitter,
+    QStackedWidget,
+    QToolButton,
+    QWidget,
+)
+
+from engine import cameras
+from engine.progress import Progress
+from widgets.common import Banner, IconButton, Panel, Toast, label, opaque, to_qimage, with_key
+from widgets.reconstruct.elevation_panel import ElevationPanel
+from widgets.reconstruct.history_panel import HistoryPanel
+from widgets.reconstruct.incoming import SUFFIXES, pictures_from_mime
+from widgets.reconstruct.input_panel import InputPanel
+from widgets.reconstruct.preview import Invitation, LivePreview
+from widgets.reconstruct.request import HistoryEntry, Picture
+from widgets.reconstruct.stage_bar import STAGES, StageBar
+from widgets.reconstruct.views_grid import ViewOverlay, ViewsGrid
+from widgets.theme import theme
+
+if TYPE_CHECKING:
+    from widgets.viewport import Viewport
+
+STAGE_WORDS = {
+    "foreground": "Finding the object",
+    "views": "Drawing it from other sides",
+    "elevation": "Estimating the camera's elevation",
+    "surface": "Building the surface",
+    "texture": "Painting the texture",
+}
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """All that the tab shows of a finished or interrupted run."""
+
+    key: str
+    name: str
+    status: str
+    error: str | None
+    stage: str | None
+    """The first stage that is not done."""
+    picture: QImage
+    """The framed input, or the picture as it was given."""
+    views: dict[str, QImage] = field(default_factory=dict)
+    elevation: Any = None
+    mesh: Any = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    height_m: float | None = None
+
+
+class ReconstructTab(QWidget):
+    """Everything of a reconstruction on one page."""
+
+    requested = Signal(list)
+    cancel_requested = Signal()
+    remove_requested = Signal(int)
+    retry_requested = Signal(int)
+    continue_requested = Signal()
+    """Go on with the run that is shown, from where it stopped."""
+    open_requested = Signal(str)
+    delete_requested = Signal(str)
+    folder_requested = Signal(str)
+    rerun_requested = Signal(str)
+    export_requested = Signal()
+    pictures_brought = Signal(list)
+    picture_chosen = Signal(object)
+    preview_wanted = Signal(object, str)
+    status_changed = Signal(str)
+    """The line at the bottom of the window; empty for nothing."""
+    folder_used = Signal(str)
+    """Folder that a picture was opened from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("page")
+        self.last_folder = str(Path.home())
+        self.shown_key: str | None = None
+        self.following = True
+        """Whether the run in work is the one on the screen; a run of the past may be looked at meanwhile."""
+        self._viewport: Viewport | None = None
+        self._poses: list[cameras.Pose] = []
+
+        # left: picture or history
+        self.input = InputPanel()
+        self.history = HistoryPanel()
+        self._left_pages = QStackedWidget()
+        self._left_pages.addWidget(self.input)
+        self._left_pages.addWidget(self.history)
+        self._segments = QButtonGroup(self)
+        segments = QHBoxLayout()
+        segments.setContentsMargins(0, 0, 0, 0)
+        for i, (text, tip) in enumerate((("Picture", "Picture and options"), ("History", "Earlier runs"))):
+            button = QToolButton()
+            button.setObjectName("segment")
+            button.setText(text)
+            button.setCheckable(True)
+            button.setChecked(i == 0)
+            button.setToolTip(with_key(tip, ("Ctrl+I", "Ctrl+F")[i]))
+            self._segments.addButton(button, i)
+            segments.addWidget(button)
+        segments.addStretch(1)
+        self._segments.idClicked.connect(self._left_pages.setCurrentIndex)
+        left = Panel(spacing=8)
+        left.body.addLayout(segments)
+        left.body.addWidget(self._left_pages, 1)
+        left.setMinimumWidth(250)
+
+        # middle: stages, message, mesh
+        self.title = label("Mesh", "heading")
+        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.clock = label("", "muted")
+        self.stages = StageBar()
+        self.stages.cancel_requested.connect(self.cancel_requested)
+        self.stages.remaining_changed.connect(self.clock.setText)
+        self.banner = Banner()
+        self.invitation = Invitation()
+        self.preview = LivePreview()
+        self._pages = QStackedWidget()
+        self._pages.addWidget(self.invitation)
+        self._pages.addWidget(self.preview)
+        middle = Panel(spacing=10)
+        middle.top.addWidget(self.title, 1)
+        middle.top.addWidget(self.clock)
+        middle.body.addLayout(middle.top)
+        middle.body.addWidget(self.stages)
+        middle.body.addWidget(self.banner)
+        middle.body.addWidget(self._pages, 1)
+        middle.setMinimumWidth(420)
+
+        # right: views and elevation
+        self.views = ViewsGrid()
+        self.elevation = ElevationPanel()
+        views_panel = Panel("Views", spacing=8)
+        self._enlarge = IconButton("full-screen", "Enlarge the chosen view (Return)", self._enlarge_current)
+        self._retry = IconButton("retry", "Draw the chosen view again and rebuild (R)", self._retry_current)
+        views_panel.top.addWidget(self._enlarge)
+        views_panel.top.addWidget(self._retry)
+        views_panel.body.addWidget(self.views, 1)
+        elevation_panel = Panel("Elevation", spacing=4)
+        elevation_panel.body.addWidget(self.elevation, 1)
+        right = QSplitter(Qt.Orientation.Vertical)
+        right.addWidget(views_panel)
+        right.addWidget(elevation_panel)
+        right.setStretchFactor(0, 2)
+        right.setStretchFactor(1, 1)
+        right.setChildrenCollapsible(False)
+        right.setHandleWidth(12)
+        right.setMinimumWidth(260)
+        right.setSizes([420, 290])
+
+        self.columns = QSplitter()
+        self.columns.addWidget(left)
+        self.columns.addWidget(middle)
+        self.columns.addWidget(right)
+        self.columns.setChildrenCollapsible(False)
+        self.columns.setHandleWidth(12)
+        for i, stretch in enumerate((2, 7, 3)):
+            self.columns.setStretchFactor(i, stretch)
+        self.columns.setSizes([286, 634, 320])
+        box = QHBoxLayout(self)
+        box.setContentsMargins(12, 12, 12, 12)
+        box.addWidget(self.columns)
+
+        self.overlay = ViewOverlay(self, self.views)
+        self.toast = Toast(self)
+        self._drop_hint = DropHint(self)
+        self._connect()
+        self._set_retry(False)
+
+    def _connect(self) -> None:
+        for source in (self.input, self.invitation):
+            source.open_pressed.connect(self.open_dialog)
+            source.paste_pressed.connect(self.paste)
+            source.sample_chosen.connect(lambda path: self._bring([Picture(path, path.stem)]))
+        self.input.requested.connect(self.requested)
+        self.input.picture_chosen.connect(self.picture_chosen)
+        self.input.preview_wanted.connect(self.preview_wanted)
+        self.input.remove_requested.connect(self.remove_requested)
+        self.history.open_requested.connect(self.open_requested)
+        self.history.folder_requested.connect(self.folder_requested)
+        self.history.rerun_requested.connect(self.rerun_requested)
+        self.history.delete_requested.connect(self._delete)
+        self.views.hovered.connect(self.status_changed)
+        self.views.enlarge_requested.connect(self.overlay.show_view)
+        self.views.retry_requested.connect(self.retry_requested)
+
+    # -- pictures in -------------------------------------------------------------------------------------
+
+    def open_dialog(self) -> None:
+        """Ask for picture files."""
+        kinds = " ".join(f"*{suffix}" for suffix in SUFFIXES)
+        names, _ = QFileDialog.getOpenFileNames(self, "Open pictures", self.last_folder, f"Pictures ({kinds});;All (*)")
+        if names:
+            self.last_folder = str(Path(names[0]).parent)
+            self.folder_used.emit(self.last_folder)
+            self._bring([Picture(Path(name), Path(name).stem) for name in names])
+
+    def paste(self) -> None:
+        """Take the picture on the clipboard."""
+        self.take(QGuiApplication.clipboard().mimeData())
+
+    def take(self, mime: QMimeData) -> None:
+        """Take the pictures of a drop or of the clipboard, or say why there is none."""
+        pictures, refusal = pictures_from_mime(mime)
+        if pictures:
+            self._bring(pictures)
+        else:
+            self.banner.show_message(refusal, "warning")
+
+    def show_drop_hint(self, on: bool) -> None:
+        """Show that a drop is welcome, while something is dragged over the window."""
+        self._drop_hint.show_over(on)
+
+    def set_samples(self, samples: list[tuple[Path, QImage]]) -> None:
+        """Offer the bundled pictures, each with a thumbnail."""
+        self.input.set_samples(samples)
+        self.invitation.set_samples(samples)
+
+    def show_picture(self, picture: Picture, pixels: Any) -> None:
+        """The pixels of a picture in work were loaded: uint8 (H, W, 4)."""
+        self.input.show_picture(picture, pixels)
+        if not self.stages.running and picture is self.input.picture and self.shown_key is None:
+            self.preview.show_image(to_qimage(pixels), "Ready. Press Reconstruct, or Ctrl+Return.")
+            self._pages.setCurrentWidget(self.preview)
+
+    def show_input_problem(self, picture: Picture, text: str) -> None:
+        """A picture cannot be used."""
+        self.input.show_problem(picture, text)
+        if picture is self.input.picture:
+            self.banner.show_message(text, "error", {"Open another…": self.open_dialog})
+
+    def _bring(self, pictures: list[Picture]) -> None:
+        self.banner.hide()
+        self.show_side("picture")
+        if not self.stages.running:
+            self.clear_run()
+        self.input.set_pictures(pictures)
+        self.pictures_brought.emit(pictures)
+
+    # -- a run -------------------------------------------------------------------------------------------
+
+    def clear_run(self) -> None:
+        """Show no run."""
+        self.shown_key = None
+        self._set_title("Mesh")
+        self.stages.reset()
+        self.views.clear()
+        self.elevation.clear()
+        self._show_mesh(None)
+        self._set_retry(False)
+        self._pages.setCurrentWidget(self.preview if self.input.picture else self.invitation)
+
+    def begin_run(self, key: str, name: str, first: str = "foreground", *, follow: bool = True) -> None:
+        """The engine starts on a run at stage `first`; what earlier stages left stays on the screen.
+
+        Without `follow`, what is on the screen stays and only the stage bar changes.
+        """
+        self.stages.begin(first)
+        self.input.set_busy(True)
+        self._set_retry(False)
+        self.following = follow
+        if follow:
+            self.follow_run(key, name, first)
+
+    def follow_run(self, key: str, name: str, first: str = "foreground") -> None:
+        """Show the run in work, which began at stage `first`."""
+        self.following = True
+        self.banner.hide()
+        self.shown_key = key
+        self._set_title(name)
+        order = list(STAGES)
+        if order.index(first) <= order.index("views"):
+            self.views.clear()
+            self.elevation.clear()
+        self._show_mesh(None)
+        self.preview.show_image(caption=f"{STAGE_WORDS[first]}…")
+        self._pages.setCurrentWidget(self.preview)
+
+    def begin_retry(self, key: str, name: str, index: int) -> None:
+        """The engine draws principal view `index` of the run on the screen again, then rebuilds."""
+        self.begin_run(key, name, "surface")
+        self.stages.advance(Progress("views", 0, 1))
+        self.views.set_busy(index)
+        self.preview.show_image(caption=f"Drawing view {index + 1} again…")
+
+    def take_progress(self, events: list[Progress]) -> None:
+        """Show what the engine reports."""
+        for event in events:
+            self.stages.advance(event)
+            if self.following:
+                self.show_event(event)
+
+    def show_event(self, event: Progress) -> None:
+        """Show one event of the run in work."""
+        caption = event.message or STAGE_WORDS.get(event.stage, "")
+        image = None
+        if event.preview is not None:
+            kind, *what = event.preview
+            if kind == "framed":
+                image = to_qimage(opaque(what[0]))
+            elif kind == "view":
+                name, picture = what
+                self.views.set_view(name, picture)
+                image = self.views.images.get(name)
+            elif kind == "elevation":
+                self._show_elevation(what[0])
+            elif kind == "mesh":
+                self._show_mesh(what[0])
+        if self._pages.currentWidget() is self.preview:
+            self.preview.show_image(image, f"{caption}…" if caption else None)
+
+    def finish_run(self, contents: RunContents) -> None:
+        """The run ended, well or not: show how and what can be done now."""
+        self.stages.finish({"done": "done", "failed": "failed"}.get(contents.status, "stopped"))
+        self.input.set_busy(False)
+        if self.following:
+            clock = self.clock.text()
+            self.views.set_busy(None)
+            self._show_contents(contents)
+            self.clock.setText(clock)
+        else:
+            self._set_retry(len(self.views.images) == 40)
+
+    def show_run(self, contents: RunContents) -> None:
+        """Show a run of the past. One in work goes on meanwhile, and the stage bar stays with it."""
+        self.following = False
+        self.banner.hide()
+        self.views.clear()
+        self.elevation.clear()
+        self._show_mesh(None)
+        self._show_contents(contents)
+        if not self.stages.running:
+            self.clock.setText(f"Took {sum(contents.seconds.values()):.0f} s" if contents.status == "done" else "")
+
+    def show_error(self, text: str, actions: dict[str, Callable[[], Any]] | None = None) -> None:
+        """Something went wrong: say it in place."""
+        self.banner.show_message(text, "error", actions)
+
+    @property
+    def viewport(self) -> Viewport | None:
+        """The 3D viewport, once it was needed."""
+        return self._viewport
+
+    def prepare_viewport(self) -> Viewport:
+        """Make the 3D viewport, unless it is there."""
+        if self._viewport is None:
+            from widgets.viewport import Viewport
+
+            self._viewport = Viewport()
+            self._viewport.export_requested.connect(self.export_requested)
+            self._pages.addWidget(self._viewport)
+        return self._viewport
+
+    # -- keys and places ---------------------------------------------------------------------------------
+
+    def show_side(self, side: str) -> None:
+        """Show `picture` or `history` at the left; the history with its search ready."""
+        index = 0 if side == "picture" else 1
+        self._left_pages.setCurrentIndex(index)
+        self._segments.button(index).setChecked(True)
+        if index == 1:
+            self.history.search.setFocus()
+            self.history.search.selectAll()
+
+    def escape(self) -> bool:
+        """Close what lies on top, else cancel the run; whether there was something to do."""
+        if self.overlay.isVisible():
+            self.overlay.dismiss()
+        elif self.stages.running:
+            self.cancel_requested.emit()
+        elif self.banner.isVisible():
+            self.banner.hide()
+        else:
+            return False
+        return True
+
+    def close_down(self) -> None:
+        """The window closes: finish what is pending and free the 3D viewport."""
+        self.toast.finish()
+        if self._viewport is not None:
+            self._viewport.close()
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _show_contents(self, contents: RunContents) -> None:
+        self.shown_key = contents.key
+        self._set_title(contents.name)
+        if not self.stages.running:
+            self.stages.show_report(contents.seconds, contents.status, contents.stage)
+        if contents.elevation is not None:
+            self._show_elevation(contents.elevation)
+        for name, picture in contents.views.items():
+            self.views.set_view(name, picture)
+        if not contents.picture.isNull():
+            self.preview.show_image(contents.picture, "")
+        if self._viewport is not None:
+            self._viewport.set_height(contents.height_m)
+        self._show_mesh(contents.mesh)
+        if contents.mesh is None:
+            self._pages.setCurrentWidget(self.preview)
+        self._set_retry(not self.stages.running and len(self.views.images) == 40)
+        go_on = {} if self.stages.running else {"Continue": self.continue_requested.emit}
+        if contents.status == "failed":
+            actions: dict[str, Callable[[], Any]] = {}
+            if contents.stage == "foreground" and self.input.picture is not None:
+                actions["Draw a box"] = self._draw_box
+            if go_on:
+                actions["Try again"] = self.continue_requested.emit
+            self.banner.show_message(contents.error or "The run failed.", "error", actions)
+        elif contents.status == "cancelled":
+            self.banner.show_message("Cancelled. What was finished is kept.", "info", go_on)
+        elif contents.status == "unfinished":
+            self.banner.show_message("This run was interrupted. What was finished is kept.", "warning", go_on)
+
+    def _set_title(self, name: str) -> None:
+        self.title.setText(name)
+        self.title.setToolTip(name)
+
+    def _show_mesh(self, mesh: Any) -> None:
+        if mesh is None:
+            if self._viewport is not None:
+                self._viewport.show_mesh(None)
+            return
+        viewport = self.prepare_viewport()
+        first = self._pages.currentWidget() is not viewport or viewport.mesh is None
+        viewport.show_mesh(mesh, reset_camera=first)
+        viewport.show_cameras(self._poses)
+        self._pages.setCurrentWidget(viewport)
+
+    def _show_elevation(self, estimate: Any) -> None:
+        self.elevation.show_estimate(estimate)
+        self.views.set_elevation(estimate.value)
+        self._poses = [cameras.Pose(estimate.value, 0.0), *cameras.source_poses(estimate.value)]
+
+    def _draw_box(self) -> None:
+        self.show_side("picture")
+        self.input.draw_box()
+
+    def _set_retry(self, on: bool) -> None:
+        self.views.can_retry = on
+        self._retry.setEnabled(on)
+        self._enlarge.setEnabled(on)
+
+    def _retry_current(self) -> None:
+        self.views.retry(self.views.current)
+
+    def _enlarge_current(self) -> None:
+        if self.views.current in self.views.images:
+            self.overlay.show_view(self.views.current)
+
+    def _delete(self, key: str) -> None:
+        entry = next((e for e in self.history.model.shown if e.key == key), None)
+        self.history.hide_entry(key)
+        if key == self.shown_key and not self.stages.running:
+            self.clear_run()
+        self.toast.show_action(
+            f"Deleted “{entry.title if entry else key}”.",
+            "Undo",
+            lambda: self.history.unhide_entry(key),
+            lambda: self.delete_requested.emit(key),
+        )
+
+    def set_history(self, entries: list[HistoryEntry]) -> None:
+        """Show the runs of the past, newest first."""
+        self.history.set_entries(entries)
+
+
+class DropHint(QLabel):
+    """A frame over the tab while a picture is dragged over it."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hide()
+
+    def show_over(self, on: bool) -> None:
+        """Show over the whole parent, or hide."""
+        if on and not self.isVisible():
+            self.setGeometry(self.parentWidget().rect())
+            self.raise_()
+        self.setVisible(on)
+
+    def paintEvent(self, event: Any) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.fillRect(self.rect(), theme.color("veil"))
+        frame: QRect = self.rect().adjusted(theme.px(18), theme.px(18), -theme.px(18), -theme.px(18))
+        painter.setPen(QPen(theme.color("accent"), theme.px(2), Qt.PenStyle.DashLine))
+        painter.drawRoundedRect(frame, theme.px(14), theme.px(14))
+        painter.setFont(theme.font(24, bold=True))
+        painter.setPen(theme.color("text"))
+        painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, "Drop the picture")
