@@ -74,6 +74,8 @@ class Quality:
     """Side of the generated views in pixels."""
     resolution: int
     """Voxels along a side of the grid that the surface is extracted from."""
+    faces: int
+    """Triangles that the surface is reduced to: unwrapping a texture takes time by the triangle."""
     texture_size: int
     """Side of the texture in pixels."""
     input_size: int
@@ -81,9 +83,9 @@ class Quality:
 
 
 QUALITIES = {
-    "draft": Quality(view_size=128, resolution=128, texture_size=512, input_size=256),
-    "standard": Quality(view_size=256, resolution=256, texture_size=1024, input_size=512),
-    "fine": Quality(view_size=256, resolution=320, texture_size=2048, input_size=768),
+    "draft": Quality(view_size=128, resolution=128, faces=12_000, texture_size=512, input_size=256),
+    "standard": Quality(view_size=256, resolution=256, faces=24_000, texture_size=1024, input_size=512),
+    "fine": Quality(view_size=256, resolution=320, faces=60_000, texture_size=2048, input_size=768),
 }
 
 
@@ -528,6 +530,7 @@ class Run:
             np.stack([p.matrix() for p in cameras.source_poses(value)]),
             cameras.intrinsics(views.shape[1]),
             resolution=QUALITIES[options.quality].resolution,
+            target_faces=QUALITIES[options.quality].faces,
             silhouettes=[(framed[..., 3], cameras.Pose(value, 0.0).matrix(), cameras.intrinsics(FRAMED_SIZE))],
             progress=_as_stage("surface", work.progress),
             cancel=work.cancel,
