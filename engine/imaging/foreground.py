@@ -266,13 +266,22 @@ def _fit_background(
     solution, share, sigma = fits[degree]
     if solution is None or share < 0.5 or sigma > 4.5:
         return None
-    grid_y, grid_x = np.mgrid[0:height, 0:width]
-    terms = _polynomial_terms(grid_x.ravel() / width * 2.0 - 1.0, grid_y.ravel() / height * 2.0 - 1.0, degree)
-    return (terms @ solution).astype(np.float32).reshape(lab.shape), sigma
+    # Over the whole grid the polynomial is two small matrix products.
+    table = np.zeros((degree + 1, degree + 1, 3))
+    for (i, j), coefficients in zip(_exponents(degree), solution, strict=True):
+        table[i, j] = coefficients
+    powers_x = np.vander(np.arange(width) / width * 2.0 - 1.0, degree + 1, increasing=True).astype(np.float32)
+    powers_y = np.vander(np.arange(height) / height * 2.0 - 1.0, degree + 1, increasing=True).astype(np.float32)
+    planes = [powers_y @ table[..., c].T.astype(np.float32) @ powers_x.T for c in range(3)]
+    return np.dstack(planes), sigma
 
 
-def _polynomial_terms(x: npt.NDArray[Any], y: npt.NDArray[Any], order: int) -> npt.NDArray[np.float64]:
-    return np.stack([x**i * y**j for i in range(order + 1) for j in range(order + 1 - i)], axis=1)
+def _exponents(degree: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+
+
+def _polynomial_terms(x: npt.NDArray[Any], y: npt.NDArray[Any], degree: int) -> npt.NDArray[np.float64]:
+    return np.stack([x**i * y**j for i, j in _exponents(degree)], axis=1)
 
 
 def _connected_to_border(candidate: npt.NDArray[np.bool_], thick: int) -> npt.NDArray[np.bool_]:

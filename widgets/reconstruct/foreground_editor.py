@@ -249,10 +249,13 @@ class Canvas(QWidget):
             return
         rgba = self._pixels
         if mask is not None and mask.shape == rgba.shape[:2]:
-            share = BACKGROUND_SHARE + (1.0 - BACKGROUND_SHARE) * np.clip(np.asarray(mask, np.float32), 0.0, 1.0)
+            share = np.asarray(mask * (255.0 * (1.0 - BACKGROUND_SHARE)) + (255.0 * BACKGROUND_SHARE + 0.5), np.uint8)
             rgba = rgba.copy()
-            rgba[..., 3] = (rgba[..., 3] * share + 0.5).astype(np.uint8)
-        self._shown = to_qimage(rgba).convertToFormat(QImage.Format.Format_ARGB32_Premultiplied)
+            # The smaller of the two is their product wherever one of them is full.
+            np.minimum(rgba[..., 3], share, out=rgba[..., 3])
+        height, width = rgba.shape[:2]
+        image = QImage(rgba.data, width, height, width * 4, QImage.Format.Format_RGBA8888)
+        self._shown = image.convertToFormat(QImage.Format.Format_ARGB32_Premultiplied)
         self._reduced = QImage()
         self.update()
 
