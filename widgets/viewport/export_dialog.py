@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from PySide6.QtCore import QSize, Qt, QThread, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QPalette
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -26,7 +26,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.errors import OrielError
+from engine.errors import OutputError
+from engine.progress import ProgressCallback
+from widgets.viewport.background import Job
 
 FORMATS = {
     ".glb": ("GLB", "one file with its texture: Blender, web, game engines"),
@@ -66,7 +68,8 @@ class ExportDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Export the model")
         self._export = export
-        self._work: _ExportThread | None = None
+        self._work: Job | None = None
+        self._written: list[Path] = []
         choice = choice or {}
 
         formats = QGridLayout()
@@ -177,23 +180,33 @@ class ExportDialog(QDialog):
         self._note.setStyleSheet("color: #d4483b;" if error else "")
 
     def _start(self) -> None:
-        choice = self.choice()
+        choice, paths = self.choice(), self.paths()
         options = {key: choice[key] for key in ("up", "height_m", "on_floor")}
-        self._work = _ExportThread(self, self._export, self.paths(), options)
-        self._work.finished.connect(self._end)
+
+        def write(_: ProgressCallback) -> None:
+            for path in paths:
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    self._export(path, **options)
+                except OSError as error:
+                    reason = error.strerror or str(error)
+                    raise OutputError(f"{path} could not be written: {reason}. Choose another folder.") from error
+
         self._set_busy(True)
+        self._written = paths
+        self._work = Job(self, "export", write)
+        self._work.ended.connect(self._end)
         self._work.start()
 
-    def _end(self) -> None:
+    def _end(self, error: str, _cancelled: bool) -> None:
         work, self._work = self._work, None
-        if work is None:
-            return
         self._set_busy(False)
-        work.deleteLater()
-        if work.error:
-            self._say(work.error, error=True)
+        if work is not None:
+            work.deleteLater()
+        if error:
+            self._say(error, error=True)
             return
-        self.exported.emit(work.paths)
+        self.exported.emit(self._written)
         self.accept()
 
     def _set_busy(self, on: bool) -> None:
@@ -209,32 +222,11 @@ class ExportDialog(QDialog):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self._work is not None:
-            self._work.wait()
+            self._work.join()
         super().closeEvent(event)
 
     def sizeHint(self) -> QSize:
         return super().sizeHint().expandedTo(QSize(560, 0))
-
-
-class _ExportThread(QThread):
-    def __init__(self, parent: QDialog, export: Exporter, paths: list[Path], options: dict[str, Any]) -> None:
-        super().__init__(parent)
-        self._export, self.paths, self._options = export, paths, options
-        self.error = ""
-
-    def run(self) -> None:
-        for path in self.paths:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._export(path, **self._options)
-            except OrielError as error:
-                self.error = str(error)
-            except OSError as error:
-                self.error = f"{path} could not be written: {error.strerror or error}. Choose another folder."
-            except Exception as error:
-                self.error = f"{path.name} could not be exported: {error}"
-            if self.error:
-                return
 
 
 class FilmDialog(QDialog):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,8 @@ def save_turntable(
         raise InputError(f"A film cannot be saved as {path.name}: choose a name that ends in .mp4 or .gif.")
     if suffix == ".gif":
         fps = min(fps, 25)  # GIF counts in hundredths of a second, and browsers slow down anything under 4 of them
+    if not path.parent.is_dir():
+        raise OutputError(f"The film could not be written: there is no folder {path.parent}. Choose another folder.")
     size = max(2, size // 2 * 2)
     count = max(2, round(seconds * fps))
     cancel = cancel or CancelToken()
@@ -58,14 +60,16 @@ def save_turntable(
         (_write_gif if suffix == ".gif" else _write_mp4)(part, frames(), fps, size)
         part.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or "the encoder stopped, perhaps as the disk is full"
         raise OutputError(f"The film could not be written to {path}: {reason}. Choose another folder.") from error
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextmanager
-def _turntable(mesh, size, style, wireframe, look, azimuth, elevation):  # type: ignore[no-untyped-def]
+def _turntable(
+    mesh: Mesh, size: int, style: Style, wireframe: bool, look: Look, azimuth: float, elevation: float
+) -> Iterator[Callable[[float], np.ndarray]]:
     """A function that renders the mesh from an azimuth: (size, size, 3) uint8."""
     import pyvista as pv
 
@@ -103,6 +107,7 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: int, size: int) ->
         pix_fmt_out="yuv420p",
         quality=8,
         macro_block_size=2,
+        ffmpeg_log_level="quiet",
         output_params=["-movflags", "+faststart"],
     )
     writer.send(None)

@@ -47,7 +47,7 @@ def icon(name: str, palette: QPalette) -> QIcon:
         ink = palette.color(group, QPalette.ColorRole.WindowText)
         if group is QPalette.ColorGroup.Disabled:
             ink.setAlphaF(0.4)  # some styles keep the disabled text as dark as the rest
-        for side in (20, 40):
+        for side in (24, 48):
             out.addPixmap(_draw(_DRAWINGS[name], ink, side), mode)
     return out
 

@@ -97,6 +97,8 @@ class Scene:
         """Replace the mesh shown; None shows nothing."""
         import pyvista as pv
 
+        from engine.texture.export import vertex_normals
+
         self.mesh = mesh if mesh is not None and len(mesh.faces) else None
         self._surface = self._texture = self._normal_colors = None
         if self.mesh is not None:
@@ -104,7 +106,7 @@ class Scene:
             surface = pv.PolyData.from_regular_faces(
                 np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int64)
             )
-            normals = smooth_normals(mesh)
+            normals = vertex_normals(np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int32))
             surface.point_data.active_normals = normals
             self._normal_colors = ((normals * 0.5 + 0.5) * 255 + 0.5).astype(np.uint8)
             if mesh.uv is not None and mesh.texture is not None:
@@ -374,24 +376,6 @@ def frustum(pose: Pose, depth: float = FRUSTUM_DEPTH) -> np.ndarray:
     local = np.array([[0, 0, 0], [-x, -y, z], [x, -y, z], [x, y, z], [-x, y, z], [0, y * 1.5, z]])
     c2w = pose.matrix().astype(np.float64)
     return local @ c2w[:3, :3].T + c2w[:3, 3]
-
-
-def smooth_normals(mesh: Mesh) -> np.ndarray:
-    """(V, 3) unit vertex normals, area-weighted; vertices split along texture seams share theirs."""
-    vertices = np.asarray(mesh.vertices, np.float64)
-    faces = np.asarray(mesh.faces, np.int64)
-    # Exact duplicates meet in one key, as the atlas copies positions bit for bit.
-    rows = np.ascontiguousarray(np.asarray(mesh.vertices, np.float32) + np.float32(0.0))
-    _, joined = np.unique(rows.view([("", rows.dtype)] * 3).ravel(), return_inverse=True)
-    a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
-    weighted = np.cross(b - a, c - a)
-    shared = joined[faces]
-    total = np.stack(
-        [np.bincount(shared.ravel(), np.repeat(weighted[:, axis], 3), minlength=len(vertices)) for axis in range(3)],
-        -1,
-    )[joined]
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.where(length > 1e-12, total / np.maximum(length, 1e-12), [0.0, 0.0, 1.0]).astype(np.float32)
 
 
 def _segments(pairs: np.ndarray) -> Any:

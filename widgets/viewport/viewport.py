@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QElapsedTimer, QEvent, QObject, QPointF, QSize, Qt, QThread, QTimer, Signal
+from PySide6.QtCore import QElapsedTimer, QEvent, QObject, QPointF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAction,
     QActionGroup,
@@ -32,9 +33,10 @@ from PySide6.QtWidgets import (
 )
 
 from engine.cameras import Pose
-from engine.errors import Cancelled, InputError, OrielError, OutputError
+from engine.errors import InputError, OrielError, OutputError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback
+from widgets.viewport.background import Job
 from widgets.viewport.export_dialog import FilmDialog
 from widgets.viewport.film import FILM_SUFFIXES, save_turntable
 from widgets.viewport.icons import icon
@@ -80,7 +82,9 @@ class Viewport(QWidget):
         self._folder = Path.home()
         self._name = "model"
         self._drag: tuple[Qt.MouseButton, QPointF] | None = None
-        self._film: _FilmThread | None = None
+        self._film: Job | None = None
+        self._film_cancel = CancelToken()
+        self._film_path = Path()
         self._film_progress: ProgressCallback | None = None
         self._closed = False
 
@@ -216,6 +220,7 @@ class Viewport(QWidget):
         self._canvas.ren_win.SetMultiSamples(SAMPLES)
         self._scene.apply_camera()
         with self._scene.without_background():
+            self._canvas.grabFramebuffer()  # has Qt make the OpenGL context and render, hidden or not
             picture = np.asarray(self._canvas.screenshot(None, transparent_background=True, return_img=True))
         self._redraw()
         # The buffer holds colours multiplied by their coverage.
@@ -259,32 +264,32 @@ class Viewport(QWidget):
             raise InputError(f"A film cannot be saved as {path.name}: choose a name that ends in .mp4 or .gif.")
         if self._film is not None:
             raise InputError("A film is being made already. Wait for it, or cancel it.")
-        orbit = self._scene.orbit
-        film = _FilmThread(
-            self,
+        scene, cancel = self._scene, cancel or CancelToken()
+        work = partial(
+            save_turntable,
             self._mesh,
             path,
-            cancel or CancelToken(),
             seconds=seconds,
             fps=fps,
             size=size,
-            style=self._scene.style,
-            wireframe=self._scene.wireframe,
-            look=self._scene.look,
-            azimuth=orbit.azimuth,
-            elevation=min(max(orbit.elevation, -35.0), 50.0),
+            style=scene.style,
+            wireframe=scene.wireframe,
+            look=scene.look,
+            azimuth=scene.orbit.azimuth,
+            elevation=min(max(scene.orbit.elevation, -35.0), 50.0),
+            cancel=cancel,
         )
-        self._film = film
+        film = Job(self, "film", lambda report: work(progress=report))
+        self._film, self._film_cancel, self._film_path = film, cancel, path
         film.progressed.connect(self._on_film_progress)
+        film.ended.connect(self._on_film_end)
         self._film_progress = progress
-        film.finished.connect(self._on_film_end)
         self._show_bar(f"Filming {path.name}")
-        film.start(QThread.Priority.LowPriority)
+        film.start()
 
     def cancel_film(self) -> None:
         """Stop the film in work, if any; nothing of it is kept."""
-        if self._film is not None:
-            self._film.cancel.cancel()
+        self._film_cancel.cancel()
 
     def _on_film_progress(self, event: Progress) -> None:
         self._bar.setValue(round(event.fraction * 1000))
@@ -292,18 +297,14 @@ class Viewport(QWidget):
             self._film_progress(event)
         self.film_progress.emit(event)
 
-    def _on_film_end(self) -> None:
+    def _on_film_end(self, error: str, cancelled: bool) -> None:
         film, self._film = self._film, None
-        if film is None:
-            return
         self._bar_row.hide()
         self._line.show()
-        if film.error:
-            self._say(film.error, error=film.error != _CANCELLED)
-        else:
-            self._say(f"Film saved: {film.path}")
-        self.film_finished.emit(None if film.error else film.path, film.error)
-        film.deleteLater()
+        self._say(error or f"Film saved: {self._film_path}", error=bool(error) and not cancelled)
+        self.film_finished.emit(None if error else self._film_path, error)
+        if film is not None:
+            film.deleteLater()
 
     def _ask_screenshot(self) -> None:
         path = self._ask_path("Save a picture", ".png", "PNG picture (*.png)")
@@ -476,7 +477,6 @@ class Viewport(QWidget):
 
     def _build_layout(self) -> None:
         bar = QToolBar(self)
-        bar.setIconSize(QSize(20, 20))
         bar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
         for group in (STYLES, ("wireframe", "cameras", "grid"), ("home", "front", "side", "top", "turntable")):
             for name in group:
@@ -526,6 +526,8 @@ class Viewport(QWidget):
         palette = self.palette()
         for name, action in self._actions.items():
             action.setIcon(icon(name, palette))
+        side = round(self.fontMetrics().height() * 1.25)
+        self._toolbar.setIconSize(QSize(side, side))
         accent = palette.color(QPalette.ColorRole.Highlight)
         wash = f"rgba({accent.red()}, {accent.green()}, {accent.blue()}, %d)"
         self._toolbar.setStyleSheet(
@@ -588,7 +590,8 @@ class Viewport(QWidget):
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_pages") and not self._closed:
+        changes = (QEvent.Type.PaletteChange, QEvent.Type.FontChange)
+        if event.type() in changes and hasattr(self, "_pages") and not self._closed:
             self._paint_icons()
             self._scene.set_look(DARK if self._is_dark() else LIGHT)
             self._redraw()
@@ -607,30 +610,8 @@ class Viewport(QWidget):
             self._turn.stop()
             self._rest.stop()
             if self._film is not None:
-                self._film.cancel.cancel()
-                self._film.wait()
+                self._film_cancel.cancel()
+                self._film.join()
             self._canvas.removeEventFilter(self)
             self._canvas.close()
         super().closeEvent(event)
-
-
-_CANCELLED = "Film cancelled."
-
-
-class _FilmThread(QThread):
-    progressed = Signal(object)
-
-    def __init__(self, parent: QObject, mesh: Mesh, path: Path, cancel: CancelToken, **options: Any) -> None:
-        super().__init__(parent)
-        self.path, self.cancel, self.error = path, cancel, ""
-        self._mesh, self._options = mesh, options
-
-    def run(self) -> None:
-        try:
-            save_turntable(self._mesh, self.path, progress=self.progressed.emit, cancel=self.cancel, **self._options)
-        except Cancelled:
-            self.error = _CANCELLED
-        except OrielError as error:
-            self.error = str(error)
-        except Exception as error:
-            self.error = f"The film could not be made: {error}"
