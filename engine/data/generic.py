@@ -313,4 +313,4 @@ def build_generic(rng: np.random.Generator) -> tuple[Assembly, Deformation | Non
     strong = plan < 0.62 or rng.random() < 0.3
     low, high = b.bounds()
     deformation = _deformation(rng, low, high) if strong else None
-    return b.build(longest_edge=0.16 if deformation is not None else None), deformation
+    return b.build(0.09 * float((high - low).max()) if deformation is not None else None), deformation

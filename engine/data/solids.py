@@ -19,6 +19,13 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 CREASE = np.cos(np.radians(38.0))  # neighbouring facets flatter than this share their normals
 
+# corners 0 1 2 and edge middles 3 4 5 of the triangles that replace one with so many split edges
+_SPLITS = {
+    1: ((0, 3, 2), (3, 1, 2)),
+    2: ((3, 1, 4), (0, 3, 4), (0, 4, 2)),
+    3: ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Shape:
@@ -43,30 +50,30 @@ class Shape:
     low: Array = None  # type: ignore[assignment]
     high: Array = None  # type: ignore[assignment]
 
-    def subdivided(self, longest: float, limit: int = 900) -> Shape:
-        """The same surface with its triangles cut in four until no edge is longer than `longest` (local units),
-        or `limit` triangles are reached: what is bent later needs vertices to bend."""
-        v, f, n, uv = self.vertices, self.faces, self.normals, self.uv
-        while len(f) * 4 <= limit:
-            a, b, c = v[f[:, 0]], v[f[:, 1]], v[f[:, 2]]
-            edge = max(float(np.linalg.norm(e, axis=1).max()) for e in (b - a, c - b, a - c))
-            if edge <= longest:
+    def subdivided(self, size: Array, longest: float) -> Shape:
+        """The same surface with every edge halved until none is longer than `longest` once the unit box is stretched
+        to `size` (3,): what is bent later needs vertices to bend. Neighbours agree on each edge, so nothing cracks."""
+        packed, faces = np.concatenate([self.vertices, self.normals, self.uv], 1), self.faces
+        for _ in range(6):
+            corner = packed[faces, :3] * size
+            split = np.linalg.norm(np.roll(corner, -1, 1) - corner, axis=2) > longest  # edge i runs from i to i + 1
+            count = split.sum(1)
+            if not count.any():
                 break
-            count, base = len(f), len(v)
-            packed = np.concatenate([v, n, uv], 1)
-            mids = [(packed[f[:, i]] + packed[f[:, (i + 1) % 3]]) / 2 for i in range(3)]
-            packed = np.concatenate([packed, *mids])
-            m = [base + i * count + np.arange(count) for i in range(3)]
-            f = np.concatenate(
-                [
-                    np.stack([f[:, 0], m[0], m[2]], 1),
-                    np.stack([m[0], f[:, 1], m[1]], 1),
-                    np.stack([m[2], m[1], f[:, 2]], 1),
-                    np.stack([m[0], m[1], m[2]], 1),
-                ]
-            )
-            v, n, uv = packed[:, :3], packed[:, 3:6], packed[:, 6:]
-        return Shape(v, f, n, uv, self.wraps, self.inside)
+            # turn each triangle so that a lone split edge comes first, a lone whole edge last
+            turn = np.where(count == 1, split.argmax(1), np.where(count == 2, ((~split).argmax(1) + 1) % 3, 0))
+            faces = np.take_along_axis(faces, (turn[:, None] + np.arange(3)) % 3, 1)
+            pieces, made, base = [faces[count == 0]], [packed], len(packed)
+            for edges, pattern in _SPLITS.items():
+                chosen = faces[count == edges]
+                if len(chosen) == 0:
+                    continue
+                made += [(packed[chosen[:, i]] + packed[chosen[:, (i + 1) % 3]]) / 2 for i in range(edges)]
+                index = [*chosen.T, *(base + i * len(chosen) + np.arange(len(chosen)) for i in range(edges))]
+                base += edges * len(chosen)
+                pieces += [np.stack([index[i] for i in corners], 1) for corners in pattern]
+            packed, faces = np.concatenate(made), np.concatenate(pieces)
+        return Shape(packed[:, :3], faces, packed[:, 3:6], packed[:, 6:], self.wraps, self.inside)
 
 
 def _from_quads(quads: Array, normals: Array, uv: Array, wraps: bool, inside: Callable[[Array], Array] | None) -> Shape:
@@ -488,20 +495,20 @@ class Builder:
         return np.min(lows, 0), np.max(highs, 0)
 
     def build(self, longest_edge: float | None = None) -> Assembly:
-        """Triangulate everything. With `longest_edge` (local units) the shapes are subdivided, to be bent later."""
+        """Triangulate everything. With `longest_edge` (in the builder's unit) shapes are subdivided, to be bent later."""
         shapes, shape_of, linears, shifts, materials = [], [], [], [], []
         v_parts, f_parts, n_parts, local_uv, counts, wraps = [], [], [], [], [], []
         offset = 0
         for key, entries in self._groups.items():
             shape = self._shapes[key]
-            if longest_edge is not None:
-                shape = shape.subdivided(longest_edge)
             linear = np.concatenate([e[0] for e in entries])
+            if longest_edge is not None:
+                shape = shape.subdivided(np.linalg.norm(linear, axis=1).max(0), longest_edge)
             shift = np.concatenate([e[1] for e in entries])
             material = np.concatenate([np.full(len(e[0]), e[2]) for e in entries])
             k, v = len(linear), len(shape.vertices)
-            vertices = shape.vertices @ linear.transpose(0, 2, 1) + shift[:, None]
-            normals = shape.normals @ np.linalg.inv(linear)
+            vertices = (shape.vertices @ linear.transpose(0, 2, 1) + shift[:, None]).astype(np.float32)
+            normals = (shape.normals @ np.linalg.inv(linear)).astype(np.float32)
             faces = shape.faces[None] + (offset + v * np.arange(k))[:, None, None]
             mirrored = np.linalg.det(linear) < 0
             if mirrored.any():
