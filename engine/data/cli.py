@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +47,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for seed in chosen:
             obj = make_object(seed, args.family)
-            data: Any = obj.to_scene().export(file_type="glb")
             path = args.output / f"{obj.family}_{seed}.glb"
-            _write(path, lambda path, data=data: path.write_bytes(data))
+            _write(path, partial(Path.write_bytes, data=obj.to_scene().export(file_type="glb")))
             print(path)
     return 0
 

@@ -9,10 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data import solids
-from engine.data.kit import Kit, moulded_column, rotation_matrix
+from engine.data.kit import Kit, WindowStyle, moulded_column, rotation_matrix
 from engine.data.solids import Builder, Material
 
 Array = npt.NDArray[Any]
+
+_CLADDING = ("d8d4c8", "b8b2a6", "8b8f94", "c8a98a", "55606a", "e4e2dc", "7a5a43")
+_GLAZING = ("2b3a4a", "3d5266", "6c8796", "9fb8c6", "1f2a33")
 
 
 def _plinth(k: Kit, b: Builder, w: float, d: float, chance: float = 0.15) -> None:
@@ -26,8 +29,20 @@ def _storeys(k: Kit, count: int, height: float, first: float = 0.9) -> Array:
     return first + height * np.arange(count)
 
 
-def _wing(k: Kit, b: Builder, w: float, d: float, floors: int, storey: float, wall: Material, roof: Material,
-          style: Any, hipped: bool, pitch: float, base: bool = True) -> float:  # fmt: skip
+def _wing(
+    k: Kit,
+    b: Builder,
+    w: float,
+    d: float,
+    floors: int,
+    storey: float,
+    wall: Material,
+    roof: Material,
+    style: WindowStyle,
+    hipped: bool,
+    pitch: float,
+    base: bool = True,
+) -> float:
     """A plain block of a house about the origin with its roof; returns the height of the ridge."""
     h = floors * storey
     b.box((0, 0, 0), (w, d, h), wall)
@@ -81,27 +96,33 @@ def _house(k: Kit, b: Builder, hipped: bool) -> None:
         k.chimneys(b, w, h, top - h + k.u(0.5, 1.2), k.n(1, 2))
     if not hipped and k.chance(0.45):  # dormers on both slopes
         n = k.n(1, 3)
-        x = (np.arange(n) + 0.5) / n * w * 0.8 - 0.4 * w
+        along = (np.arange(n) + 0.5) / n * w * 0.8 - 0.4 * w
         sides = [-1.0, 1.0] if k.chance(0.5) else [-1.0]
         rise = top - h
         dw, dh = k.u(1.1, 1.7), min(1.4, 0.5 * rise)
-        for side in sides:
-            y = side * d * 0.3
+        for slope in sides:
             z = h + rise * 0.3
-            yaw = 0.0 if side < 0 else 180.0
-            base = np.stack([x, np.full(n, y), np.full(n, z)], 1)
+            yaw = 0.0 if slope < 0 else 180.0
+            base = np.stack([along, np.full(n, slope * d * 0.3), np.full(n, z)], 1)
             b.box(base, (dw, d * 0.28, dh), wall)
-            b.add(solids.gable(), base + [0, 0, dh], (dw * 1.3, d * 0.32, dw * 0.5), roof)
-            k.windows(b, style, (base[:, :2] + [0, side * d * 0.14], np.full(n, yaw)), [z + 0.2], dw * 0.65, dh * 0.7)
+            b.add(solids.gable(), base + np.array([0, 0, dh]), (dw * 1.3, d * 0.32, dw * 0.5), roof)
+            k.windows(
+                b,
+                style,
+                (base[:, :2] + np.array([0, slope * d * 0.14]), np.full(n, yaw)),
+                [z + 0.2],
+                dw * 0.65,
+                dh * 0.7,
+            )
     if k.chance(0.3):  # a veranda or a balcony on posts
         side = k.pick([-1, 1])
         vw, vd, vh = w * k.u(0.4, 1.0), k.u(1.2, 2.2), storey
         trim = k.wood()
         n = k.n(2, 5)
-        x = np.linspace(-vw / 2 + 0.15, vw / 2 - 0.15, n)
+        posts = np.linspace(-vw / 2 + 0.15, vw / 2 - 0.15, n)
         y = side * (d / 2 + vd - 0.2)
         b.box((0, side * (d + vd) / 2, vh - 0.2), (vw, vd, 0.2), trim)
-        b.box(np.stack([x, np.full(n, y), np.zeros(n)], 1), (0.22, 0.22, vh), trim)
+        b.box(np.stack([posts, np.full(n, y), np.zeros(n)], 1), (0.22, 0.22, vh), trim)
         if k.chance(0.5):
             b.box((0, y, vh), (vw, 0.12, 0.9), trim)
     _plinth(k, b, w, d)
@@ -229,7 +250,8 @@ def tower(b: Builder, rng: np.random.Generator) -> None:
     stages = k.n(1, 4)
     wall, roof, style = k.wall(), k.roof(), k.window_style(0.5)
     z, width = 0.0, w
-    for i in range(stages):
+    for _ in range(stages):
+        face, at_z = width, z
         h = w * k.u(0.8, 2.6) / (1 + 0.3 * (stages - 1))
         taper = k.u(0.8, 1.0) if round_ else 1.0
         material = wall if k.chance(0.7) else k.wall()
@@ -259,13 +281,15 @@ def tower(b: Builder, rng: np.random.Generator) -> None:
             )
             z += 0.08 * w
         width *= k.u(0.75, 1.0)
-    if k.chance(0.35):  # clock faces
-        turn = k.plain(k.color(("f4f1ea", "2b2b30")))
-        at, yaw = k.around(w, w, 1, 1)
+    if k.chance(0.4) and not round_:  # clock faces on the top stage
+        dial = k.plain(k.color(("f4f1ea", "2b2b30")))
+        at, yaw = k.around(face, face, 1, 1)
         drum = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
         for (x, y), a in zip(at, yaw, strict=True):
-            with b.frame(float(x), float(y), z * 0.82, float(a)):
-                b.add(solids.frustum(1.0, 18), (0, 0.1 * w, 0), (0.5 * w, 0.5 * w, 0.15 * w), turn, rotation=drum)
+            with b.frame(float(x), float(y), at_z + h * 0.72, float(a)):
+                b.add(
+                    solids.frustum(1.0, 18), (0, 0.04 * w, 0), (0.5 * face, 0.5 * face, 0.08 * w), dial, rotation=drum
+                )
     if k.chance(0.35):  # an open belfry
         h = width * k.u(0.7, 1.1)
         at, yaw = k.around(width * 0.9, width * 0.9, 2, 2, 0) if sides == 4 else k.ring(width * 0.45, 8)
@@ -340,14 +364,16 @@ def church(b: Builder, rng: np.random.Generator) -> None:
             (aw * 1.06, aw * 1.06, aw * 0.45),
             roof,
         )
-        at, yaw = k.ring(aw / 2, 5, -90)
-        front = at[:, 0] > 0
-        k.windows(b, style, (at[front] + [length / 2, 0], yaw[front]), [ah * 0.3], aw * 0.13, ah * 0.4)
+        around_apse, yaws = k.ring(aw / 2, 5, -90)
+        outer = around_apse[:, 0] > 0
+        k.windows(
+            b, style, (around_apse[outer] + np.array([length / 2, 0]), yaws[outer]), [ah * 0.3], aw * 0.13, ah * 0.4
+        )
     towers = int(k.pick([0, 1, 1, 1, 1, 2, 2]))
     tw, th = w * k.u(0.45, 0.8), (h + rise) * k.u(0.8, 1.5)
     if towers == 2:
         tw = w * k.u(0.4, 0.55)
-    offsets = {0: [], 1: [k.pick([0.0, 0.0, w * 0.5])], 2: [-w * 0.5, w * 0.5]}[towers]
+    offsets: list[float] = {0: [], 1: [k.pick([0.0, 0.0, w * 0.5])], 2: [-w * 0.5, w * 0.5]}[towers]
     state = k.rng.bit_generator.state
     for y in offsets:
         if k.chance(0.85):
@@ -414,15 +440,19 @@ def temple(b: Builder, rng: np.random.Generator) -> None:
     pitch, h = k.u(1.9, 2.6), k.u(5, 8.5)
     w, d = (nx - 1) * pitch, (ny - 1) * pitch  # front along x
     steps, rise = k.n(1, 6), k.u(0.25, 0.5)
-    i = np.arange(steps)
-    grow = 2 * 0.45 * (steps - i) + 1.2
-    b.box(np.stack([0 * i, 0 * i, rise * i], 1), np.stack([w + grow, d + grow, np.full(steps, rise)], 1), stone)
+    tread = np.arange(steps)
+    grow = 2 * 0.45 * (steps - tread) + 1.2
+    b.box(
+        np.stack([0 * tread, 0 * tread, rise * tread], 1),
+        np.stack([w + grow, d + grow, np.full(steps, rise)], 1),
+        stone,
+    )
     z = steps * rise
     dc = h * k.u(0.1, 0.15)
     x, y = np.linspace(-w / 2, w / 2, nx), np.linspace(-d / 2, d / 2, ny)
     portico = kind > 0.6
     if portico:  # columns only in front
-        at = np.concatenate([np.stack([x, np.full(nx, -d / 2)], 1)] + ([np.stack([x[[0, -1]], np.full(2, y[1])], 1)]))
+        at = np.concatenate([np.stack([x, np.full(nx, -d / 2)], 1), np.stack([x[[0, -1]], np.full(2, y[1])], 1)])
         body = (0, pitch, d - 2 * pitch)
     else:
         at = np.concatenate(
@@ -526,13 +556,13 @@ def domed_hall(b: Builder, rng: np.random.Generator) -> None:
     else:
         b.add(solids.frustum(0.2, 8), (0, 0, z - 0.03 * top), (r * 0.04, r * 0.04, r * 0.25), metal)
     if k.chance(0.4):  # four small domes
-        s = r * k.u(0.2, 0.35)
-        at3 = np.array([(sx * (w - s) / 2, sy * (d - s) / 2, h) for sx in (-1, 1) for sy in (-1, 1)])
-        b.add(solids.frustum(1.0, 12), at3, (s, s, s * 0.6), wall)
+        small = r * k.u(0.2, 0.35)
+        at3 = np.array([(sx * (w - small) / 2, sy * (d - small) / 2, h) for sx in (-1, 1) for sy in (-1, 1)])
+        b.add(solids.frustum(1.0, 12), at3, (small, small, small * 0.6), wall)
         b.add(
             solids.dome(20, 10, 1.0) if onion else solids.dome(20, 7),
-            at3 + [0, 0, s * 0.6],
-            (s * 1.05, s * 1.05, s * 0.7),
+            at3 + np.array([0, 0, small * 0.6]),
+            (small * 1.05, small * 1.05, small * 0.7),
             metal,
         )
     if k.chance(0.35):  # minarets
@@ -540,8 +570,8 @@ def domed_hall(b: Builder, rng: np.random.Generator) -> None:
         at3 = np.array([(sx * w * 0.6, sy * d * 0.6, 0) for sy in (-1, 1) for sx in (-1, 1)], float)[:n]
         mw, mh = k.u(1.0, 1.6), (h + dh + top) * k.u(0.9, 1.5)
         b.add(solids.frustum(0.8, 12), at3, (mw, mw, mh), wall)
-        b.add(solids.frustum(1.3, 12), at3 + [0, 0, mh * 0.7], (mw * 1.2, mw * 1.2, mh * 0.05), k.trim())
-        b.add(solids.frustum(0.0, 12), at3 + [0, 0, mh], (mw, mw, mw * 2), metal)
+        b.add(solids.frustum(1.3, 12), at3 + np.array([0, 0, mh * 0.7]), (mw * 1.2, mw * 1.2, mh * 0.05), k.trim())
+        b.add(solids.frustum(0.0, 12), at3 + np.array([0, 0, mh]), (mw, mw, mw * 2), metal)
     if k.chance(0.5):  # portico
         n, pd = k.n(4, 6), k.u(1.8, 3)
         pw, ph = w * k.u(0.35, 0.6), h * k.u(0.7, 0.95)
@@ -578,7 +608,10 @@ def pagoda(b: Builder, rng: np.random.Generator) -> None:
     top = 0.45
     curve = solids.lathe(
         np.array([0.48, 0.5, 0.5 - (0.5 - 0.5 * top) * sag * 1.4, 0.5 * top, 0.5 * top * 0.8]),
-        np.array([0.0, 0.12, 0.38, 0.85, 1.0]), sides, False)  # fmt: skip
+        np.array([0.0, 0.12, 0.38, 0.85, 1.0]),
+        sides,
+        False,
+    )
     z = 0.0
     if k.chance(0.7):
         base = k.stone()
@@ -629,12 +662,15 @@ def pagoda(b: Builder, rng: np.random.Generator) -> None:
         m = k.metal()
         h = w * k.u(0.3, 1.0)
         b.add(solids.frustum(0.4, 8), (0, 0, z - 0.3), (0.06 * w, 0.06 * w, h), m)
-        n = k.n(0, 5)
-        if n:
-            i = np.arange(n)
-            size = 0.2 * w * (1 - 0.12 * i)
-            b.add(solids.frustum(0.9, 12), np.stack([0 * i, 0 * i, z + h * (0.1 + 0.7 * i / 5)], 1),
-                  np.stack([size, size, np.full(n, 0.05 * h)], 1), m)  # fmt: skip
+        discs = np.arange(k.n(0, 5))
+        if len(discs):
+            size = 0.2 * w * (1 - 0.12 * discs)
+            b.add(
+                solids.frustum(0.9, 12),
+                np.stack([0 * discs, 0 * discs, z + h * (0.1 + 0.7 * discs / 5)], 1),
+                np.stack([size, size, np.full(len(discs), 0.05 * h)], 1),
+                m,
+            )
     k.door(b, 0, -w / 2, 0, w * 0.2, storey * 0.9, False)
 
 
@@ -803,8 +839,8 @@ def arch_bridge(b: Builder, rng: np.random.Generator) -> None:
         )
     if k.chance(0.4):  # gate towers
         tw = d * k.u(0.9, 1.3)
-        for x in [-length / 2, length / 2] if k.chance(0.5) else [k.pick([-0.5, 0.5]) * length]:
-            with b.frame(x, 0):
+        for end in [-length / 2, length / 2] if k.chance(0.5) else [k.pick([-0.5, 0.5]) * length]:
+            with b.frame(end, 0):
                 b.box((0, 0, 0), (tw, tw, h * 1.9), wall)
                 _spire(k, b, tw, h * 1.9, k.roof())
                 b.add(solids.barrel(8, 0.6), (0, 0, h), (tw * 0.5, tw * 1.05, h * 0.55), k.plain((0.1, 0.1, 0.1)), 90.0)
@@ -812,7 +848,7 @@ def arch_bridge(b: Builder, rng: np.random.Generator) -> None:
         m = k.n(2, 5)
         at = np.array([(x, s * d * 0.47, h) for x in np.linspace(-0.4, 0.4, m) * length for s in (-1, 1)])
         b.add(solids.frustum(1.0, 6), at, (0.12, 0.12, h * 0.5), k.metal())
-        b.add(solids.ellipsoid(), at + [0, 0, h * 0.5], (0.4, 0.4, 0.5), k.plain((0.9, 0.88, 0.75)))
+        b.add(solids.ellipsoid(), at + np.array([0, 0, h * 0.5]), (0.4, 0.4, 0.5), k.plain((0.9, 0.88, 0.75)))
 
 
 def skyscraper(b: Builder, rng: np.random.Generator) -> None:
@@ -821,8 +857,7 @@ def skyscraper(b: Builder, rng: np.random.Generator) -> None:
     names = ("facade_grid", "facade_bands", "facade_curtain", "facade_slots", "facade_small")
 
     def facade() -> Material:
-        return k.textured(k.pick(names), k.color(("d8d4c8", "b8b2a6", "8b8f94", "c8a98a", "55606a", "e4e2dc", "7a5a43")),
-                          k.color(("2b3a4a", "3d5266", "6c8796", "9fb8c6", "1f2a33")), k.u(0.8, 1.6))  # fmt: skip
+        return k.textured(k.pick(names), k.color(_CLADDING), k.color(_GLAZING), k.u(0.8, 1.6))
 
     main, trim = facade(), k.trim()
     w, d, h = k.u(14, 26), k.u(12, 24), k.u(35, 95)
@@ -861,26 +896,26 @@ def skyscraper(b: Builder, rng: np.random.Generator) -> None:
         z, top_w, top_d = h, w * 0.5, d * 0.5
     else:  # stacked, turned floors
         n = k.n(4, 8)
-        i = np.arange(n)
-        yaw = i * k.u(3, 14)
-        f = 1 - i * k.u(0.0, 0.06)
-        b.box(np.stack([0 * i, 0 * i, h / n * i], 1), np.stack([w * f, d * f, np.full(n, h / n)], 1), main, yaw)
-        z, top_w, top_d = h, w * f[-1] * 0.7, d * f[-1] * 0.7
+        level = np.arange(n)
+        f = 1 - level * k.u(0.0, 0.06)
+        base = np.stack([0 * level, 0 * level, h / n * level], 1)
+        b.box(base, np.stack([w * f, d * f, np.full(n, h / n)], 1), main, level * k.u(3, 14))
+        z, top_w, top_d = h, w * float(f[-1]) * 0.7, d * float(f[-1]) * 0.7
     if kind < 2 and k.chance(0.5):  # ribs up the shaft, or balconies
         if k.chance(0.5):
-            at, yaw = k.around(w, d, k.n(3, 6), k.n(3, 6))
+            at, yaws = k.around(w, d, k.n(3, 6), k.n(3, 6))
             b.box(
                 np.concatenate([at, np.zeros((len(at), 1))], 1),
                 (0.03 * w, 0.05 * w, h / max(1, steps) * 0.6),
                 trim,
-                yaw,
+                yaws,
             )
         else:
             levels = np.arange(3, int(h / 3.5 / max(1, steps) * 0.6))[:14] * 3.5
-            at, yaw = k.around(w, d, k.n(1, 3), k.n(0, 2))
+            at, yaws = k.around(w, d, k.n(1, 3), k.n(0, 2))
             base = np.concatenate([np.repeat(at, len(levels), 0), np.tile(levels, len(at))[:, None]], 1)
             if len(base):
-                b.box(base, (w * 0.16, w * 0.14, 1.0), trim, np.repeat(yaw, len(levels)))
+                b.box(base, (w * 0.16, w * 0.14, 1.0), trim, np.repeat(yaws, len(levels)))
     crown = k.n(0, 5)
     size = min(top_w, top_d)
     if crown == 0:
@@ -911,7 +946,7 @@ def stepped_pyramid(b: Builder, rng: np.random.Generator) -> None:
     wall = k.stone() if k.chance(0.8) else k.wall()
     other = k.stone() if k.chance(0.3) else wall
     w, d = k.u(18, 26), k.u(16, 26)
-    n, slope = k.n(2, 9), k.u(0.35, 1.1)
+    n, slope = k.n(2, 9), k.u(0.5, 1.4)
     top = k.u(0.15, 0.45)
     h = slope * (1 - top) * w / 2
     i = np.arange(n)
@@ -934,8 +969,7 @@ def stepped_pyramid(b: Builder, rng: np.random.Generator) -> None:
         b.add(shape, at[1::2], size[1::2], other)
     if k.chance(0.4):
         lip = size * [1.02, 1.02, 0.15]
-        b.add(shape, at + [0, 0, 1] * heights[:, None] * 0.9, lip, k.trim())
-    run = (1 - top) * d / 2
+        b.add(shape, at + np.array([0, 0, 0.9]) * heights[:, None], lip, k.trim())
     stair = solids.profile(np.array([-0.5, 0.5]), np.zeros(2), np.array([0.02, 1.0]))
     sides = [[0.0], [0.0, 180.0], [0.0, 90.0, 180.0, 270.0]][k.n(0, 2)]
     sw = w * k.u(0.12, 0.28)
@@ -957,7 +991,6 @@ def stepped_pyramid(b: Builder, rng: np.random.Generator) -> None:
                         wall,
                         90.0,
                     )
-    del run
     sw, sd, sh = w * top * k.u(0.5, 0.8), d * top * k.u(0.5, 0.8), h * k.u(0.12, 0.35)
     kind = k.n(0, 4)
     with b.frame(0, 0, h):
@@ -971,7 +1004,7 @@ def stepped_pyramid(b: Builder, rng: np.random.Generator) -> None:
                 b.box((0, 0, sh * 1.15), (sw * 0.8, sd * 0.25, sh * k.u(0.5, 1.2)), other)
         elif kind == 3:
             b.add(solids.dome(18), (0, 0, 0), (sw, sw, sw * 0.6), k.metal())
-    if k.chance(0.25):
+    if k.chance(0.25) and shape.inside is None:
         at3 = np.array([(sx * w * 0.5, sy * d * 0.5, 0) for sx in (-1, 1) for sy in (-1, 1)])
         b.add(solids.frustum(0.7, 4), at3, (w * 0.1, w * 0.1, h * 0.3), wall)
 
@@ -979,7 +1012,6 @@ def stepped_pyramid(b: Builder, rng: np.random.Generator) -> None:
 def _figure(k: Kit, b: Builder, z: float, h: float, skin: Material) -> None:
     """A standing or seated human-like figure, sometimes on a horse, sometimes with a staff."""
     ball, limb = solids.ellipsoid(), solids.frustum(0.75, 12)
-    lean = np.radians(k.u(-8, 8))
     with b.frame(0, 0, z, k.u(-30, 30)):
         if k.chance(0.2):  # rider
             ho = 0.45 * h
@@ -1018,9 +1050,13 @@ def _figure(k: Kit, b: Builder, z: float, h: float, skin: Material) -> None:
                 hand = elbow + fore @ np.array([0, 0, 0.22 * h])
                 b.box((hand[0], hand[1], z0), (0.03 * h, 0.03 * h, hand[2] - z0 + 0.3 * h), skin)
         if k.chance(0.2):  # wings or a cape
-            b.add(solids.gable(0.25), [(-0.08 * h, -0.2 * h, z0 + 0.35 * h), (-0.08 * h, 0.2 * h, z0 + 0.35 * h)],
-                  (0.3 * h, 0.05 * h, 0.6 * h), skin, [80.0, 100.0])  # fmt: skip
-    del lean
+            b.add(
+                solids.gable(0.25),
+                [(-0.08 * h, -0.2 * h, z0 + 0.35 * h), (-0.08 * h, 0.2 * h, z0 + 0.35 * h)],
+                (0.3 * h, 0.05 * h, 0.6 * h),
+                skin,
+                [80.0, 100.0],
+            )
 
 
 def monument(b: Builder, rng: np.random.Generator) -> None:
@@ -1077,11 +1113,11 @@ def monument(b: Builder, rng: np.random.Generator) -> None:
         bowl = solids.lathe(
             np.array([0.16, 0.1, 0.1, 0.35, 0.5, 0.5, 0.1]), np.array([0, 0.1, 0.5, 0.7, 0.9, 1.0, 1.0]), 18
         )
-        size = w * k.u(0.9, 2.0)
-        for i in range(n):
-            b.add(bowl, (0, 0, z), (size, size, w * 0.6), stone)
+        bowl_w = w * k.u(0.9, 2.0)
+        for _ in range(n):
+            b.add(bowl, (0, 0, z), (bowl_w, bowl_w, w * 0.6), stone)
             z += w * 0.6
-            size *= 0.6
+            bowl_w *= 0.6
         _figure(k, b, z, w * 0.5, metal) if k.chance(0.4) else b.add(
             solids.ellipsoid(), (0, 0, z - 0.1), (0.3, 0.3, 0.4), metal
         )
@@ -1118,6 +1154,6 @@ BUILDERS: dict[str, Callable[[Builder, np.random.Generator], None]] = {
         skyscraper,
         stepped_pyramid,
         monument,
-    )  # fmt: skip
+    )
 }
 ARCHITECTURE: tuple[str, ...] = tuple(BUILDERS)

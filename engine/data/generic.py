@@ -261,7 +261,7 @@ def _creature(k: Kit, b: Builder) -> None:
     size = k.u(0.25, 0.45)
     b.add(ball, head - [-0.1, 0, 0.5 * size], (size * 1.6, size, size), skin)
     ears = solids.frustum(0.0, 8)
-    b.add(ears, head + [[-0.1, 0.1, 0.1], [-0.1, -0.1, 0.1]], (0.1, 0.08, k.u(0.1, 0.4)), k.wild())
+    b.add(ears, head + np.array([[-0.1, 0.1, 0.1], [-0.1, -0.1, 0.1]]), (0.1, 0.08, k.u(0.1, 0.4)), k.wild())
     if k.chance(0.7):
         back = np.radians(k.u(-130, -30))
         turn = np.array([[np.cos(back), 0, np.sin(back)], [0, 1, 0], [-np.sin(back), 0, np.cos(back)]])
@@ -287,9 +287,8 @@ def _vehicle(k: Kit, b: Builder) -> None:
     )
     axles = int(k.rng.integers(2, 4))
     xs = np.linspace(-0.36, 0.36, axles) * length
-    base = np.array([(x, s * w / 2 - (0.12 if s > 0 else 0.0) - 0.0, wheel / 2) for x in xs for s in (-1.0, 1.0)])
-    turn = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]).T @ np.diag([1.0, 1, 1])
-    base[:, 1] = np.array([s * (w / 2 - 0.04) for _ in xs for s in (-1.0, 1.0)]) + 0.06
+    base = np.array([(x, s * (w / 2 - 0.04) + 0.06, wheel / 2) for x in xs for s in (-1.0, 1.0)])
+    turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     b.add(solids.frustum(1.0, 18), base, (wheel, wheel, 0.14), tyre, rotation=turn)
     if k.chance(0.5):
         b.box((k.u(-0.3, 0.3) * length, 0, wheel * 0.5 + h), (k.u(0.2, 0.5) * length, w, k.u(0.2, 0.6)), k.wild())

@@ -21,10 +21,42 @@ T = TypeVar("T")
 
 _STONE = ("d8cdb4", "c9b99a", "b8ad9c", "a39b8d", "e4dccb", "9a948c", "c4a484", "b59f86", "8d8577", "d9d4cb", "c8a98a")
 _BRICK = ("a4553d", "8e4632", "b56a4a", "7a3b2e", "c08261", "9c5c48", "d0a070", "c9b48a", "6e3a32")
-_PLASTER = ("f0e9dc", "e8d9b5", "e3c48d", "d9a877", "f4f1ea", "d8b6a4", "b9c7c9", "c6cfb2", "e5b9a0", "a9b8c4", "d98e6c",
-            "eacb7a", "c7d8dc", "f2d7c9", "b5654a", "8fa58b")  # fmt: skip
-_ROOF = ("9c4a35", "b35c3f", "7d3b2d", "5b5a5e", "44474d", "6f4a3a", "a66a4c", "55504a", "7b6f64", "3f4a52", "8a5a44",
-         "4d6a5d")  # fmt: skip
+_PLASTER = tuple(
+    [
+        "f0e9dc",
+        "e8d9b5",
+        "e3c48d",
+        "d9a877",
+        "f4f1ea",
+        "d8b6a4",
+        "b9c7c9",
+        "c6cfb2",
+        "e5b9a0",
+        "a9b8c4",
+        "d98e6c",
+        "eacb7a",
+        "c7d8dc",
+        "f2d7c9",
+        "b5654a",
+        "8fa58b",
+    ]
+)
+_ROOF = tuple(
+    [
+        "9c4a35",
+        "b35c3f",
+        "7d3b2d",
+        "5b5a5e",
+        "44474d",
+        "6f4a3a",
+        "a66a4c",
+        "55504a",
+        "7b6f64",
+        "3f4a52",
+        "8a5a44",
+        "4d6a5d",
+    ]
+)
 _WOOD = ("6b4a2f", "8a6240", "a87c4f", "4a3323", "c19a6b", "5d5148", "7c3f2a", "2f4a3a", "34506b", "e6e0d4")
 _METAL = ("8fa9a0", "6fa38f", "55606a", "8b8f94", "b59a4a", "d0b25a", "3d444a", "9aa4ad", "7a5a43")
 _GLASS = ("2b3a4a", "3d5266", "526b7d", "1f2a33", "40525a", "6c8796", "2a3038", "4a6a7a")
@@ -317,8 +349,12 @@ class Kit:
             elif draw < 0.55:
                 depth = 0.9 * w
                 b.add(solids.gable(), (0, -depth / 2, 1.15 * h), (2.4 * w, depth, 0.45 * h), trim)
-                b.add(moulded_column("plain"), [(-w, -depth + 0.15 * w, 0), (w, -depth + 0.15 * w, 0)],
-                      (0.25 * w, 0.25 * w, 1.15 * h), trim)  # fmt: skip
+                b.add(
+                    moulded_column("plain"),
+                    [(-w, -depth + 0.15 * w, 0), (w, -depth + 0.15 * w, 0)],
+                    (0.25 * w, 0.25 * w, 1.15 * h),
+                    trim,
+                )
             if steps and self.chance(0.4):
                 self.stairs(b, 0.0, 0.0, 1.8 * w, 0.9 * w, 0.12 * h, self.n(2, 4), trim)
 
@@ -364,5 +400,5 @@ class Kit:
         side = self.u(0.6, 1.1)
         base = np.stack([x, y + self.rng.normal(0, 0.5, count), np.full(count, z)], 1)
         b.box(base, (side, side * self.u(0.7, 1.6), height), material)
-        b.box(base + [0, 0, height], (side * 1.25, side * 1.6, 0.18), cap)
-        b.add(solids.frustum(0.8, 12), base + [0, 0, height], (0.4 * side, 0.4 * side, 0.6), cap)
+        b.box(base + np.array([0, 0, height]), (side * 1.25, side * 1.6, 0.18), cap)
+        b.add(solids.frustum(0.8, 12), base + np.array([0, 0, height]), (0.4 * side, 0.4 * side, 0.6), cap)

@@ -7,7 +7,7 @@ the occupancy agree by construction. Instances of one shape are handled together
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -79,7 +79,7 @@ class Shape:
 def _from_quads(quads: Array, normals: Array, uv: Array, wraps: bool, inside: Callable[[Array], Array] | None) -> Shape:
     """quads (Q, 4, 3) counter-clockwise from outside; normals, uv alike. Degenerate triangles are dropped."""
     base = 4 * np.arange(len(quads))[:, None]
-    faces = np.concatenate([base + [0, 1, 2], base + [0, 2, 3]])
+    faces = np.concatenate([base + np.array([0, 1, 2]), base + np.array([0, 2, 3])])
     v = quads.reshape(-1, 3).astype(np.float64)
     a, b, c = v[faces[:, 0]], v[faces[:, 1]], v[faces[:, 2]]
     faces = faces[np.linalg.norm(np.cross(b - a, c - a), axis=1) > 1e-9]
@@ -89,7 +89,7 @@ def _from_quads(quads: Array, normals: Array, uv: Array, wraps: bool, inside: Ca
     return Shape(v[used], index[faces], normals.reshape(-1, 3)[used], uv.reshape(-1, 2)[used], wraps, inside)
 
 
-def _polyhedron(points: Array, quads: list[tuple[int, ...]]) -> Shape:
+def _polyhedron(points: Array, quads: Sequence[tuple[int, ...]]) -> Shape:
     """A convex polyhedron from its corners and its quads (a triangle repeats a corner)."""
     corners = points[np.array([(*q, q[-1]) if len(q) == 3 else q for q in quads])]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -454,8 +454,8 @@ class Builder:
             self._frame = outer
 
     def add(self, shape: Shape, base: Any, size: Any, material: Material, yaw: Any = 0.0, rotation: Any = None) -> None:
-        """Add K instances: base (K, 3) or (3,), size (K, 3) or (3,), yaw (K,) in degrees; or rotation (K, 3, 3), applied
-        to the sized shape about its base centre."""
+        """Add K instances: base (K, 3) or (3,), size (K, 3) or (3,), yaw (K,) in degrees about the base centre, or
+        rotation (K, 3, 3) instead."""
         base, size, yaw = (
             np.atleast_2d(np.asarray(base, float)),
             np.atleast_2d(np.asarray(size, float)),
@@ -495,8 +495,9 @@ class Builder:
         return np.min(lows, 0), np.max(highs, 0)
 
     def build(self, longest_edge: float | None = None) -> Assembly:
-        """Triangulate everything. With `longest_edge` (in the builder's unit) shapes are subdivided, to be bent later."""
-        shapes, shape_of, linears, shifts, materials = [], [], [], [], []
+        """Triangulate everything. With `longest_edge` (in the builder's unit) shapes are subdivided, to be bent."""
+        shapes: list[Shape] = []
+        shape_of, linears, shifts, materials = [], [], [], []
         v_parts, f_parts, n_parts, local_uv, counts, wraps = [], [], [], [], [], []
         offset = 0
         for key, entries in self._groups.items():
