@@ -26,15 +26,16 @@ def oriel_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def house_picture(tmp_path: Path) -> Path:
-    """A small RGBA picture of a house with two sides and a roof, seen a little from above."""
+def house_picture(house_image: Image.Image, tmp_path: Path) -> Path:
+    """The drawn house as a PNG file."""
     path = tmp_path / "house.png"
-    draw_house().save(path)
+    house_image.save(path)
     return path
 
 
-def draw_house() -> Image.Image:
-    """200 x 200 RGBA: a drawn house with some texture on its walls."""
+@pytest.fixture(scope="session")
+def house_image() -> Image.Image:
+    """200 x 200 RGBA: a drawn house with two textured walls and a roof, seen a little from above."""
     image = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
     draw.polygon([(40, 90), (100, 110), (100, 175), (40, 150)], fill=(196, 120, 84, 255))
