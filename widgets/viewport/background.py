@@ -12,15 +12,19 @@ from engine.progress import ProgressCallback
 
 
 class Job(QObject):
-    """Runs `work(progress)` once started. Signals arrive on the thread that made the job."""
+    """Runs `work(progress)` once started. Signals arrive on the thread that made the job.
+
+    Whoever gets `ended` calls `join()` before dropping the job: its thread is about to end, but still inside the
+    signal, and Qt must not lose the sender there.
+    """
 
     progressed = Signal(object)
     """`Progress` events of the work."""
     ended = Signal(str, bool)
     """Why it failed, in plain words (empty when it did not), and whether it was cancelled."""
 
-    def __init__(self, parent: QObject, name: str, work: Callable[[ProgressCallback], None]) -> None:
-        super().__init__(parent)
+    def __init__(self, name: str, work: Callable[[ProgressCallback], None]) -> None:
+        super().__init__()
         self._work = work
         # A Python thread, not a QThread: those leave a phantom in `threading` when Python code ran in them.
         self._thread = threading.Thread(target=self._run, name=name)
@@ -30,7 +34,7 @@ class Job(QObject):
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the end of the work, which was cancelled before or is short."""
+        """Wait for the end of the thread: at once after `ended`, soon after cancelling."""
         self._thread.join()
 
     @property

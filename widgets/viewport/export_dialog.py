@@ -194,15 +194,16 @@ class ExportDialog(QDialog):
 
         self._set_busy(True)
         self._written = paths
-        self._work = Job(self, "export", write)
+        self._work = Job("export", write)
         self._work.ended.connect(self._end)
         self._work.start()
 
     def _end(self, error: str, _cancelled: bool) -> None:
-        work, self._work = self._work, None
+        if self._work is None:
+            return  # closed in the meantime
+        self._work.join()
+        self._work = None
         self._set_busy(False)
-        if work is not None:
-            work.deleteLater()
         if error:
             self._say(error, error=True)
             return
@@ -223,6 +224,7 @@ class ExportDialog(QDialog):
     def closeEvent(self, event: QCloseEvent) -> None:
         if self._work is not None:
             self._work.join()
+            self._work = None
         super().closeEvent(event)
 
     def sizeHint(self) -> QSize:

@@ -279,7 +279,7 @@ class Viewport(QWidget):
             elevation=min(max(scene.orbit.elevation, -35.0), 50.0),
             cancel=cancel,
         )
-        film = Job(self, "film", lambda report: work(progress=report))
+        film = Job("film", lambda report: work(progress=report))
         self._film, self._film_cancel, self._film_path = film, cancel, path
         film.progressed.connect(self._on_film_progress)
         film.ended.connect(self._on_film_end)
@@ -298,13 +298,14 @@ class Viewport(QWidget):
         self.film_progress.emit(event)
 
     def _on_film_end(self, error: str, cancelled: bool) -> None:
-        film, self._film = self._film, None
+        if self._film is None:
+            return  # closed in the meantime
+        self._film.join()
+        self._film = None
         self._bar_row.hide()
         self._line.show()
         self._say(error or f"Film saved: {self._film_path}", error=bool(error) and not cancelled)
         self.film_finished.emit(None if error else self._film_path, error)
-        if film is not None:
-            film.deleteLater()
 
     def _ask_screenshot(self) -> None:
         path = self._ask_path("Save a picture", ".png", "PNG picture (*.png)")
@@ -318,9 +319,10 @@ class Viewport(QWidget):
 
     def _ask_film(self) -> None:
         dialog = FilmDialog(self)
-        if not dialog.exec():
+        accepted, (suffix, seconds, size) = dialog.exec(), dialog.choice()
+        dialog.deleteLater()
+        if not accepted:
             return
-        suffix, seconds, size = dialog.choice()
         path = self._ask_path("Save a turntable film", suffix, f"Film (*{suffix})")
         if path is None:
             return
@@ -612,6 +614,7 @@ class Viewport(QWidget):
             if self._film is not None:
                 self._film_cancel.cancel()
                 self._film.join()
+                self._film = None
             self._canvas.removeEventFilter(self)
             self._canvas.close()
         super().closeEvent(event)
