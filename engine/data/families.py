@@ -796,6 +796,7 @@ def arch_bridge(b: Builder, rng: np.random.Generator) -> None:
     n = k.n(1, 7)
     span, d = k.u(4, 9), k.u(2, 5)
     length, h = n * span * 1.15, k.u(0.35, 1.3) * span * (1.0 if n < 4 else 1.3)
+    h, d = max(h, 0.13 * length), max(d, 0.07 * length)
     rise = k.u(0.1, 0.35) if k.chance(0.4) else 0.0
     pier = round(k.u(0.12, 0.35), 2)
     crown = round(k.u(0.75, 0.92), 2)
@@ -911,11 +912,23 @@ def skyscraper(b: Builder, rng: np.random.Generator) -> None:
                 yaws,
             )
         else:
-            levels = np.arange(3, int(h / 3.5 / max(1, steps) * 0.6))[:14] * 3.5
+            levels: Array = np.arange(3, int(h / 3.5 / max(1, steps) * 0.6))[:14] * 3.5
             at, yaws = k.around(w, d, k.n(1, 3), k.n(0, 2))
             base = np.concatenate([np.repeat(at, len(levels), 0), np.tile(levels, len(at))[:, None]], 1)
             if len(base):
                 b.box(base, (w * 0.16, w * 0.14, 1.0), trim, np.repeat(yaws, len(levels)))
+    if kind in (0, 1, 3) and k.chance(0.4):  # ledges between the storeys, standing out of the shaft
+        levels = np.arange(1, k.n(6, 16))
+        base = np.stack([0 * levels, 0 * levels, z * levels / len(levels) * 0.97], 1)
+        out = k.u(1.03, 1.12)
+        b.box(base, (top_w * out, top_d * out, z * 0.3 / len(levels)), trim if k.chance(0.5) else facade())
+    if kind == 2 and top_w == w and k.chance(0.5):  # fins or balconies around a straight shaft
+        at, yaws = k.ring(w * 0.48, k.n(8, 18))
+        levels = np.arange(1, k.n(2, 10)) if k.chance(0.5) else np.zeros(1)
+        fin = (0.05 * w, 0.12 * w, h) if len(levels) == 1 else (0.14 * w, 0.14 * w, 0.04 * h)
+        base = np.concatenate([np.repeat(at, len(levels), 0), np.tile(levels * h * 0.1, len(at))[:, None]], 1)
+        if sides == 20:
+            b.box(base, fin, trim, np.repeat(yaws, len(levels)))
     crown = k.n(0, 5)
     size = min(top_w, top_d)
     if crown == 0:

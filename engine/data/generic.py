@@ -294,22 +294,85 @@ def _vehicle(k: Kit, b: Builder) -> None:
         b.box((k.u(-0.3, 0.3) * length, 0, wheel * 0.5 + h), (k.u(0.2, 0.5) * length, w, k.u(0.2, 0.6)), k.wild())
 
 
+def _plant(k: Kit, b: Builder) -> None:
+    """A trunk with branches and crowns, or a potted bush."""
+    bark, leaf = k.wild(), k.wild()
+    h = k.u(0.8, 2.0)
+    b.add(solids.frustum(0.6, 10), (0, 0, 0), (k.u(0.1, 0.3),) * 2 + (h,), bark)
+    n = k.n(2, 8)
+    z = k.rng.uniform(0.45, 1.0, n) * h
+    yaw, tilt = k.rng.uniform(0, 2 * np.pi, n), k.rng.uniform(0.3, 1.3, n)
+    axis = np.stack([np.sin(tilt) * np.cos(yaw), np.sin(tilt) * np.sin(yaw), np.cos(tilt)], 1)
+    side = np.stack([-np.sin(yaw), np.cos(yaw), 0 * yaw], 1)
+    turn = np.stack([np.cross(side, axis), side, axis], 2)
+    reach = k.rng.uniform(0.3, 0.8, n) * h * 0.7
+    root = np.stack([0 * z, 0 * z, z], 1)
+    b.add(solids.frustum(0.6, 8), root, np.stack([0.1 + 0 * z, 0.1 + 0 * z, reach], 1), bark, rotation=turn)
+    size = k.rng.uniform(0.25, 0.8, (n, 1)) * h * k.rng.uniform(0.7, 1.1, (n, 3))
+    tip = root + axis * reach[:, None]
+    tip[:, 2] -= size[:, 2] / 2
+    crown = solids.ellipsoid(12, 7) if k.chance(0.7) else solids.frustum(0.0, 10)
+    b.add(crown, tip, size, leaf)
+    if k.chance(0.3):
+        b.add(solids.frustum(1.4, 14), (0, 0, -0.3), (0.5, 0.5, 0.35), k.wild())
+
+
+def _framework(k: Kit, b: Builder) -> None:
+    """Thin members: a wheel with spokes, a lattice of rods, a ladder-like frame."""
+    steel, other = k.wild(), k.wild()
+    t = k.u(0.03, 0.09)
+    kind = k.rng.random()
+    bar = solids.box() if k.chance(0.5) else solids.frustum(1.0, 10)
+    if kind < 0.4:
+        n = k.n(3, 12)
+        upright = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+        b.add(solids.torus(float(k.pick([0.08, 0.15]))), (-t, 0, 0), (1.0, 1.0, 2 * t), steel, rotation=upright)
+        a = np.arange(n) * np.pi / n
+        zero = 0 * a
+        axis = np.stack([zero, np.cos(a), np.sin(a)], 1)
+        across = np.stack([zero, -np.sin(a), np.cos(a)], 1)
+        turn = np.stack([np.broadcast_to([1.0, 0, 0], (n, 3)), -across, axis], 2)
+        turn[:, :, 1] = np.cross(axis, turn[:, :, 0])
+        b.add(bar, -0.47 * axis, (t, t, 0.94), other, rotation=turn)
+        b.add(solids.frustum(1.0, 14), (-2 * t, 0, 0), (0.2, 0.2, 4 * t), steel, rotation=upright)
+        if k.chance(0.6):
+            b.box([(s * 2 * t, 0.0, -0.75) for s in (-1, 1)], (t, 2 * t, 0.78), other)
+            b.box((0, 0, -0.8), (8 * t, 0.6, 0.06), other)
+    else:
+        nx, ny, nz = k.n(2, 5), k.n(1, 3), k.n(2, 6)
+        w, d, h = k.u(0.5, 1.5), k.u(0.3, 1.0), k.u(0.6, 2.0)
+        x, y = np.linspace(-w / 2, w / 2, nx), np.linspace(-d / 2, d / 2, ny) if ny > 1 else np.zeros(1)
+        z = np.linspace(0.0, h - t, nz)
+        b.add(bar, [(i, j, 0.0) for i in x for j in y], (t, t, h), steel)
+        b.box([(0.0, j, level) for j in y for level in z], (w + t, t, t), other)
+        if ny > 1:
+            b.box([(i, 0.0, level) for i in x for level in z], (t, d + t, t), other)
+            if k.chance(0.5):
+                b.box((0, 0, z[k.n(0, nz - 1)]), (w, d, 0.6 * t), k.wild())
+        if k.chance(0.4):
+            b.add(_random_shape(k), (k.u(-0.3, 0.3) * w, 0, h - t), (0.5 * w, max(d, 0.3), k.u(0.2, 0.7)), k.wild())
+
+
 def build_generic(rng: np.random.Generator) -> tuple[Assembly, Deformation | None]:
     """One object in its own units, and the deformation still to be applied to it."""
     k = Kit(rng)
     b = Builder()
     plan = rng.random()
-    if plan < 0.62:
+    if plan < 0.58:
         _random_pieces(k, b)
-    elif plan < 0.76:
+    elif plan < 0.7:
         _legged(k, b)
-    elif plan < 0.86:
+    elif plan < 0.79:
         _vessel_with_handle(k, b)
-    elif plan < 0.94:
+    elif plan < 0.86:
         _creature(k, b)
-    else:
+    elif plan < 0.91:
         _vehicle(k, b)
-    strong = plan < 0.62 or rng.random() < 0.3
+    elif plan < 0.95:
+        _plant(k, b)
+    else:
+        _framework(k, b)
+    strong = plan < 0.58 or rng.random() < 0.3
     low, high = b.bounds()
     deformation = _deformation(rng, low, high) if strong else None
     return b.build(0.09 * float((high - low).max()) if deformation is not None else None), deformation

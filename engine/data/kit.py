@@ -21,41 +21,37 @@ T = TypeVar("T")
 
 _STONE = ("d8cdb4", "c9b99a", "b8ad9c", "a39b8d", "e4dccb", "9a948c", "c4a484", "b59f86", "8d8577", "d9d4cb", "c8a98a")
 _BRICK = ("a4553d", "8e4632", "b56a4a", "7a3b2e", "c08261", "9c5c48", "d0a070", "c9b48a", "6e3a32")
-_PLASTER = tuple(
-    [
-        "f0e9dc",
-        "e8d9b5",
-        "e3c48d",
-        "d9a877",
-        "f4f1ea",
-        "d8b6a4",
-        "b9c7c9",
-        "c6cfb2",
-        "e5b9a0",
-        "a9b8c4",
-        "d98e6c",
-        "eacb7a",
-        "c7d8dc",
-        "f2d7c9",
-        "b5654a",
-        "8fa58b",
-    ]
+_PLASTER = (
+    "f0e9dc",
+    "e8d9b5",
+    "e3c48d",
+    "d9a877",
+    "f4f1ea",
+    "d8b6a4",
+    "b9c7c9",
+    "c6cfb2",
+    "e5b9a0",
+    "a9b8c4",
+    "d98e6c",
+    "eacb7a",
+    "c7d8dc",
+    "f2d7c9",
+    "b5654a",
+    "8fa58b",
 )
-_ROOF = tuple(
-    [
-        "9c4a35",
-        "b35c3f",
-        "7d3b2d",
-        "5b5a5e",
-        "44474d",
-        "6f4a3a",
-        "a66a4c",
-        "55504a",
-        "7b6f64",
-        "3f4a52",
-        "8a5a44",
-        "4d6a5d",
-    ]
+_ROOF = (
+    "9c4a35",
+    "b35c3f",
+    "7d3b2d",
+    "5b5a5e",
+    "44474d",
+    "6f4a3a",
+    "a66a4c",
+    "55504a",
+    "7b6f64",
+    "3f4a52",
+    "8a5a44",
+    "4d6a5d",
 )
 _WOOD = ("6b4a2f", "8a6240", "a87c4f", "4a3323", "c19a6b", "5d5148", "7c3f2a", "2f4a3a", "34506b", "e6e0d4")
 _METAL = ("8fa9a0", "6fa38f", "55606a", "8b8f94", "b59a4a", "d0b25a", "3d444a", "9aa4ad", "7a5a43")
@@ -149,7 +145,7 @@ class Kit:
             return self.any_color()
         base = np.array(_rgb(self.pick(palette)))
         shade = base * self.rng.normal(1.0, 0.08) + self.rng.normal(0, 0.02, 3)
-        r, g, b = np.clip(shade, 0.03, 0.98)
+        r, g, b = np.clip(shade, 0.03, 0.92)
         return float(r), float(g), float(b)
 
     def any_color(self) -> Color:
@@ -250,7 +246,7 @@ class Kit:
     def window_style(self, arched: float = 0.25) -> WindowStyle:
         """One style for a whole building."""
         if self.chance(arched):
-            shape = solids.barrel(8, self.u(0.5, 0.75), self.pick([0.0, 0.0, 1.0]))
+            shape = solids.barrel(6, round(self.u(0.5, 0.75), 1), self.pick([0.0, 0.0, 1.0]))
         else:
             shape = solids.box()
         head = None
@@ -337,7 +333,7 @@ class Kit:
         trim = self.trim()
         with b.frame(x, y, 0, yaw):
             arched = self.chance(0.35)
-            shape = solids.barrel(8, 0.65, 0.0) if arched else solids.box()
+            shape = solids.barrel(6, 0.65, 0.0) if arched else solids.box()
             t = 0.12 * w
             b.add(shape, (0, 0, 0), (w, 2.2 * t, h), self.door_leaf())
             b.add(shape, (0, 0, 0), (1.35 * w, 1.4 * t, 1.12 * h), trim)
