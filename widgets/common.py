@@ -8,13 +8,16 @@ from typing import Any
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QImage, QKeySequence, QPainter
 from PySide6.QtWidgets import (
+    QComboBox,
     QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QLayout,
     QPushButton,
-    QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -68,6 +71,10 @@ def paint_fitted(painter: QPainter, image: QImage, rect: QRect) -> QRect:
     return target
 
 
+HEADING_HEIGHT = 34
+"""Least height of a panel's top row in pixels, so that headings of neighbours stand level."""
+
+
 class IconButton(QToolButton):
     """A button with an icon that follows the theme."""
 
@@ -102,10 +109,11 @@ class Panel(QFrame):
         super().__init__()
         self.setObjectName("panel")
         self.body = QVBoxLayout(self)
-        self.body.setContentsMargins(14, 12, 14, 12)
+        self.body.setContentsMargins(14, 8, 14, 12)
         self.body.setSpacing(spacing)
         self.top = QHBoxLayout()
         self.top.setSpacing(6)
+        self.top.addStrut(HEADING_HEIGHT)
         if heading:
             self.top.addWidget(label(heading, "heading"))
             self.top.addStretch(1)
@@ -256,23 +264,53 @@ class ShortcutSheet(Overlay):
         super().__init__(parent)
         sheet = QFrame()
         sheet.setObjectName("sheet")
-        grid = QGridLayout(sheet)
-        grid.setContentsMargins(34, 26, 34, 28)
-        grid.setHorizontalSpacing(18)
-        grid.setVerticalSpacing(7)
-        grid.addWidget(label("Keyboard", "title"), 0, 0, 1, 5)
-        columns = [1, 1]
+        columns = QHBoxLayout()
+        columns.setSpacing(44)
+        # Two columns of about the same length.
+        sides: tuple[list[str], list[str]] = ([], [])
+        lengths = [0, 0]
         for name, rows in groups.items():
-            side = columns.index(min(columns))
-            grid.addWidget(label(name, "heading"), columns[side], side * 3, 1, 2)
-            grid.setRowMinimumHeight(columns[side], 34)
-            for i, (keys, text) in enumerate(rows, columns[side] + 1):
-                grid.addWidget(label(keys, "key"), i, side * 3, Qt.AlignmentFlag.AlignLeft)
-                grid.addWidget(label(text, "muted"), i, side * 3 + 1)
-            columns[side] += len(rows) + 1
-        grid.setColumnMinimumWidth(2, 30)
+            side = lengths.index(min(lengths))
+            sides[side].append(name)
+            lengths[side] += len(rows) + 2
+        for names in sides:
+            column = QGridLayout()
+            column.setHorizontalSpacing(18)
+            column.setVerticalSpacing(7)
+            for name in names:
+                at = column.rowCount()
+                heading = label(name, "heading")
+                heading.setContentsMargins(0, 10, 0, 2)
+                column.addWidget(heading, at, 0, 1, 2)
+                for i, (keys, text) in enumerate(groups[name], at + 1):
+                    column.addWidget(label(keys, "key"), i, 0, Qt.AlignmentFlag.AlignLeft)
+                    column.addWidget(label(text, "muted"), i, 1)
+            column.setRowStretch(column.rowCount(), 1)
+            columns.addLayout(column)
+        body = QVBoxLayout(sheet)
+        body.setContentsMargins(34, 26, 34, 28)
+        body.addWidget(label("Keyboard", "title"))
+        body.addLayout(columns)
         row = QVBoxLayout(self)
         row.addWidget(sheet, 0, Qt.AlignmentFlag.AlignCenter)
+
+
+class ElidedComboBox(QComboBox):
+    """A combo box that ends a text too long for it with an ellipsis."""
+
+    def paintEvent(self, event: Any) -> None:
+        painter = QStylePainter(self)
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        style = self.style()
+        room = style.subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        option.currentText = self.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideRight, room.width() - 6
+        )
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
 
 class MessagePage(QWidget):
@@ -287,15 +325,17 @@ class MessagePage(QWidget):
         heading, lead = label(title, "title"), label(sentence, "lead", wrap=True)
         for part in (heading, lead):
             part.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        lead.setMaximumWidth(620)
-        lead.setMinimumWidth(380)
-        lead.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.MinimumExpanding)
+        self._lead = lead
+        middle = QHBoxLayout()
+        middle.addStretch(1)
+        middle.addWidget(lead)
+        middle.addStretch(1)
         self.column = QVBoxLayout(self)
         self.column.setSpacing(14)
         self.column.addStretch(3)
         self.column.addWidget(self._picture)
         self.column.addWidget(heading)
-        self.column.addWidget(lead, 0, Qt.AlignmentFlag.AlignHCenter)
+        self.column.addLayout(middle)
         self.column.addStretch(4)
         theme.changed.connect(self._restyle)
         self._restyle()
@@ -303,3 +343,4 @@ class MessagePage(QWidget):
     def _restyle(self) -> None:
         side = theme.px(56)
         self._picture.setPixmap(theme.icon(self._icon, "muted").pixmap(side, side))
+        self._lead.setFixedWidth(theme.px(400))

@@ -55,6 +55,13 @@ KEYS = {
         ("Ctrl+F", "search the history"),
         ("Return / Del", "open / delete a run in the history"),
     ],
+    "Object": [
+        ("B", "draw a box around it"),
+        ("A  R", "paint what belongs, what does not"),
+        ("[  ]", "smaller, larger brush"),
+        ("Ctrl+Z", "undo"),
+        ("Ctrl+Shift+Z", "redo"),
+    ],
     "Views": [
         ("Arrows", "move from view to view"),
         ("Return", "enlarge, then arrows for the next"),

@@ -21,6 +21,7 @@ class ElevationCurve(QWidget):
         self.coarse: list[tuple[float, float]] = []
         self.fine: list[tuple[float, float]] = []
         self.value: float | None = None
+        self.empty_text = ""
         theme.changed.connect(self.update)
 
     def sizeHint(self) -> QSize:
@@ -40,8 +41,9 @@ class ElevationCurve(QWidget):
         points = self.coarse + self.fine
         if not points:
             painter.setPen(theme.color("muted"))
-            text = "The reprojection-error curve appears here."
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, text)
+            painter.setFont(theme.font(13))
+            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.drawText(self.rect(), flags, self.empty_text)
             return
         angles, errors = [a for a, _ in points], [e for _, e in points]
         low, high = min(angles), max(angles)
@@ -103,7 +105,7 @@ class ElevationPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.figure = label("–", "figure")
+        self.figure = label("", "figure")
         self.confidence = label("", "muted")
         self.note = label("", "muted", wrap=True)
         self.curve = ElevationCurve()
@@ -121,10 +123,12 @@ class ElevationPanel(QWidget):
 
     def clear(self) -> None:
         """Nothing is known yet."""
-        self.figure.setText("–")
+        self.figure.setText("")
+        self.figure.hide()
         self.confidence.setText("")
         self._set_note("", "muted")
         self.curve.coarse, self.curve.fine, self.curve.value = [], [], None
+        self.curve.empty_text = "The camera's elevation and its error curve appear here."
         self.curve.update()
 
     def show_estimate(self, estimate: Any) -> None:
@@ -132,6 +136,7 @@ class ElevationPanel(QWidget):
         if not estimate.is_fallback and not len(estimate.coarse[0]):
             self._show_typed(estimate.value)
             return
+        self.figure.show()
         self.figure.setText(f"{estimate.value:.1f}°".replace("-", "−"))
         fallback = bool(estimate.is_fallback)
         self.confidence.setText("" if fallback else f"{estimate.confidence:.0%} confident, {estimate.matches} matches")
@@ -139,6 +144,7 @@ class ElevationPanel(QWidget):
         if fallback and "fall" not in text.lower():
             text = f"This is a fallback, not measured from the views. {text}".strip()
         self._set_note(text, "warning" if fallback else "muted")
+        self.curve.empty_text = "No error curve: too few matches."
         self.curve.coarse = _pairs(estimate.coarse)
         self.curve.fine = _pairs(estimate.fine)
         self.curve.value = None if fallback else float(estimate.value)
@@ -146,7 +152,9 @@ class ElevationPanel(QWidget):
 
     def _show_typed(self, elevation: float) -> None:
         self.clear()
+        self.figure.show()
         self.figure.setText(f"{elevation:.1f}°".replace("-", "−"))
+        self.curve.empty_text = ""
         self._set_note("Typed by you; nothing was estimated.", "muted")
 
     def _set_note(self, text: str, name: str) -> None:

@@ -10,7 +10,7 @@ from PySide6.QtGui import QImage, QPixmap
 from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
+    QGridLayout,
     QHBoxLayout,
     QPushButton,
     QScrollArea,
@@ -21,7 +21,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from widgets.common import IconButton, clear_layout, label, with_key
+from engine.views import GENERATORS
+from widgets.common import ElidedComboBox, IconButton, clear_layout, label, with_key
 from widgets.reconstruct.foreground_editor import ForegroundEditor
 from widgets.reconstruct.request import Picture, QueueEntry, Request
 from widgets.theme import theme
@@ -162,6 +163,7 @@ class InputPanel(QWidget):
         self._index = 0
         self._samples: list[tuple[Path, QImage]] = []
         self._busy = False
+        self._usable = True
         self._title = label("Picture", "heading")
         self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         top = QHBoxLayout()
@@ -205,27 +207,32 @@ class InputPanel(QWidget):
         elevation_row.addWidget(self.elevation, 1)
         self.quality = _combo(QUALITIES, "How fine the views, the mesh and the texture are")
         self.quality.setCurrentIndex(1)
-        self.generator = QComboBox()
+        self.generator = ElidedComboBox()
         self.generator.setToolTip("What draws the object from other sides")
         self.generator.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.generator.setMinimumContentsLength(12)
-        self.set_generators([("built-in", "Built-in (trained by Oriel)")])
-        form = QFormLayout()
+        for name, text in GENERATORS.items():
+            self.generator.addItem(text, name)
+            self.generator.setItemData(self.generator.count() - 1, text, Qt.ItemDataRole.ToolTipRole)
+        form = QGridLayout()
         form.setHorizontalSpacing(14)
         form.setVerticalSpacing(8)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        form.setColumnStretch(1, 1)
         for box in (self.mode, self.elevation_kind, self.quality, self.generator):
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        for text, field in (
-            ("Object", self.mode),
-            ("Elevation", elevation_row),
-            ("Quality", self.quality),
-            ("Views by", self.generator),
+        for row, (text, field) in enumerate(
+            (
+                ("Object", self.mode),
+                ("Elevation", elevation_row),
+                ("Quality", self.quality),
+                ("Views by", self.generator),
+            )
         ):
-            name = label(text, "muted")
-            form.addRow(name, field)
-            name.setBuddy(self.elevation_kind if field is elevation_row else field)
+            form.addWidget(label(text, "muted"), row, 0)
+            if isinstance(field, QWidget):
+                form.addWidget(field, row, 1)
+            else:
+                form.addLayout(field, row, 1)
 
         self.button = QPushButton("Reconstruct")
         self.button.setObjectName("primary")
@@ -289,10 +296,14 @@ class InputPanel(QWidget):
             self.editor.set_mask(mask)
             self.note.setText(f"{METHODS.get(method, method)}.")
 
-    def show_problem(self, picture: Picture, text: str) -> None:
-        """Say why the picture or its foreground cannot be used."""
+    def show_problem(self, picture: Picture, text: str, *, usable: bool = True) -> None:
+        """Say what is wrong with the picture or its foreground; `usable` if another mode or a box may mend it."""
         if picture is self.picture:
             self.note.setText(text)
+            if not usable:
+                self._pages.setCurrentIndex(0)
+            self._usable = usable
+            self._refresh()
 
     def draw_box(self) -> None:
         """Let the user draw a box around the object now."""
@@ -300,15 +311,6 @@ class InputPanel(QWidget):
         self.editor.setFocus()
 
     # -- options -----------------------------------------------------------------------------------------
-
-    def set_generators(self, generators: list[tuple[str, str]]) -> None:
-        """Offer generators of views: name and honest label of each."""
-        chosen = self.generator.currentData()
-        self.generator.clear()
-        for i, (name, text) in enumerate(generators):
-            self.generator.addItem(text, name)
-            self.generator.setItemData(i, text, Qt.ItemDataRole.ToolTipRole)
-        self.generator.setCurrentIndex(max(self.generator.findData(chosen), 0))
 
     def set_options(self, *, mode: str | None = None, quality: str | None = None, generator: str | None = None) -> None:
         """Choose options by their names in `engine.pipeline.Options`."""
@@ -326,6 +328,8 @@ class InputPanel(QWidget):
         """Ask for the reconstruction of the pictures, as the button does."""
         if not self.pictures:
             self.open_pressed.emit()
+            return
+        if not self.button.isEnabled():
             return
         known = self.elevation.value() if self.elevation_kind.currentIndex() == 1 else None
         self.requested.emit(
@@ -350,6 +354,7 @@ class InputPanel(QWidget):
 
     def _choose(self, index: int) -> None:
         self._index = index
+        self._usable = True
         picture = self.picture
         self.note.setText("Opening…" if picture else "")
         if len(self.pictures) > 1:
@@ -382,7 +387,7 @@ class InputPanel(QWidget):
         self.strip.setVisible(len(self.pictures) > 1 or bool(self._samples))
         several = f" {len(self.pictures)} pictures" if len(self.pictures) > 1 else ""
         self.button.setText(f"Add{several} to the queue" if self._busy else f"Reconstruct{several}")
-        self.button.setEnabled(picture is not None)
+        self.button.setEnabled(picture is not None and (self._usable or len(self.pictures) > 1))
 
     def _mode_changed(self) -> None:
         self._want_preview()

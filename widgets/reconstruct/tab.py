@@ -107,8 +107,7 @@ class ReconstructTab(QWidget):
         self._left_pages.addWidget(self.input)
         self._left_pages.addWidget(self.history)
         self._segments = QButtonGroup(self)
-        segments = QHBoxLayout()
-        segments.setContentsMargins(0, 0, 0, 0)
+        left = Panel(spacing=8)
         for i, (text, tip) in enumerate((("Picture", "Picture and options"), ("History", "Earlier runs"))):
             button = QToolButton()
             button.setObjectName("segment")
@@ -117,11 +116,10 @@ class ReconstructTab(QWidget):
             button.setChecked(i == 0)
             button.setToolTip(with_key(tip, ("Ctrl+I", "Ctrl+F")[i]))
             self._segments.addButton(button, i)
-            segments.addWidget(button)
-        segments.addStretch(1)
+            left.top.addWidget(button)
+        left.top.addStretch(1)
         self._segments.idClicked.connect(self._left_pages.setCurrentIndex)
-        left = Panel(spacing=8)
-        left.body.addLayout(segments)
+        left.body.addLayout(left.top)
         left.body.addWidget(self._left_pages, 1)
         left.setMinimumWidth(250)
 
@@ -138,6 +136,7 @@ class ReconstructTab(QWidget):
         self._pages = QStackedWidget()
         self._pages.addWidget(self.invitation)
         self._pages.addWidget(self.preview)
+        self.stages.hide()
         middle = Panel(spacing=10)
         middle.top.addWidget(self.title, 1)
         middle.top.addWidget(self.clock)
@@ -176,7 +175,7 @@ class ReconstructTab(QWidget):
         self.columns.setHandleWidth(12)
         for i, stretch in enumerate((2, 7, 3)):
             self.columns.setStretchFactor(i, stretch)
-        self.columns.setSizes([286, 634, 320])
+        self.columns.setSizes([300, 620, 320])
         box = QHBoxLayout(self)
         box.setContentsMargins(12, 12, 12, 12)
         box.addWidget(self.columns)
@@ -241,11 +240,11 @@ class ReconstructTab(QWidget):
         self.input.show_picture(picture, pixels)
         if not self.stages.running and picture is self.input.picture and self.shown_key is None:
             self.preview.show_image(to_qimage(pixels), "Ready. Press Reconstruct, or Ctrl+Return.")
-            self._pages.setCurrentWidget(self.preview)
+            self._show_page(self.preview)
 
     def show_input_problem(self, picture: Picture, text: str) -> None:
         """A picture cannot be used."""
-        self.input.show_problem(picture, text)
+        self.input.show_problem(picture, "This picture cannot be used.", usable=False)
         if picture is self.input.picture:
             self.banner.show_message(text, "error", {"Open another…": self.open_dialog})
 
@@ -268,7 +267,7 @@ class ReconstructTab(QWidget):
         self.elevation.clear()
         self._show_mesh(None)
         self._set_retry(False)
-        self._pages.setCurrentWidget(self.preview if self.input.picture else self.invitation)
+        self._show_page(self.preview if self.input.picture else self.invitation)
 
     def begin_run(self, key: str, name: str, first: str = "foreground", *, follow: bool = True) -> None:
         """The engine starts on a run at stage `first`; what earlier stages left stays on the screen.
@@ -294,7 +293,7 @@ class ReconstructTab(QWidget):
             self.elevation.clear()
         self._show_mesh(None)
         self.preview.show_image(caption=f"{STAGE_WORDS[first]}…")
-        self._pages.setCurrentWidget(self.preview)
+        self._show_page(self.preview)
 
     def begin_retry(self, key: str, name: str, index: int) -> None:
         """The engine draws principal view `index` of the run on the screen again, then rebuilds."""
@@ -417,7 +416,7 @@ class ReconstructTab(QWidget):
             self._viewport.set_height(contents.height_m)
         self._show_mesh(contents.mesh)
         if contents.mesh is None:
-            self._pages.setCurrentWidget(self.preview)
+            self._show_page(self.preview)
         self._set_retry(not self.stages.running and len(self.views.images) == 40)
         go_on = {} if self.stages.running else {"Continue": self.continue_requested.emit}
         if contents.status == "failed":
@@ -432,6 +431,10 @@ class ReconstructTab(QWidget):
         elif contents.status == "unfinished":
             self.banner.show_message("This run was interrupted. What was finished is kept.", "warning", go_on)
 
+    def _show_page(self, page: QWidget) -> None:
+        self._pages.setCurrentWidget(page)
+        self.stages.setVisible(page is not self.invitation)
+
     def _set_title(self, name: str) -> None:
         self.title.setText(name)
         self.title.setToolTip(name)
@@ -445,7 +448,7 @@ class ReconstructTab(QWidget):
         first = self._pages.currentWidget() is not viewport or viewport.mesh is None
         viewport.show_mesh(mesh, reset_camera=first)
         viewport.show_cameras(self._poses)
-        self._pages.setCurrentWidget(viewport)
+        self._show_page(viewport)
 
     def _show_elevation(self, estimate: Any) -> None:
         self.elevation.show_estimate(estimate)

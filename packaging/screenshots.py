@@ -1,0 +1,112 @@
+"""Pictures of the Reconstruct tab: the real window with a real run, empty, running, done and failed.
+
+    xvfb-run -a -s "-screen 0 1920x1080x24" python packaging/screenshots.py OUT [--picture FILE]
+
+writes `STATE-WIDTHxHEIGHT-THEME.png` for 1280x800 and 1920x1080, dark and light.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+SIZES = ((1280, 800), (1920, 1080))
+RUN_SECONDS = 240
+
+
+async def settle(until: Callable[[], bool], seconds: float = RUN_SECONDS) -> None:
+    """Let the window live until a condition holds."""
+    for _ in range(int(seconds / 0.05)):
+        if until():
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError("The window did not come to the state that was waited for.")
+
+
+async def take_all(out: Path, picture: Path, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+    """Take every picture in one session."""
+    from PySide6.QtWidgets import QApplication
+
+    from app.settings import Settings
+    from app.window import Session
+    from widgets.main_window import MainWindow
+    from widgets.reconstruct.request import Picture
+    from widgets.theme import theme
+
+    window = MainWindow()
+    session = Session(window, Settings())
+    tab = window.reconstruct
+    serving = asyncio.ensure_future(session.run())
+
+    async def shoot(state: str, modes: tuple[str, ...] = ("dark", "light")) -> None:
+        for mode in modes:
+            theme.set_mode(mode)
+            for width, height in sizes:
+                window.setGeometry(0, 0, width, height)
+                await asyncio.sleep(0.7)
+                shot = QApplication.primaryScreen().grabWindow(window.winId())
+                shot.save(str(out / f"{state}-{width}x{height}-{mode}.png"))
+
+    theme.set_mode("dark")
+    await settle(lambda: tab.viewport is not None)
+    await shoot("empty")
+
+    broken = Path(tempfile.mkdtemp()) / "notes.png"
+    broken.write_text("This is not a picture.")
+    tab._bring([Picture(broken, broken.stem)])
+    await settle(lambda: tab.banner.isVisible())
+    await shoot("error")
+
+    tab._bring([Picture(picture, picture.stem)])
+    await settle(lambda: "found" in tab.input.note.text().lower() or tab.banner.isVisible())
+    await shoot("ready")
+    tab.input.request()
+    await settle(lambda: len(tab.views.images) >= 12 or (not tab.stages.running and tab.shown_key is not None))
+    await shoot("running", ("dark",))
+    await settle(lambda: session.current is None)
+    await shoot("done")
+    window.toggle_sheet()
+    await shoot("keys", ("dark",))
+    window.toggle_sheet()
+    if tab.views.images:
+        tab.overlay.show_view("view_1")
+        await shoot("enlarged", ("dark",))
+        tab.overlay.dismiss()
+    tab.show_side("history")
+    await shoot("history", ("light",))
+    window.show_tab(2)
+    await shoot("screen", ("light",))
+    window.close()
+    await serving
+
+
+def main() -> int:
+    """Parse the command line and take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--picture", type=Path, help="picture to reconstruct; by default the first sample")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    os.environ["ORIEL_HOME"] = tempfile.mkdtemp(prefix="oriel-screenshots-")
+    picture = arguments.picture or next(iter(sorted((ROOT / "resources" / "samples").glob("*.*"))))
+
+    import qasync
+    from PySide6.QtWidgets import QApplication
+
+    app = QApplication(sys.argv[:1])
+    app.setQuitOnLastWindowClosed(False)
+    with qasync.QEventLoop(app) as loop:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(take_all(arguments.out, picture))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
