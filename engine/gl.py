@@ -29,14 +29,13 @@ def context() -> Any:
         try:
             backend = {"backend": "egl"} if sys.platform.startswith("linux") else {}
             ctx = moderngl.create_standalone_context(require=330, **backend)
-            ctx.gc_mode = "context_gc"
+            ctx.gc_mode = "auto"
         except Exception as error:
             raise OrielError(
                 f"OpenGL 3.3 could not be started ({error}). Install a graphics driver, or Mesa's software "
                 "renderer (on Debian: libegl1, libegl-mesa0 and libgl1-mesa-dri)."
             ) from error
         _local.context = ctx
-    ctx.gc()
     return ctx
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -91,8 +93,8 @@ class Renderer:
 
     size: int = 128
     """Side of the square pictures in pixels."""
-    samples: int = 4
-    """Samples a pixel (multisampling); 0 or 1 for hard edges."""
+    supersample: int = 2
+    """Samples along a pixel's side; 1 for hard edges."""
     _program: Any = field(default=None, repr=False)
 
     def render(
@@ -101,64 +103,65 @@ class Renderer:
         c2ws: npt.ArrayLike,
         k: npt.ArrayLike,
         *,
-        light: Light | None = None,
+        light: Light | Sequence[Light] | None = None,
         model: npt.ArrayLike | None = None,
         depth: bool = True,
     ) -> tuple[ByteArray, FloatArray]:
         """Draw `obj` from cameras (N, 4, 4), OpenGL axes, with intrinsics (3, 3) or (N, 3, 3) in pixels of `size`.
 
-        `model` (4x4) places the object in the world; similarity transforms only. Returns RGBA (N, S, S, 4)
-        uint8, RGB over white and alpha the coverage, and depth (N, S, S) float32 along the viewing axis,
-        0 where nothing is (all 0 with `depth=False`, which is faster).
+        `model` (4x4 or (N, 4, 4), similarities) places the object in the world; `light` is one for all or one a
+        view. Returns RGBA (N, S, S, 4) uint8, RGB over white and alpha the coverage, and depth (N, S, S) float32
+        along the viewing axis, 0 where nothing is (all 0 with `depth=False`, which is faster).
         """
         poses = np.asarray(c2ws, np.float32).reshape(-1, 4, 4)
-        ks = np.broadcast_to(np.asarray(k, np.float32), (len(poses), 3, 3))
-        models = np.eye(4, dtype=np.float32) if model is None else np.asarray(model, np.float32)
-        models = np.broadcast_to(models, (len(poses), 4, 4))
+        n, s, fine = len(poses), self.size, self.size * self.supersample
+        ks = np.broadcast_to(np.asarray(k, np.float32), (n, 3, 3))
+        models = np.broadcast_to(np.eye(4) if model is None else np.asarray(model, np.float32), (n, 4, 4))
+        lights = [light or Light()] * n if light is None or isinstance(light, Light) else list(light)
         ctx = gl.context()
         if self._program is None:
             self._setup(ctx)
-        light = light or Light()
-        p = self._program
-        for name in ("diffuse", "sky", "ground", "specular", "shininess"):
-            p[name] = getattr(light, name)
-        p["to_light"] = tuple(np.asarray(light.to_light) / np.linalg.norm(light.to_light))
         self._library.use(0)
-
-        vao, count = self._upload(ctx, obj)
-        s, cols = self.size, self._columns
-        rgba = np.empty((len(poses), s, s, 4), np.uint8)
-        depths = np.zeros((len(poses), s, s), np.float32)
+        vao = self._upload(ctx, obj)
+        rgba, depths = np.empty((n, s, s, 4), np.uint8), np.zeros((n, s, s), np.float32)
         ctx.enable_only(ctx.DEPTH_TEST)
-        per_sheet = cols * cols
-        for start in range(0, len(poses), per_sheet):
-            part = range(start, min(start + per_sheet, len(poses)))
 
-            def draw(target: Any, part: range = part, start: int = start) -> None:
-                target.use()
-                target.clear(1.0, 1.0, 1.0, 0.0, depth=1.0)
-                for i in part:
-                    row, col = divmod(i - start, cols)
-                    target.viewport = (col * s, row * s, s, s)
-                    p["clip"].write(gl.clip_from_world(poses[i], ks[i], s).tobytes())
-                    p["model"].write(np.ascontiguousarray(models[i].T).tobytes())
-                    p["eye"] = tuple(poses[i][:3, 3].tolist())
-                    vao.render(ctx.TRIANGLES, vertices=count)
-
-            side = cols * s
-            draw(self._multi)
-            ctx.copy_framebuffer(self._single, self._multi)
-            color = np.frombuffer(self._single.read(components=4), np.uint8).reshape(side, side, 4)
-            if depth:
-                draw(self._single)
-                buffer = np.frombuffer(self._single.read(attachment=-1, dtype="f4"), np.float32).reshape(side, side)
+        def draw(side: int, part: range) -> int:
+            """Draw views as square tiles of a sheet; returns the number of tiles in a row."""
+            columns = math.ceil(math.sqrt(len(part)))
+            self._target.use()
+            self._target.viewport = (0, 0, columns * side, columns * side)
+            self._target.clear(1.0, 1.0, 1.0, 0.0, depth=1.0, viewport=self._target.viewport)
             for i in part:
-                row, col = divmod(i - start, cols)
-                tile = np.s_[row * s : (row + 1) * s, col * s : (col + 1) * s]
-                rgba[i] = color[tile]
-                if depth:
-                    depths[i] = gl.linear_depth(buffer[tile])
-        vao.release()
+                row, column = divmod(i - part.start, columns)
+                self._target.viewport = (column * side, row * side, side, side)
+                self._shine(lights[i])
+                p = self._program
+                p["clip"].write(gl.clip_from_world(poses[i], ks[i], s).tobytes())
+                p["model"].write(np.ascontiguousarray(models[i].T, np.float32).tobytes())
+                p["eye"] = tuple(poses[i][:3, 3].tolist())
+                vao.render(ctx.TRIANGLES)
+            return columns
+
+        def tiles(buffer: bytes, columns: int, side: int, kind: Any) -> npt.NDArray[Any]:
+            sheet = np.frombuffer(buffer, kind).reshape(columns, side, columns, side, -1)
+            return sheet.transpose(0, 2, 1, 3, 4).reshape(columns * columns, side, side, -1)
+
+        for start in range(0, n, self._tiles):
+            part = range(start, min(start + self._tiles, n))
+            columns = draw(fine, part)
+            view = (0, 0, columns * fine, columns * fine)
+            color = tiles(self._target.read(view, components=4), columns, fine, np.uint8)[: len(part)]
+            for i, tile in zip(part, color, strict=True):
+                rgba[i] = tile if fine == s else cv2.resize(tile, (s, s), interpolation=cv2.INTER_AREA)
+            if depth:
+                if fine != s:
+                    columns = draw(s, part)
+                view = (0, 0, columns * s, columns * s)
+                raw = self._target.read(view, components=1, attachment=-1, dtype="f4")
+                depths[part.start : part.stop] = gl.linear_depth(
+                    tiles(raw, columns, s, np.float32)[: len(part), ..., 0]
+                )
         return rgba, depths
 
     def _setup(self, ctx: Any) -> None:
@@ -168,27 +171,25 @@ class Renderer:
         library = np.ascontiguousarray(texture_library())
         layers, height, width, _ = library.shape
         self._library = ctx.texture_array((width, height, layers), 2, library.tobytes())
-        self._library.build_mipmaps()
-        self._library.anisotropy = 4.0
-        self._columns = max(1, min(4, 1024 // self.size))
-        side = self._columns * self.size
-        self._single = ctx.framebuffer(ctx.renderbuffer((side, side), 4), ctx.depth_renderbuffer((side, side)))
-        samples = min(self.samples, ctx.max_samples)
-        self._multi = self._single
-        if samples > 1:
-            self._multi = ctx.framebuffer(
-                ctx.renderbuffer((side, side), 4, samples=samples),
-                ctx.depth_renderbuffer((side, side), samples=samples),
-            )
+        self._library.build_mipmaps()  # anisotropic filtering would cost software OpenGL a hundredfold
+        fine = self.size * self.supersample
+        columns = max(1, min(4, 2048 // fine))
+        self._tiles = columns * columns
+        side = (columns * fine, columns * fine)
+        self._target = ctx.framebuffer(ctx.renderbuffer(side, 4), ctx.depth_renderbuffer(side))
 
-    def _upload(self, ctx: Any, obj: ProceduralObject) -> tuple[Any, int]:
+    def _shine(self, light: Light) -> None:
+        for name in ("diffuse", "sky", "ground", "specular", "shininess"):
+            self._program[name] = getattr(light, name)
+        self._program["to_light"] = tuple(np.asarray(light.to_light) / np.linalg.norm(light.to_light))
+
+    def _upload(self, ctx: Any, obj: ProceduralObject) -> Any:
         columns = (obj.vertices, obj.normals, obj.uv, obj.layer[:, None], obj.color_a, obj.color_b)
         data = np.concatenate([np.asarray(c, np.float32) for c in columns], 1)
         names = ("position", "normal", "uv", "layer", "color_a", "color_b")
         buffer = ctx.buffer(data.tobytes())
         index = ctx.buffer(np.ascontiguousarray(obj.faces, np.int32).tobytes())
-        vao = ctx.vertex_array(self._program, [(buffer, "3f 3f 2f 1f 3f 3f", *names)], index)
-        return vao, obj.faces.size
+        return ctx.vertex_array(self._program, [(buffer, "3f 3f 2f 1f 3f 3f", *names)], index)
 
 
 @dataclass
@@ -204,6 +205,13 @@ class FramedObject:
     """4x4 similarity."""
     elevation: float
     """Input camera's elevation in degrees."""
+
+    @property
+    def depth_reach(self) -> float:
+        """How far the object reaches along the input camera's axis from its middle, in world units."""
+        axis = cameras.camera_to_world(self.elevation, 0.0)[:3, 2]
+        depth = self.obj.vertices @ (self.model[:3, :3].T @ axis)
+        return float(np.ptp(depth)) / 2
 
     @property
     def scale(self) -> float:
@@ -246,15 +254,14 @@ def frame_object(
     a = np.radians(-azimuth)
     turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     c2w = cameras.camera_to_world(elevation, 0.0).astype(np.float64)
-    used = obj.vertices[np.unique(obj.faces)].astype(np.float64) if len(obj.vertices) < 20000 else obj.vertices
     rotation = c2w[:3, :3].T @ turn  # object to camera axes
-    local = used @ rotation.T
+    local = obj.vertices.astype(np.float64) @ rotation.T
     f, r = focal / cameras.REFERENCE_SIZE, cameras.INPUT_RADIUS
     scale, shift = 1.0, np.zeros(3)
     local_mid = (local[:, 2].min() + local[:, 2].max()) / 2
-    for _ in range(6):  # perspective makes this implicit; it converges in a few rounds
+    for _ in range(5):  # perspective makes this implicit; it converges in a few rounds
         cam = local * scale + shift
-        depth = np.maximum(r - cam[:, 2], 0.1)
+        depth = np.maximum(r - cam[:, 2], 0.3)
         uv = f * cam[:, :2] / depth[:, None]
         low, high = uv.min(0), uv.max(0)
         scale *= fraction / max(float((high - low).max()), 1e-6)

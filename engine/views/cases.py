@@ -78,7 +78,7 @@ class CaseMaker:
     def __init__(self, size: CaseSize, views: int = 3) -> None:
         self.size, self.views = size, views
         self._inputs = Renderer(size.picture)
-        self._others = Renderer(96, samples=1)
+        self._others = Renderer(96, supersample=1)
 
     def make(self, seed: int) -> list[dict[str, npt.NDArray[Any]]]:
         """The cases of object `seed`; the same seed gives the same cases."""
@@ -123,7 +123,12 @@ class CaseMaker:
     ) -> dict[str, npt.NDArray[Any]]:
         size = self.size
         lens = _Lens(cameras.REFERENCE_FOCAL * float(np.exp(rng.normal(0, 0.15))))
-        framed = frame_object(obj, elevation, azimuth, focal=lens.focal, fraction=rng.uniform(0.7, 0.8))
+        fraction = rng.uniform(0.7, 0.8)
+        framed = frame_object(obj, elevation, azimuth, focal=lens.focal, fraction=fraction)
+        while framed.depth_reach > cameras.VOLUME_EXTENT and elevation > 5:
+            # a tower from above reaches up to the lens: nobody takes such a picture
+            elevation = max(elevation - 15, 5)
+            framed = frame_object(obj, elevation, azimuth, focal=lens.focal, fraction=fraction)
         c2w = cameras.camera_to_world(elevation, 0.0)
         focal = lens.focal * size.picture / cameras.REFERENCE_SIZE
         # the light turns with the object

@@ -101,7 +101,7 @@ def render_mesh(
         target = targets(side, 0)
         matrix = gl.clip_from_world(source_c2w, source_k, side)
         draw(target, matrix)
-        raw = np.frombuffer(target.read(attachment=-1, dtype="f4"), np.float32).reshape(side, side)
+        raw = np.frombuffer(target.read(components=1, attachment=-1, dtype="f4"), np.float32).reshape(side, side)
         depth = gl.linear_depth(raw)
         depth[depth == 0] = gl.FAR
         textures = [
@@ -124,8 +124,6 @@ def render_mesh(
             ctx.copy_framebuffer(single, multi)
         rgba[i] = np.frombuffer(single.read(components=4), np.uint8).reshape(size, size, 4).astype(np.float32) / 255
         draw(single, matrix)
-        raw = np.frombuffer(single.read(attachment=-1, dtype="f4"), np.float32).reshape(size, size)
+        raw = np.frombuffer(single.read(components=1, attachment=-1, dtype="f4"), np.float32).reshape(size, size)
         depths[i] = gl.linear_depth(raw)
-    for item in (vao, buffer, index, *textures):
-        item.release()
     return rgba, depths

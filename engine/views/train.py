@@ -175,7 +175,7 @@ def train(options: TrainOptions) -> Path:
         torch.set_rng_state(saved["rng"].cpu())
         _log(out, {"event": "resumed", **state})
     size = CaseSize(picture=options.network.input_size)
-    cases = validation_cases(size, 96)
+    cases = validation_cases(size, 64)
     pool = CasePool(
         size,
         workers=options.workers,
