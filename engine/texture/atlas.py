@@ -6,26 +6,31 @@ as software OpenGL here, and the same on every machine.
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import numpy.typing as npt
-import xatlas
 
 from engine import cameras
+from engine.errors import EmptyResultError
 from engine.mesh import FloatArray, IntArray
 from engine.progress import CancelToken
 from engine.texture.export import vertex_normals
+from engine.texture.unwrap import cut
 
-CHART_SHARE = 1 / 40
-"""Largest share of the surface in one chart. xatlas's time grows steeply with the size of a chart on a rough mesh."""
-PADDING = 4
-"""Texels between charts."""
 CREASE = 0.7
 """Cosine of the angle between a face and a vertex normal from which on the face's own normal is taken."""
 _CHUNK = 400_000
 """Candidate pixels that the rasteriser holds at once."""
+_POLL = 0.1
+"""Seconds between looks at the cancel token while xatlas works."""
 _NEAR = 0.02
 """Faces that come closer to a camera than this, in world units, are not drawn."""
 
@@ -58,29 +63,58 @@ class Texels:
         """(T,) distance of each texel's tangent plane from the origin, along the normal."""
 
 
-def unwrap(vertices: FloatArray, faces: IntArray, size: int) -> Atlas:
-    """Cut a mesh into charts and pack them into a square texture of `size` texels."""
-    corners = vertices[faces].astype(np.float64)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(vertices, faces.astype(np.uint32))
-    chart, pack = xatlas.ChartOptions(), xatlas.PackOptions()
-    chart.max_chart_area = area * CHART_SHARE
-    pack.resolution, pack.padding = size, PADDING
-    atlas.generate(chart, pack)
-    source, indices, uv = atlas.get_mesh(0)
-    # xatlas gives coordinates in 0..1 of an oblong sheet: keep texels square
-    uv = uv * (np.array([atlas.width, atlas.height]) / max(atlas.width, atlas.height))
-    return Atlas(vertices[source], indices.reshape(-1, 3).astype(np.int32), uv.astype(np.float32))
+def unwrap(vertices: FloatArray, faces: IntArray, size: int, cancel: CancelToken | None = None) -> Atlas:
+    """Cut a mesh into charts and pack them into a square texture of `size` texels.
+
+    Raises EmptyResultError if the mesh cannot be unwrapped, Cancelled.
+    """
+    if getattr(sys, "frozen", False):  # a frozen application has no interpreter to start
+        source, cut_faces, uv = cut(vertices, faces, size)
+        return Atlas(vertices[source], cut_faces, uv)
+    command = [sys.executable, "-P", str(Path(__file__).with_name("unwrap.py"))]
+    with TemporaryFile() as request, TemporaryFile() as result, TemporaryFile() as messages:
+        np.savez(request, vertices=vertices, faces=faces, size=size)
+        request.seek(0)
+        worker = subprocess.Popen(command, stdin=request, stdout=result, stderr=messages)
+        try:
+            while worker.poll() is None:
+                if cancel is not None:
+                    cancel.check()
+                with suppress(subprocess.TimeoutExpired):
+                    worker.wait(_POLL)
+        finally:
+            worker.kill()
+            worker.wait()
+        result.seek(0)
+        messages.seek(0)
+        output, message = result.read(), messages.read()
+    if worker.returncode != 0:
+        reason = message.decode(errors="replace").strip().splitlines()
+        raise EmptyResultError(
+            f"The surface of {len(faces):,} faces could not be unwrapped for a texture "
+            f"({reason[-1] if reason else f'xatlas stopped with {worker.returncode}'}). "
+            "Run again from the surface stage, or with another quality."
+        )
+    answer = np.load(io.BytesIO(output))
+    return Atlas(vertices[answer["source"]], answer["faces"], answer["uv"])
 
 
 def surface_texels(atlas: Atlas, size: int, cancel: CancelToken | None = None) -> Texels:
-    """Position and normal of every texel of a `size` x `size` texture whose centre a chart covers."""
+    """Position and normal of the texels of a `size` x `size` texture that charts cover.
+
+    A texel belongs to the face its centre lies in; a sliver that holds no centre gets the free texels it touches,
+    or it would show what lies beside it in the texture.
+    """
     triangles = np.stack([atlas.uv[:, 0] * size, (1 - atlas.uv[:, 1]) * size], -1)[atlas.faces]
     face_of = np.full(size * size, -1, np.int64)
     weights = np.zeros((size * size, 3), np.float32)
     for face, pixel, bary in rasterize(triangles, size, size, cancel):
         face_of[pixel], weights[pixel] = face, bary
+    missed = np.ones(len(triangles), bool)
+    missed[face_of[face_of >= 0]] = False
+    face, pixel, bary = _edge_pixels(triangles, np.flatnonzero(missed), size)
+    free = face_of[pixel] < 0
+    face_of[pixel[free]], weights[pixel[free]] = face[free], bary[free]
     index = np.flatnonzero(face_of >= 0)
     owner, weight = face_of[index], weights[index]
     corners = atlas.vertices[atlas.faces]
@@ -153,6 +187,22 @@ def rasterize(
         bary = np.stack([first[inside], second[inside], third[inside]], -1).astype(np.float32)
         yield face[inside], row[inside] * width + column[inside], bary
         start = stop
+
+
+def _edge_pixels(
+    triangles: FloatArray, faces: npt.NDArray[np.int64], size: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
+    """Pixels along the edges of some of the triangles (F, 3, 2): face numbers, pixels, barycentric weights."""
+    ends = np.roll(triangles[faces], -1, axis=1)
+    length = np.abs(ends - triangles[faces]).max(-1).max(1)
+    steps = np.ceil(2 * length).astype(np.int64) + 1
+    local = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+    along = local / np.repeat(np.maximum(steps - 1, 1), steps)
+    face = np.tile(np.repeat(faces, steps), 3)
+    bary = np.concatenate([np.roll(np.stack([1 - along, along, 0 * along], -1), i, axis=1) for i in range(3)])
+    point = (triangles[face] * bary[..., None]).sum(1)
+    column, row = np.clip(point, 0, size - 1).astype(np.int64).T
+    return face, row * size + column, bary.astype(np.float32)
 
 
 def _corner_normals(atlas: Atlas) -> FloatArray:

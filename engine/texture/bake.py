@@ -55,7 +55,8 @@ def bake_texture(
         progress: told of stage `texture`.
 
     Returns a mesh with uv, texture (size, size, 3) and vertex colours; its faces are in the order of `mesh`, its
-    vertices split along the atlas's seams. Raises EmptyResultError for a mesh without faces, Cancelled.
+    vertices split along the atlas's seams. Raises EmptyResultError for a mesh without faces or one that cannot be
+    unwrapped, Cancelled.
     """
     pictures = np.asarray(images, np.float32)
     poses, intrinsics = np.asarray(c2ws, np.float32), np.asarray(k, np.float32)
@@ -75,8 +76,7 @@ def bake_texture(
     cancel.check()
     first, group = weld(mesh.vertices)
     vertices, faces = np.ascontiguousarray(mesh.vertices[first]), group[mesh.faces]
-    atlas = unwrap(vertices, faces, size)
-    cancel.check()
+    atlas = unwrap(vertices, faces, size, cancel)
     texels = surface_texels(atlas, size, cancel)
 
     blend = _Blend(texels)
