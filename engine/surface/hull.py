@@ -147,7 +147,7 @@ class TrustedSilhouettes:
     ) -> TrustedSilhouettes:
         """`silhouettes` are (mask (S, S) in 0..1, camera_to_world, intrinsics) of one common size S.
 
-        `field` is the signed distance to bend, `margin` the least depth (world units) below zero that a pulled ray reaches.
+        `field` is the signed distance to bend, `margin` how far (world units) below zero a pulled ray at least reaches.
         """
         masks = np.stack([np.asarray(m, np.float32) for m, _, _ in silhouettes])
         c2ws = np.stack([np.asarray(c, np.float32) for _, c, _ in silhouettes])

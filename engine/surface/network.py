@@ -24,6 +24,8 @@ HULL_RANKS = (0, 1, 3, 7)
 """Which of the falling per-view silhouette distances the network sees: one bad view must not decide."""
 HULL_SCALE = 10.0
 """Factor from world units to network inputs of silhouette distances."""
+CORRECTION_SCALE = 0.05
+"""World units of correction for one unit of the SDF network's output: keeps early steps of training small."""
 HULL_CLAMP = 0.2
 """Silhouette distances beyond this (world units) look the same to the network."""
 
@@ -105,9 +107,10 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.instance = instance
-        if not instance:
-            self.register_buffer("running_mean", torch.zeros(channels))
-            self.register_buffer("running_var", torch.ones(channels))
+        self.running_mean: Tensor | None
+        self.running_var: Tensor | None
+        self.register_buffer("running_mean", None if instance else torch.zeros(channels))
+        self.register_buffer("running_var", None if instance else torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) to the same shape."""
@@ -153,7 +156,7 @@ class FeaturePyramid(nn.Module):
         self.smooth0 = nn.Conv2d(coarse, fine, 3, padding=1)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures (V, 3 or 4, S, S) in 0..1, S a multiple of 4, to features (V, sum of channels, S, S), coarse first."""
+        """Pictures (V, 3 or 4, S, S) in 0..1, S a multiple of 4, to features (V, all channels, S, S), coarse first."""
         c0 = self.conv0(pictures)
         c1 = self.conv1(c0)
         c2 = self.conv2(c1)
@@ -278,14 +281,14 @@ class BlendNetwork(nn.Module):
         self.vis_fc2 = nn.Sequential(nn.Linear(32, 32), nn.ELU(), nn.Linear(32, 1), nn.Sigmoid())
         self.rgb_fc = nn.Sequential(nn.Linear(37, 16), nn.ELU(), nn.Linear(16, 8), nn.ELU(), nn.Linear(8, 1))
         # Untrained, the prior alone decides.
-        nn.init.zeros_(self.rgb_fc[-1].weight)
-        nn.init.zeros_(self.rgb_fc[-1].bias)
+        for parameter in self.rgb_fc[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, rgb: Tensor, features: Tensor, geometry: Tensor, directions: Tensor, prior: Tensor) -> Tensor:
         """Colours (N, 3) in 0..1.
 
         Args: `rgb` (N, V, 3); `features` (N, V, C); `geometry` (N, G); `directions` (N, V, 4): difference of unit
-        viewing directions and their cosine; `prior` (N, V): log of how far a view is trusted at the point, -inf for never.
+        viewing directions and their cosine; `prior` (N, V): log of how far a view is trusted at the point.
         """
         inputs = torch.cat([rgb, features], -1) + self.ray_dir_fc(directions)
         trust = (prior > -20).to(rgb.dtype)[..., None]
@@ -403,31 +406,45 @@ class SurfaceNetwork(nn.Module):
             axis = torch.linspace(-config.extent, config.extent, n, device=self.device)
             z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
             centres = torch.stack([x, y, z], -1).reshape(-1, 3)
+            seeds = torch.arange(len(centres), device=self.device)
+            if config.hull:
+                # Blocks of two voxels a side first: most of the cube is far outside.
+                rank = min(HULL_RANKS[2], len(w2c) - 1)
+                pair = torch.arange(n, device=self.device) // 2
+                block = (pair[:, None, None] * (n // 2 + 1) + pair[:, None]) * (n // 2 + 1) + pair
+                even = torch.arange(0, n, 2, device=self.device)
+                corner = centres.view(n, n, n, 3)[even][:, even][:, :, even].reshape(-1, 3) + config.voxel / 2
+                reach = config.hull_band + config.voxel * 3**0.5 / 2
+                close = torch.zeros((n // 2 + 1) ** 3, dtype=torch.bool, device=self.device)
+                close[block[even][:, even][:, :, even].reshape(-1)] = torch.cat(
+                    [hull.largest(chunk, rank + 1)[:, rank] < reach for chunk in corner.split(32768)]
+                )
+                seeds = seeds[close[block.reshape(-1)]]
             taking_part, ranked = [], []
             size = config.image_size
-            for chunk in centres.split(32768):
+            for chunk in centres[seeds].split(32768):
                 if cancel:
                     cancel.check()
                 if config.hull:
                     largest = hull.largest(chunk, max(HULL_RANKS) + 1)
-                    rank = min(HULL_RANKS[2], largest.shape[1] - 1)
                     taking_part.append(largest[:, rank] < config.hull_band)
                     ranked.append(_ranked(largest))
                 else:
                     pixels, depth = project_points(chunk, w2c, k)
                     seen = (pixels >= 0).all(-1) & (pixels < size).all(-1) & (depth > 0)
                     taking_part.append(seen.sum(0) >= config.min_views)
-            mask = torch.cat(taking_part)
+            mask = torch.zeros(len(centres), dtype=torch.bool, device=self.device)
+            mask[seeds] = torch.cat(taking_part)
             box = _bounds(mask.view(n, n, n))
             mask_box = mask.view(n, n, n)[box]
-            index = torch.arange(len(mask), device=self.device).view(n, n, n)[box][mask_box]
-            points = centres[index]
+            points = centres[mask]
         mean, variance = self._cost(features, points, w2c, k, cancel)
         rows = [mean, variance]
         if config.hull:
-            rows.append(torch.cat(ranked)[index])
+            rows.append(torch.cat(ranked)[torch.cat(taking_part)])
         inputs = torch.cat(rows, -1)
         dense = inputs.new_zeros((*mask_box.shape, inputs.shape[-1]))
+        # Boolean indexing walks the box in the order in which it walks the cube.
         dense[mask_box] = inputs
         if cancel:
             cancel.check()
@@ -472,7 +489,7 @@ class SurfaceNetwork(nn.Module):
         # Where no voxel took part there is nothing to correct with; fading keeps the field continuous.
         base = largest[:, 0]
         near = ((self.config.hull_band - ranked[:, 2] / HULL_SCALE) / (0.5 * self.config.hull_band)).clamp(0, 1)
-        return base + correction * near
+        return base + CORRECTION_SCALE * correction * near
 
     def colors(
         self, scene: SurfaceScene, points: Tensor, directions: Tensor, *, visibility: Tensor | None = None

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from engine import weights
 from engine.errors import EmptyResultError, WeightsError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
@@ -23,8 +19,8 @@ from engine.surface.extraction import extract_mesh
 from engine.surface.hull import TrustedSilhouettes, project_points, sample_pictures
 from engine.surface.network import BUILT_IN, PUBLISHED, SurfaceConfig, SurfaceNetwork, SurfaceScene
 
-BUILT_IN_WEIGHTS = Path(__file__).resolve().parents[2] / "resources" / "weights" / "surface.safetensors"
-"""The weights trained by this project; their card lies beside them."""
+MODEL = "oriel-surface"
+"""The kind of network that a card names."""
 CONFIGS: dict[str, SurfaceConfig] = {c.name: c for c in (PUBLISHED, BUILT_IN)}
 
 Silhouette = tuple[npt.NDArray, npt.NDArray, npt.NDArray]
@@ -34,32 +30,19 @@ Silhouette = tuple[npt.NDArray, npt.NDArray, npt.NDArray]
 def load_surface(path: Path | None = None, device: torch.device | str = "cpu") -> SurfaceNetwork:
     """Network with trained weights: the built-in ones, or a safetensors file with its card (.json) beside it.
 
-    Raises `WeightsError` when a file is missing, is not what its card says, or belongs to another model.
+    Raises `WeightsError` when the file is missing, is not what its card says, or belongs to another model.
     """
-    path = BUILT_IN_WEIGHTS if path is None else Path(path)
-    card_path = path.with_suffix(".json")
-    advice = (
-        "Reinstall Oriel, or train the weights with `oriel train surface`."
-        if path == BUILT_IN_WEIGHTS
-        else "Copy the file and its card (.json) again."
-    )
-    try:
-        content = path.read_bytes()
-        card: dict[str, Any] = json.loads(card_path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"The reconstruction weights {path} cannot be read ({error.strerror}). {advice}") from error
-    except ValueError as error:
-        raise WeightsError(f"The card {card_path} is damaged. {advice}") from error
-    config = CONFIGS.get(str(card.get("config"))) if isinstance(card, dict) else None
+    found = weights.find("surface" if path is None else path)
+    tensors = found.load(MODEL)
+    advice = "Copy the file and its card again, or train new weights with `oriel train surface`."
+    config = CONFIGS.get(str(found.card.get("config")))
     if config is None:
-        raise WeightsError(f"The card {card_path} names no known reconstruction network. {advice}")
-    if hashlib.sha256(content).hexdigest() != card.get("sha256"):
-        raise WeightsError(f"The reconstruction weights {path} are damaged: they differ from their card. {advice}")
+        raise WeightsError(f"The card of the weights {found.path} names no known reconstruction network. {advice}")
     network = SurfaceNetwork(config)
     try:
-        network.load_state_dict({name: value.float() for name, value in load_tensors(content).items()})
-    except (SafetensorError, RuntimeError) as error:
-        raise WeightsError(f"The reconstruction weights {path} belong to another network. {advice}") from error
+        network.load_state_dict({name: value.float() for name, value in tensors.items()})
+    except RuntimeError:
+        raise WeightsError(f"The weights {found.path} do not fit the network {config.name!r}. {advice}") from None
     return network.to(device).eval()
 
 

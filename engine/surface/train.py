@@ -1,0 +1,461 @@
+"""Training of the surface network.
+
+    python -m engine.surface.train --minutes 60 --out out/surface
+
+Runs on CPU or CUDA; the same command with `--resume` goes on where it stopped, step for step. `--generator` mixes in
+views drawn by the built-in view generator, whose faults the network then learns to mend. Needs numpy, scipy, torch,
+opencv, moderngl and safetensors only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import math
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from engine import cameras, weights
+from engine.errors import InputError
+from engine.surface.cases import CaseMaker, SurfaceCase, degrade
+from engine.surface.extraction import FieldFunction, extract_mesh
+from engine.surface.hull import SilhouetteField
+from engine.surface.network import BUILT_IN, PUBLISHED, SurfaceConfig, SurfaceNetwork
+from engine.surface.reconstruct import CONFIGS, MODEL
+from engine.surface.rendering import eikonal_loss, gradient, render_rays, sample_depths, sparsity_loss
+
+TRUNCATION = 0.1
+"""Distances (world units) beyond this count as equal in the direct loss."""
+OCCUPANCY_WIDTH = 0.015
+"""Width (world units) of the soft inside/outside that the sign loss sees."""
+LOG_COLUMNS = (
+    "step", "seconds", "kind", "loss", "distance", "sign", "rgb", "mask", "eikonal", "sparsity",
+    "iou", "hull_iou", "f_score", "hull_f_score",
+)  # fmt: skip
+
+
+@dataclass
+class TrainOptions:
+    """Everything a training run depends on."""
+
+    out: Path
+    """Folder of checkpoint, log, cases and weights."""
+    minutes: float | None = None
+    """Budget in minutes of training, resumed runs added up."""
+    steps: int | None = None
+    """Budget in steps, resumed runs added up; the first budget reached ends the run."""
+    config: str = BUILT_IN.name
+    """Name of the network's configuration."""
+    rate: float = 1.5e-3
+    """Highest learning rate (AdamW, short warm-up, cosine)."""
+    points: int = 4096
+    """Labelled points a step."""
+    rays: int = 32
+    """Rays rendered a step."""
+    seed: int = 0
+    """Seed of weights, order, data and faults."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    resume: bool = False
+    """Go on from the folder's last checkpoint."""
+    generator: Path | None = None
+    """Weights of the built-in view generator whose views are mixed in."""
+    predicted_share: float = 0.6
+    """Share of the steps that see a generator's views, when there is one."""
+    reuse: int = 3
+    """Steps that each case takes part in on average."""
+    evaluate_every: float = 8.0
+    """Minutes between held-out figures."""
+    objects: int = 8
+    """Validation objects behind them."""
+    heldout: int = 24
+    """Held-out objects behind the figures on the card."""
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds besides tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+class _Stop:
+    """Set by SIGTERM and Ctrl-C: finish the step, save, leave."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, *_: object) -> None:
+        self.asked = True
+
+
+def losses(
+    network: SurfaceNetwork, case: SurfaceCase, views: npt.NDArray, rng: np.random.Generator, points: int, rays: int
+) -> dict[str, Tensor]:
+    """Weighted loss terms of one case seen through `views`.
+
+    Direct: truncated distance and its sign at labelled points. Along rays (NeuS): colour L1, mask cross-entropy
+    0.1. Regularisers: eikonal 0.1, sparseness 0.02 (decay 100).
+    """
+    config = network.config
+    device = network.device
+    scene = network.encode(views, case.c2ws, case.k)
+
+    def sdf(x: Tensor) -> Tensor:
+        return network.sdf(scene, x)
+
+    half = len(case.points) // 2
+    start = int(rng.integers(0, max(half - points // 2, 0) + 1))
+    chosen = np.r_[start : start + points // 2, half + start : half + start + points // 2]
+    at = torch.from_numpy(case.points[chosen]).to(device)
+    true = torch.from_numpy(case.distance[chosen]).to(device)
+    predicted = sdf(at)
+    error = predicted.clamp(-TRUNCATION, TRUNCATION) - true.clamp(-TRUNCATION, TRUNCATION)
+    terms = {
+        "distance": 20 * error.abs().mean(),
+        "sign": F.binary_cross_entropy_with_logits(-predicted / OCCUPANCY_WIDTH, (true < 0).float()),
+    }
+    target = int(rng.integers(0, len(case.truth)))
+    pixels = _pick_pixels(case.truth[target, ..., 3], rays, rng)
+    origin, directions = cameras.pixel_rays(case.c2ws[target], case.k, pixels + 0.5)
+    d = torch.from_numpy(directions).to(device)
+    o = torch.from_numpy(origin).to(device).expand_as(d)
+    pixel = torch.from_numpy(case.truth[target][pixels[:, 1], pixels[:, 0]].astype(np.float32) / 255).to(device)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    depths = sample_depths(
+        sdf, o, d, cameras.INPUT_RADIUS - config.extent, cameras.INPUT_RADIUS + config.extent, coarse=24, fine=12,
+        generator=generator,
+    )  # fmt: skip
+
+    def color(x: Tensor, direction: Tensor) -> Tensor:
+        # The view itself must not answer for its own colours.
+        visibility = torch.ones(len(views), len(x), device=device)
+        visibility[target] = 0
+        return network.colors(scene, x, direction, visibility=visibility)
+
+    seen = render_rays(sdf, color, o, d, depths, network.inverse_deviation, colored=6)
+    terms["rgb"] = (seen.color - pixel[:, :3]).abs().mean()
+    terms["mask"] = 0.1 * F.binary_cross_entropy(seen.opacity.clamp(1e-3, 1 - 1e-3), pixel[:, 3])
+    terms["eikonal"] = 0.1 * eikonal_loss(gradient(sdf, at[true.abs() < 0.05][:384], 0.5 * config.voxel))
+    free = torch.from_numpy(rng.uniform(-config.extent, config.extent, (512, 3)).astype(np.float32)).to(device)
+    terms["sparsity"] = 0.02 * sparsity_loss(sdf(free))
+    return terms
+
+
+def _pick_pixels(alpha: npt.NDArray[np.uint8], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """(count, 2) pixels (x, y): most in and around the object."""
+    rows, columns = np.nonzero(alpha > 0)
+    size = alpha.shape[0]
+    if not len(rows):
+        return rng.integers(0, size, (count, 2))
+    margin = size // 16
+    low = np.maximum([columns.min() - margin, rows.min() - margin], 0)
+    high = np.minimum([columns.max() + margin + 1, rows.max() + margin + 1], size)
+    return rng.integers(low, high, (count, 2))
+
+
+@dataclass
+class _Cases:
+    """Which case, seen how, belongs to a step: a function of seed and step, so that resuming is exact."""
+
+    options: TrainOptions
+    truth: CaseMaker
+    predicted: CaseMaker | None
+
+    def at(self, step: int) -> tuple[SurfaceCase, npt.NDArray, np.random.Generator]:
+        """Case, views (32, S, S, 4) float32 and the generator of the step's further choices."""
+        from engine.data import split_seeds
+
+        rng = np.random.default_rng([self.options.seed, 11, step])
+        latest = step // self.options.reuse + 8
+        seed = int(split_seeds("train")[int(rng.integers(max(0, latest - 400), latest))])
+        if self.predicted is not None and rng.random() < self.options.predicted_share:
+            case = self.predicted.make(seed)
+            return case, case.views.astype(np.float32) / 255, rng
+        case = self.truth.make(seed)
+        return case, degrade(case.views, float(rng.uniform(0, 1)), rng), rng
+
+
+def train_surface(options: TrainOptions) -> Path:
+    """Run the training; returns the path of the float16 weights (with a card beside them)."""
+    if options.config not in CONFIGS:
+        raise InputError(f"There is no surface network named {options.config!r}; choose one of {', '.join(CONFIGS)}.")
+    config = CONFIGS[options.config]
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(auto if options.device == "auto" else options.device)
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    network = SurfaceNetwork(config).to(device)
+    average = copy.deepcopy(network)
+    optimizer = torch.optim.AdamW(network.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    state = _State()
+    last = options.out / "last.ckpt"
+    if options.resume and last.exists():
+        saved = torch.load(last, map_location=device, weights_only=True)
+        network.load_state_dict(saved["network"])
+        average.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        state = _State(saved["step"], saved["seconds"])
+    cases = _make_cases(options, config)
+    stop = _Stop()
+    handlers = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _train(options, network, average, optimizer, state, cases, stop)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    path = options.out / "surface.safetensors"
+    figures: dict[str, Any] = {}
+    if not stop.asked:
+        figures = {"degraded truth": evaluate(average, cases.truth, "heldout", options.heldout)}
+        if cases.predicted is not None:
+            figures["built-in generator"] = evaluate(average, cases.predicted, "heldout", options.heldout)
+        print("held-out", figures, flush=True)
+    export(average, path, options, state, figures)
+    return path
+
+
+def _make_cases(options: TrainOptions, config: SurfaceConfig) -> _Cases:
+    folder = options.out / "cases"
+    predicted = None
+    if options.generator is not None:
+        predicted = CaseMaker.predicted(options.generator, folder, config.image_size)
+    return _Cases(options, CaseMaker(folder, config.image_size), predicted)
+
+
+def _train(
+    options: TrainOptions,
+    network: SurfaceNetwork,
+    average: SurfaceNetwork,
+    optimizer: torch.optim.Optimizer,
+    state: _State,
+    cases: _Cases,
+    stop: _Stop,
+) -> None:
+    earlier, started = state.seconds, time.perf_counter()
+    saved = evaluated = started
+    sums: dict[str, float] = {}
+    count = 0
+
+    def share() -> float:
+        parts = [state.step / options.steps] if options.steps else []
+        parts += [state.seconds / 60 / options.minutes] if options.minutes else []
+        return max(parts, default=0.0)
+
+    def save() -> None:
+        content = {
+            "network": network.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": state.step,
+            "seconds": state.seconds,
+        }
+        partial = options.out / "last.tmp"
+        torch.save(content, partial)
+        partial.replace(options.out / "last.ckpt")
+
+    while share() < 1 and not stop.asked:
+        case, views, rng = cases.at(state.step)
+        rate = options.rate * (min(1.0, (state.step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share())) + 0.01)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        network.train()
+        terms = losses(network, case, views, rng, options.points, options.rays)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        if torch.isfinite(norm):
+            optimizer.step()
+        state.step += 1
+        state.seconds = earlier + time.perf_counter() - started
+        keep = min(0.997, state.step / (state.step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+                slow.lerp_(fast, 1 - keep)
+        count += 1
+        for name, value in (("loss", loss), *terms.items()):
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if count == 20 or share() >= 1 or stop.asked:
+            _log(options.out, {"kind": "train", "step": state.step, "seconds": state.seconds}
+                 | {name: value / count for name, value in sums.items()})  # fmt: skip
+            sums.clear()
+            count = 0
+        now = time.perf_counter()
+        if now - evaluated > options.evaluate_every * 60:
+            for name, maker in (("truth", cases.truth), ("predicted", cases.predicted)):
+                if maker is not None:
+                    figures = evaluate(average, maker, "validation", options.objects)
+                    _log(options.out, {"kind": name, "step": state.step, "seconds": state.seconds} | figures)
+            export(average, options.out / "surface.safetensors", options, state, {})
+            evaluated = time.perf_counter()
+        if now - saved > 90:
+            save()
+            saved = now
+    save()
+
+
+@torch.no_grad()
+def evaluate(network: SurfaceNetwork, maker: CaseMaker, split: str, count: int) -> dict[str, float]:
+    """Mean volume IoU and F-score of the network and of the visual hull of the same views, on fixed objects.
+
+    True renders are degraded by a fixed amount; a generator's views are taken as they are. The F-score's
+    threshold is 0.05 of the object's longest side.
+    """
+    from engine.data import split_seeds
+
+    network.eval()
+    seeds = split_seeds("validation" if split == "validation" else "heldout")
+    rows = []
+    for seed in list(seeds)[:count]:
+        case = maker.make(seed)
+        views = case.views.astype(np.float32) / 255
+        if maker.generator is None:
+            views = degrade(case.views, 0.7, np.random.default_rng([5, seed]))
+        scene = network.encode(views, case.c2ws, case.k)
+        hull = SilhouetteField.build(views[..., 3], case.c2ws, case.k, network.device)
+        fields: list[FieldFunction] = [
+            lambda p, scene=scene: network.sdf(scene, p.to(network.device)),  # type: ignore[misc]
+            lambda p, hull=hull: hull.largest(p.to(network.device), 1)[:, 0],  # type: ignore[misc]
+        ]
+        half = len(case.points) // 2
+        box, inside = torch.from_numpy(case.points[half:]), torch.from_numpy(case.distance[half:] < 0)
+        row = {}
+        for name, field in zip(("", "hull_"), fields, strict=True):
+            solid = field(box).cpu() < 0
+            row[f"{name}iou"] = float((solid & inside).sum() / (solid | inside).sum().clamp(min=1))
+            row[f"{name}f_score"] = _f_score(field, network.config.extent, case)
+        rows.append(row)
+    return {name: round(float(np.mean([r[name] for r in rows])), 4) for name in rows[0]}
+
+
+def _f_score(field: FieldFunction, extent: float, case: SurfaceCase) -> float:
+    vertices, faces = extract_mesh(field, 97, extent)
+    if not len(faces):
+        return 0.0
+    a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    rng = np.random.default_rng(0)
+    face = rng.choice(len(faces), 4096, p=area / area.sum())
+    u, v = rng.random((2, 4096, 1))
+    fold = u + v > 1
+    u, v = np.where(fold, 1 - u, u), np.where(fold, 1 - v, v)
+    points = a[face] + u * (b - a)[face] + v * (c - a)[face]
+    threshold = 0.05 * case.scale
+    precision = (cKDTree(case.surface).query(points)[0] < threshold).mean()
+    recall = (cKDTree(points).query(case.surface)[0] < threshold).mean()
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def export(network: SurfaceNetwork, path: Path, options: TrainOptions, state: _State, figures: dict[str, Any]) -> None:
+    """Write float16 weights and their card."""
+    tensors = {name: value.half() for name, value in network.state_dict().items()}
+    where = torch.cuda.get_device_name() if network.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    card = {
+        "model": MODEL,
+        "config": options.config,
+        "description": "Surface reconstruction network, trained by Oriel on its own procedural architecture.",
+        "commit": _commit(),
+        "command": " ".join(["python -m engine.surface.train", *_arguments(options)]),
+        "hours": round(state.seconds / 3600, 3),
+        "hardware": f"{where} ({platform.machine()})",
+        "steps": state.step,
+        "data": {
+            "source": "engine.data, train split",
+            "views": "degraded true renders" + (" and the built-in generator's" if options.generator else ""),
+            "seed": options.seed,
+        },
+        "heldout": figures,
+    }
+    weights.save(path, tensors, card)
+
+
+def _arguments(options: TrainOptions) -> list[str]:
+    names = ("minutes", "steps", "config", "rate", "seed", "reuse")
+    default = TrainOptions(Path())
+    changed = [(n, getattr(options, n)) for n in names if getattr(options, n) != getattr(default, n)]
+    return [f"--{n} {v}" for n, v in changed] + (["--generator views.safetensors"] if options.generator else [])
+
+
+def _commit() -> str:
+    root = Path(__file__).resolve().parents[2]
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
+def _log(out: Path, row: dict[str, Any]) -> None:
+    """Append one row to log.csv and print it."""
+    path = out / "log.csv"
+    short = {name: round(v, 5) if isinstance(v, float) else v for name, v in row.items()}
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, LOG_COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(short)
+    print(" ".join(f"{name}={value}" for name, value in short.items()), flush=True)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `oriel train surface`."""
+    default = TrainOptions(Path())
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint, log, cases and weights")
+    parser.add_argument("--minutes", type=float, help="budget in minutes of training")
+    parser.add_argument("--steps", type=int, help="budget in steps")
+    parser.add_argument("--config", choices=(BUILT_IN.name, PUBLISHED.name), default=default.config)
+    parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
+    parser.add_argument("--points", type=int, default=default.points, help="labelled points a step")
+    parser.add_argument("--rays", type=int, default=default.rays, help="rays rendered a step")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default=default.device)
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
+    parser.add_argument("--generator", type=Path, help="weights of the view generator whose views are mixed in")
+    parser.add_argument("--predicted-share", type=float, default=default.predicted_share, help="share of its views")
+    parser.add_argument("--reuse", type=int, default=default.reuse, help="steps that each case takes part in")
+    parser.add_argument("--evaluate-every", type=float, default=default.evaluate_every, help="minutes between figures")
+    parser.add_argument("--objects", type=int, default=default.objects, help="validation objects behind them")
+    parser.add_argument("--heldout", type=int, default=default.heldout, help="held-out objects behind the last ones")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+
+
+def run(args: argparse.Namespace) -> int:
+    """`oriel train surface`."""
+    if args.minutes is None and args.steps is None:
+        raise InputError("Say how long to train: --minutes 60 or --steps 2000.")
+    torch.set_num_threads(args.threads)
+    options = TrainOptions(**{name: getattr(args, name) for name in TrainOptions.__dataclass_fields__})
+    print(f"weights: {train_surface(options)}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line `python -m engine.surface.train`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
