@@ -150,7 +150,7 @@ class Kit:
 
     def any_color(self) -> Color:
         """Any colour, greys included."""
-        return colorsys.hsv_to_rgb(self.u(0, 1), self.rng.beta(1.3, 1.3), self.rng.beta(2.0, 1.0))
+        return colorsys.hsv_to_rgb(self.u(0, 1), self.rng.beta(1.3, 1.3), 0.12 + 0.88 * self.rng.beta(2.0, 1.0))
 
     def shade(self, color: Color, low: float, high: float) -> Color:
         """The colour made darker or lighter by a factor between low and high."""

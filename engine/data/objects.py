@@ -121,10 +121,13 @@ class ProceduralObject:
             cell = (high - low) / _GRID
             first = np.floor((a.low - low) / cell).astype(np.int64)
             last = np.floor((a.high - low) / cell).astype(np.int64)
-            span = np.arange(_GRID)
-            touch = (span >= first[:, :, None]) & (span <= last[:, :, None])  # (M, 3, GRID)
-            full = touch[:, 0, :, None, None] & touch[:, 1, None, :, None] & touch[:, 2, None, None, :]
-            owner, where = np.nonzero(full.reshape(len(a.low), -1))
+            span = np.minimum(last, _GRID - 1) - first + 1  # (M, 3) cells touched along each axis
+            count = span.prod(1)
+            owner = np.repeat(np.arange(len(count)), count)
+            run = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+            across, deep = span[owner, 1] * span[owner, 2], span[owner, 2]
+            ijk = first[owner] + np.stack([run // across, run % across // deep, run % deep], 1)
+            where = (ijk[:, 0] * _GRID + ijk[:, 1]) * _GRID + ijk[:, 2]
             order = np.argsort(where, kind="stable")
             start = np.concatenate([[0], np.cumsum(np.bincount(where, minlength=_GRID**3))])
             self._cache["lows"] = np.stack([s.low for s in a.shapes]) - 1e-9
@@ -137,36 +140,42 @@ class ProceduralObject:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """`count` points (N, 3) spread evenly over the outer surface, and the facets' outward normals (N, 3)."""
         if "areas" not in self._cache:
-            corner = self.vertices[self.faces].astype(np.float64)
-            cross = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-            area = np.linalg.norm(cross, axis=1)
-            self._cache["areas"] = np.cumsum(area) / area.sum(), cross / np.maximum(area, 1e-20)[:, None]
-        share, normal = self._cache["areas"]
-        points, normals, found, tried = [], [], 0, 0
-        wanted = int(count * self._cache.get("hidden", 1.6)) + 16
-        for _ in range(20):
-            face = np.minimum(np.searchsorted(share, rng.random(wanted)), len(share) - 1)
-            u, v = rng.random((2, wanted))
-            fold = u + v > 1
-            u[fold], v[fold] = 1 - u[fold], 1 - v[fold]
-            a, b, c = (self.vertices[self.faces[face, i]] for i in range(3))
-            p = a + u[:, None] * (b - a) + v[:, None] * (c - a)
-            n = normal[face]
-            seen = ~self.contains(p + n * (1e-3 if self._deformation is not None else 1e-4) * self._scale_now)
-            points.append(p[seen])
-            normals.append(n[seen])
-            found += int(seen.sum())
-            tried += wanted
-            if found >= count:
-                break
-        self._cache["hidden"] = min(1.1 * tried / max(found, 1), 4.0)
+            a, b, c = (self.vertices[self.faces[:, i]].T for i in range(3))
+            (ux, uy, uz), (vx, vy, vz) = b - a, c - a
+            cross = np.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx], 1)
+            area = np.sqrt((cross**2).sum(1))
+            total = np.cumsum(area, dtype=np.float64)
+            self._cache["areas"] = total / total[-1], cross / np.maximum(area, 1e-20)[:, None]
+            pilot = self._outer_points(256, np.random.default_rng(0))[0]
+            self._cache["visible"] = max(len(pilot) / 256, 0.1)
+        points, normals, found = [], [], 0
+        while found < count:
+            batch = self._outer_points(int(1.1 * (count - found) / self._cache["visible"]) + 16, rng)
+            points.append(batch[0])
+            normals.append(batch[1])
+            found += len(batch[0])
         return (
             np.concatenate(points)[:count].astype(np.float32),
             np.concatenate(normals)[:count].astype(np.float32),
         )
 
+    def _outer_points(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Those of `count` points on the facets that no other part hides, and their normals."""
+        share, normal = self._cache["areas"]
+        face = np.minimum(np.searchsorted(share, rng.random(count)), len(share) - 1)
+        u, v = rng.random((2, count), np.float32)
+        fold = u + v > 1
+        u[fold], v[fold] = 1 - u[fold], 1 - v[fold]
+        a, b, c = (self.vertices[self.faces[face, i]] for i in range(3))
+        p = a + u[:, None] * (b - a) + v[:, None] * (c - a)
+        n = normal[face]
+        # a bent facet is a chord of the bent solid and may lie just inside it
+        step = 1e-3 if self._deformation is not None else 1e-4
+        seen = ~self.contains(p + n * step * self._extent)
+        return p[seen], n[seen]
+
     @property
-    def _scale_now(self) -> float:
+    def _extent(self) -> float:
         """Longest side of the bounding box."""
         if "extent" not in self._cache:
             self._cache["extent"] = float((self.vertices.max(0) - self.vertices.min(0)).max())
@@ -176,7 +185,7 @@ class ProceduralObject:
         """The same object scaled about the origin, then moved; the test and the samples follow."""
         move = np.asarray(translation, np.float64).reshape(3)
         cache = {
-            key: value for key, value in self._cache.items() if key in ("grid", "lows", "highs", "areas", "hidden")
+            key: value for key, value in self._cache.items() if key in ("grid", "lows", "highs", "areas", "visible")
         }
         return replace(
             self,
