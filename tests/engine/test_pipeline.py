@@ -125,7 +125,7 @@ def test_other_formats_need_the_last_stage_only(run):
     # The file is as high as asked for; the mesh that is shown stays in the frame of the cameras.
     from engine.texture import load_mesh
 
-    assert np.ptp(load_mesh(run.folder / "mesh.stl").vertices[:, 2]) == pytest.approx(12.0, rel=0.01)
+    assert np.ptp(load_mesh(run.folder / "mesh.stl").vertices[:, 1]) == pytest.approx(12.0, rel=0.01)
     assert np.ptp(run.mesh().vertices[:, 2]) < 2
 
 
