@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.cameras import INPUT_RADIUS, REFERENCE_SIZE, VOLUME_EXTENT, Pose, camera_to_world, intrinsics
+from engine.cameras import (
+    FRAME_FRACTION,
+    INPUT_RADIUS,
+    REFERENCE_SIZE,
+    VOLUME_EXTENT,
+    Pose,
+    camera_to_world,
+    intrinsics,
+    project,
+)
 from engine.data import make_object, split_seeds
 from engine.data.renderer import FramedObject, Light, Renderer, frame_object
 from engine.evaluation.geometry import f_score_of, surface_distances, volume_iou
@@ -53,15 +62,16 @@ def heldout_count() -> int:
 def heldout_case(index: int) -> HeldoutCase:
     """Held-out case `index`, 0 .. `heldout_count()` - 1; the same on every machine but for the last bit of rendering.
 
-    Elevation (0..50 degrees, uniform), azimuth (0..360) and light are drawn from the object's seed. Azimuths that leave
-    the object outside the volume that reconstructions search, as a long bridge seen end-on, are drawn again.
+    Elevation (0..50 degrees, uniform), azimuth (0..360) and light are drawn from the object's seed. Azimuths that put
+    parts of the object outside the volume that reconstructions search or too close to the camera to be framed, as a
+    long bridge seen end-on, are drawn again.
     """
     seed = split_seeds("heldout")[index]
     rng = np.random.default_rng([seed, 20_231])
     elevation, light, obj = float(rng.uniform(*ELEVATIONS)), Light.random(rng), make_object(seed)
     for _ in range(32):
         truth = frame_object(obj, elevation, float(rng.uniform(0, 360)))
-        if np.abs(truth.to_world(obj.vertices)).max() < VOLUME_EXTENT:
+        if _well_framed(truth):
             break
     image = _render(truth, camera_to_world(elevation, [0.0], INPUT_RADIUS), light, REFERENCE_SIZE)[0]
     return HeldoutCase(index, truth, elevation, light, image)
@@ -92,6 +102,16 @@ def evaluate_meshes(
         case = heldout_case(index)
         rows.append(measure_mesh(reconstruct(case), case))
     return {metric: np.array([row[metric] for row in rows]) for metric in METRICS}
+
+
+def _well_framed(truth: FramedObject) -> bool:
+    """Whether the object lies in the volume, centred in the input's picture and of the right size to 2 px."""
+    vertices = truth.to_world(truth.obj.vertices[np.unique(truth.obj.faces)])
+    pixels, _ = project(vertices, camera_to_world(truth.elevation, 0.0), intrinsics(REFERENCE_SIZE))
+    low, high = pixels.min(0), pixels.max(0)
+    off_centre = np.abs((low + high - REFERENCE_SIZE) / 2).max()
+    off_size = abs(float((high - low).max()) - FRAME_FRACTION * REFERENCE_SIZE)
+    return bool(np.abs(vertices).max() < VOLUME_EXTENT and off_centre < 2 and off_size < 2)
 
 
 def _render(truth: FramedObject, c2ws: FloatArray, light: Light, size: int) -> FloatArray:

@@ -99,4 +99,4 @@ def test_fifty_thousand_faces_are_quick():
     assert len(sphere.faces) > 50_000
     start = time.process_time()
     voxelise(sphere, np.full(3, -1.0), 2 / 128, (128, 128, 128))
-    assert time.process_time() - start < 1.0
+    assert time.process_time() - start < 1.5

@@ -1,0 +1,1 @@
+"""Benchmarks: speed, held-out quality and ratios against a named baseline, in one table."""

@@ -1,0 +1,70 @@
+"""`python -m tests.benchmarks`: measure, print one table, write it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import torch
+
+from engine.errors import OrielError
+from engine.evaluation.heldout import heldout_count
+from tests.benchmarks.quality import measure_quality
+from tests.benchmarks.ratios import measure_data, measure_extraction, measure_matchers
+from tests.benchmarks.speed import measure_speed
+from tests.benchmarks.table import Table
+
+
+def main() -> int:
+    """Returns 0, or 1 when something could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--count", type=int, default=24, help="held-out objects to measure (default 24)")
+    parser.add_argument("--all", action="store_true", help="measure every held-out object")
+    parser.add_argument("--stage", choices=("speed", "quality", "ratios"), help="only this part (default: all)")
+    parser.add_argument("--quality", choices=("draft", "standard", "fine"), default="standard", help="of held-out runs")
+    parser.add_argument("--json", type=Path, default=Path("out/benchmarks.json"), help="where the figures are written")
+    arguments = parser.parse_args()
+    count = heldout_count() if arguments.all else max(1, min(arguments.count, heldout_count()))
+
+    table, complete = Table(), True
+    with tempfile.TemporaryDirectory(prefix="oriel-bench-") as scratch:
+        folder = Path(scratch)
+        parts: list[tuple[str, Callable[[], None]]] = [
+            ("speed", lambda: measure_speed(table, folder / "speed")),
+            ("quality", lambda: measure_quality(table, folder / "quality", count, arguments.quality)),
+            ("ratios", lambda: measure_extraction(table)),
+            ("ratios", lambda: measure_matchers(table, min(count, 24))),
+            ("ratios", lambda: measure_data(table)),
+        ]
+        for name, measure in parts:
+            if arguments.stage in (None, name):
+                try:
+                    measure()
+                except OrielError as error:
+                    complete = False
+                    table.add(name, "not measured", None, "", str(error))
+    machine = {
+        "cores": psutil.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "load_before": psutil.getloadavg()[2],
+    }
+    print(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in machine.items()))
+    print()
+    print(table.text())
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps({"machine": machine, "rows": table.to_json()}, indent=1))
+    print(f"\nwritten to {arguments.json}")
+    return 0 if complete else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

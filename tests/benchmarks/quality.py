@@ -1,0 +1,139 @@
+"""Quality on held-out objects, by the pipeline as users run it: final mesh, generator's mesh and visual hull."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm import tqdm
+
+from engine.cameras import REFERENCE_SIZE, Pose, intrinsics, neighbour_poses, principal_poses, source_poses
+from engine.elevation import estimate_elevation
+from engine.errors import EmptyResultError
+from engine.evaluation import draw, mask_iou, psnr
+from engine.evaluation.heldout import HeldoutCase, heldout_case, measure_mesh
+from engine.mesh import Mesh
+from engine.pipeline import Options, Run
+from engine.views.builtin import BuiltInGenerator
+from tests.benchmarks.table import Table
+
+FloatArray = npt.NDArray[np.float32]
+
+TARGETS = {
+    "volume_iou": ("volume IoU, mean", "target >= 0.60"),
+    "f_score": ("F-score at 0.05, mean", "target >= 0.60"),
+    "chamfer": ("Chamfer distance, mean", "longest side = 1"),
+    "silhouette_iou": ("silhouette IoU with the input's mask, median", "target >= 0.90"),
+    "psnr": ("view PSNR, mean", "dB, 7 principal views"),
+    "mask_iou": ("view mask IoU, mean", "7 principal views"),
+}
+
+
+def measure_quality(table: Table, folder: Path, count: int, quality: str = "standard") -> None:
+    """Add the figures of the first `count` held-out cases; runs are kept in `folder`."""
+    generator = BuiltInGenerator.load()
+    figures: dict[str, list[dict[str, float]]] = {}
+    elevation_errors, true_view_errors, failed = [], [], []
+    for index in tqdm(range(count), desc="held-out", unit="object", disable=None):
+        case = heldout_case(index)
+        run = Run.create(_png(case.image), folder / f"heldout_{index:03d}", Options(quality=quality))
+        try:
+            run.execute()
+        except EmptyResultError as error:
+            failed.append(f"{index}: {error}")
+        estimate = run.elevation()
+        if estimate is None:
+            continue
+        value = estimate.value
+        elevation_errors.append(abs(value - case.elevation))
+        neighbours = case.render(neighbour_poses(Pose(case.elevation, 0.0)))
+        true_view_errors.append(abs(estimate_elevation(neighbours).value - case.elevation))
+
+        offsets = [(pose.elevation - value, pose.azimuth) for pose in principal_poses(value)[1:]]
+        truth = case.render([Pose(case.elevation + up, left) for up, left in offsets])
+        ours = [Pose(value + up, left).matrix() for up, left in offsets]
+        principal = run.principal_views()
+        if principal is not None:
+            figures.setdefault("predicted views", []).append(_compare(principal[1:], truth))
+        meshes = {
+            "final mesh": run.mesh(),
+            "generator-only mesh": _or_none(lambda: generator.mesh(run.framed(), value)),  # noqa: B023
+            "visual hull of the views": _or_none(lambda: _hull(run, value)),  # noqa: B023
+        }
+        for name, mesh in meshes.items():
+            mesh = mesh or Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
+            row = measure_mesh(mesh, case, elevation=value)
+            drawn = _compare(np.stack([_smooth_draw(mesh, c2w) for c2w in ours]), truth)
+            if mesh.colors is None and mesh.texture is None:
+                del drawn["psnr"]
+            figures.setdefault(name, []).append(row | drawn)
+    group = f"held-out ({count}), elevation"
+    table.add(group, "error, median", _over(np.median, elevation_errors), "deg", "target <= 2.5 deg")
+    table.add(group, "error, 90th percentile", _over(lambda e: np.quantile(e, 0.9), elevation_errors), "deg")
+    table.add(group, "error on true neighbour views, median", _over(np.median, true_view_errors), "deg")
+    for name, rows in figures.items():
+        for key, (label, note) in TARGETS.items():
+            values = [row[key] for row in rows if key in row]
+            if values:
+                if name == "predicted views" and key == "mask_iou":
+                    note = "target >= 0.80"
+                reduce = np.median if "median" in label else np.mean
+                finite = [v for v in values if np.isfinite(v)]
+                table.add(f"held-out ({count}), {name}", label, _over(reduce, finite), "", note)
+    table.add(group, "reconstructions that found nothing", len(failed), "", "; ".join(failed)[:200])
+
+
+def _over(reduce, values: list[float]) -> float | None:
+    return float(reduce(values)) if values else None
+
+
+def _or_none(make) -> Mesh | None:
+    try:
+        return make()
+    except EmptyResultError:
+        return None
+
+
+def _png(image: FloatArray) -> bytes:
+    """PNG with straight alpha of a picture over white."""
+    alpha = image[..., 3:]
+    straight = np.where(alpha > 0, (image[..., :3] - (1 - alpha)) / np.maximum(alpha, 1e-3), 1.0)
+    pixels = np.clip(np.concatenate([straight, alpha], -1) * 255 + 0.5, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _hull(run: Run, elevation: float) -> Mesh | None:
+    from engine.surface import visual_hull
+
+    views = run.source_views()
+    if views is None:
+        return None
+    c2ws = np.stack([pose.matrix() for pose in source_poses(elevation)])
+    return visual_hull(views, c2ws, intrinsics(views.shape[1]))
+
+
+def _compare(views: FloatArray, truth: FloatArray) -> dict[str, float]:
+    """Mean PSNR and mask IoU of views (N, H, W, 4) against true ones."""
+    if views.shape[1] != truth.shape[1]:
+        step = truth.shape[1] // views.shape[1]
+        truth = truth.reshape(len(truth), views.shape[1], step, views.shape[2], step, 4).mean((2, 4))
+    pairs = list(zip(views, truth, strict=True))
+    return {
+        "psnr": float(np.mean([psnr(v, t) for v, t in pairs])),
+        "mask_iou": float(np.mean([mask_iou(v[..., 3], t[..., 3]) for v, t in pairs])),
+    }
+
+
+def _smooth_draw(mesh: Mesh, c2w: FloatArray) -> FloatArray:
+    """The mesh drawn at the reference size with four samples a pixel."""
+    size = REFERENCE_SIZE
+    fine = draw(mesh, c2w, intrinsics(2 * size), 2 * size)
+    return fine.reshape(size, 2, size, 2, 4).mean((1, 3))
+
+
+__all__ = ["HeldoutCase", "measure_quality"]
