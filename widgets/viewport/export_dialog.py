@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QCloseEvent, QPalette
+from PySide6.QtGui import QCloseEvent, QIcon, QPalette
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -74,6 +74,7 @@ class ExportDialog(QDialog):
 
         formats = QGridLayout()
         formats.setHorizontalSpacing(14)
+        formats.setVerticalSpacing(7)
         chosen = choice.get("formats") or [".glb"]
         self._formats: dict[str, QCheckBox] = {}
         for row, (suffix, (text, what)) in enumerate(FORMATS.items()):
@@ -121,8 +122,7 @@ class ExportDialog(QDialog):
         self._busy = QProgressBar(maximum=0, textVisible=False)
         self._busy.setMaximumHeight(6)
         self._busy.hide()
-        self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self._go = self._buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)
+        self._buttons, self._go = _buttons("Export")
         self._go.clicked.connect(self._start)
         self._buttons.rejected.connect(self.reject)
 
@@ -246,8 +246,7 @@ class FilmDialog(QDialog):
         self._format.currentIndexChanged.connect(
             lambda: self._size.setValue(480 if self._format.currentData() == ".gif" else 720)
         )
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        buttons.addButton("Film…", QDialogButtonBox.ButtonRole.AcceptRole)
+        buttons, _ = _buttons("Film…")
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         form = QFormLayout()
@@ -264,3 +263,12 @@ class FilmDialog(QDialog):
     def choice(self) -> tuple[str, float, int]:
         """(suffix, seconds, size in pixels)."""
         return self._format.currentData(), self._seconds.value(), self._size.value()
+
+
+def _buttons(go: str) -> tuple[QDialogButtonBox, QPushButton]:
+    """The dialog's row of buttons, and the one that goes on."""
+    box = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+    box.button(QDialogButtonBox.StandardButton.Cancel).setIcon(QIcon())
+    button = box.addButton(go, QDialogButtonBox.ButtonRole.AcceptRole)
+    button.setObjectName("primary")
+    return box, button

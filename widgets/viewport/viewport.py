@@ -47,6 +47,8 @@ TURN_SECONDS = 14.0
 SAMPLES = 4
 """Anti-aliasing at rest; none while the picture moves, which triples the frame rate of software OpenGL."""
 REST_MS = 220
+SLOW_PICTURE = 0.06
+"""Seconds that a picture without anti-aliasing may take for one with it to follow."""
 
 _STYLE_TEXT = {
     "texture": ("Texture", "T", "baked texture"),
@@ -126,7 +128,7 @@ class Viewport(QWidget):
         self._mark_style()
         if reset_camera:
             self.reset()
-        self._redraw()
+        self._redraw(moving=True)
 
     @property
     def mesh(self) -> Mesh | None:
@@ -355,8 +357,10 @@ class Viewport(QWidget):
         if self._turn.isActive() or self._drag is not None:
             self._rest.start()
             return
-        self._canvas.ren_win.SetMultiSamples(SAMPLES)
-        self._canvas.update()
+        # Software OpenGL takes three times as long with it: too long a stall while the engine has the processor.
+        if self._canvas.renderer.GetLastRenderTimeInSeconds() < SLOW_PICTURE:
+            self._canvas.ren_win.SetMultiSamples(SAMPLES)
+            self._canvas.update()
 
     def _on_turntable(self, on: bool) -> None:
         if on and self.isVisible():
@@ -530,15 +534,6 @@ class Viewport(QWidget):
             action.setIcon(icon(name, palette))
         side = round(self.fontMetrics().height() * 1.25)
         self._toolbar.setIconSize(QSize(side, side))
-        accent = palette.color(QPalette.ColorRole.Highlight)
-        wash = f"rgba({accent.red()}, {accent.green()}, {accent.blue()}, %d)"
-        self._toolbar.setStyleSheet(
-            "QToolBar { border: none; spacing: 2px; padding: 3px; }"
-            "QToolButton { border: 1px solid transparent; border-radius: 6px; padding: 4px; background: transparent; }"
-            f"QToolButton:hover {{ background: {wash % 40}; }} QToolButton:pressed {{ background: {wash % 90}; }}"
-            f"QToolButton:checked {{ background: {wash % 70}; border-color: {wash % 170}; }}"
-            f"QToolButton:focus {{ border-color: {wash % 255}; }}"
-        )
 
     # --- Qt -------------------------------------------------------------------------------------
 
