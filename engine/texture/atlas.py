@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 
 import numpy as np
 import numpy.typing as npt
 
 from engine import cameras
-from engine.errors import EmptyResultError
+from engine.errors import EmptyResultError, OutputError
 from engine.mesh import FloatArray, IntArray
 from engine.progress import CancelToken
 from engine.texture.export import vertex_normals
@@ -66,11 +66,33 @@ class Texels:
 def unwrap(vertices: FloatArray, faces: IntArray, size: int, cancel: CancelToken | None = None) -> Atlas:
     """Cut a mesh into charts and pack them into a square texture of `size` texels.
 
-    Raises EmptyResultError if the mesh cannot be unwrapped, Cancelled.
+    Raises EmptyResultError if the mesh cannot be unwrapped, OutputError if the temporary folder is full, Cancelled.
     """
     if getattr(sys, "frozen", False):  # a frozen application has no interpreter to start
         source, cut_faces, uv = cut(vertices, faces, size)
         return Atlas(vertices[source], cut_faces, uv)
+    try:
+        code, output, message = _run_unwrap(vertices, faces, size, cancel)
+    except OSError as error:
+        raise OutputError(
+            f"The temporary files of the texture could not be written to {gettempdir()} "
+            f"({(error.strerror or str(error)).lower()}). Free some space there or set TMPDIR to another folder."
+        ) from error
+    if code != 0:
+        reason = message.decode(errors="replace").strip().splitlines()
+        raise EmptyResultError(
+            f"The surface of {len(faces):,} faces could not be unwrapped for a texture "
+            f"({reason[-1] if reason else f'xatlas stopped with {code}'}). "
+            "Run again from the surface stage, or with another quality."
+        )
+    answer = np.load(io.BytesIO(output))
+    return Atlas(vertices[answer["source"]], answer["faces"], answer["uv"])
+
+
+def _run_unwrap(
+    vertices: FloatArray, faces: IntArray, size: int, cancel: CancelToken | None
+) -> tuple[int, bytes, bytes]:
+    """Exit status, answer and messages of `unwrap.py` in a process of its own, killed on cancellation."""
     command = [sys.executable, "-P", str(Path(__file__).with_name("unwrap.py"))]
     with TemporaryFile() as request, TemporaryFile() as result, TemporaryFile() as messages:
         np.savez(request, vertices=vertices, faces=faces, size=size)
@@ -87,16 +109,7 @@ def unwrap(vertices: FloatArray, faces: IntArray, size: int, cancel: CancelToken
             worker.wait()
         result.seek(0)
         messages.seek(0)
-        output, message = result.read(), messages.read()
-    if worker.returncode != 0:
-        reason = message.decode(errors="replace").strip().splitlines()
-        raise EmptyResultError(
-            f"The surface of {len(faces):,} faces could not be unwrapped for a texture "
-            f"({reason[-1] if reason else f'xatlas stopped with {worker.returncode}'}). "
-            "Run again from the surface stage, or with another quality."
-        )
-    answer = np.load(io.BytesIO(output))
-    return Atlas(vertices[answer["source"]], answer["faces"], answer["uv"])
+        return worker.returncode, result.read(), messages.read()
 
 
 def surface_texels(atlas: Atlas, size: int, cancel: CancelToken | None = None) -> Texels:
