@@ -359,10 +359,17 @@ class SurfaceNetwork(nn.Module):
         return torch.exp(self.log_variance * 10).clamp(1e-6, 1e6)
 
     def encode(
-        self, views: npt.NDArray, c2ws: npt.NDArray, k: npt.NDArray, *, cancel: CancelToken | None = None
+        self,
+        views: npt.NDArray,
+        c2ws: npt.NDArray,
+        k: npt.NDArray,
+        *,
+        sources: npt.NDArray[np.int64] | None = None,
+        cancel: CancelToken | None = None,
     ) -> SurfaceScene:
         """Read views (V, H, W, 4) in 0..1 (RGB over white, alpha the mask), cameras (V, 4, 4) and intrinsics (3, 3).
 
+        `sources` are the views that features and colours are taken from (default: all); silhouettes come from all.
         Raises `InputError` for shapes that do not fit together or fewer than two views.
         """
         views, c2ws, k = np.asarray(views, np.float32), np.asarray(c2ws, np.float32), np.asarray(k, np.float32)
@@ -379,6 +386,8 @@ class SurfaceNetwork(nn.Module):
             pictures = F.interpolate(pictures, (size, size), mode="bilinear", antialias=True).clamp(0, 1)
         masks = pictures[:, 3].cpu().numpy()
         hull = SilhouetteField.build(masks, c2ws, k, self.device)
+        if sources is not None:
+            pictures, c2ws = pictures[torch.from_numpy(sources).to(self.device)], c2ws[sources]
         with torch.autocast(self.device.type, torch.bfloat16):
             parts = []
             for chunk in pictures.split(8 if cancel else len(pictures)):
@@ -409,7 +418,7 @@ class SurfaceNetwork(nn.Module):
             seeds = torch.arange(len(centres), device=self.device)
             if config.hull:
                 # Blocks of two voxels a side first: most of the cube is far outside.
-                rank = min(HULL_RANKS[2], len(w2c) - 1)
+                rank = min(HULL_RANKS[2], len(hull.w2c) - 1)
                 pair = torch.arange(n, device=self.device) // 2
                 block = (pair[:, None, None] * (n // 2 + 1) + pair[:, None]) * (n // 2 + 1) + pair
                 even = torch.arange(0, n, 2, device=self.device)

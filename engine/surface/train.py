@@ -33,6 +33,7 @@ from torch import Tensor
 
 from engine import cameras, weights
 from engine.errors import InputError
+from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.surface.cases import CaseMaker, SurfaceCase, degrade
 from engine.surface.extraction import FieldFunction, extract_mesh
 from engine.surface.hull import SilhouetteField
@@ -40,6 +41,8 @@ from engine.surface.network import BUILT_IN, PUBLISHED, SurfaceConfig, SurfaceNe
 from engine.surface.reconstruct import CONFIGS, MODEL
 from engine.surface.rendering import eikonal_loss, gradient, render_rays, sample_depths, sparsity_loss
 
+TRAINING_SOURCES = 10
+"""Views that a training step takes features from."""
 TRUNCATION = 0.1
 """Distances (world units) beyond this count as equal in the direct loss."""
 OCCUPANCY_WIDTH = 0.015
@@ -64,7 +67,7 @@ class TrainOptions:
     """Name of the network's configuration."""
     rate: float = 1.5e-3
     """Highest learning rate (AdamW, short warm-up, cosine)."""
-    points: int = 4096
+    points: int = 8192
     """Labelled points a step."""
     rays: int = 32
     """Rays rendered a step."""
@@ -96,16 +99,6 @@ class _State:
     seconds: float = 0.0
 
 
-class _Stop:
-    """Set by SIGTERM and Ctrl-C: finish the step, save, leave."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self, *_: object) -> None:
-        self.asked = True
-
-
 def losses(
     network: SurfaceNetwork, case: SurfaceCase, views: npt.NDArray, rng: np.random.Generator, points: int, rays: int
 ) -> dict[str, Tensor]:
@@ -116,7 +109,9 @@ def losses(
     """
     config = network.config
     device = network.device
-    scene = network.encode(views, case.c2ws, case.k)
+    order = rng.permutation(len(views))
+    # A third of the views gives the same mean and variance, with more noise, in a third of the time.
+    scene = network.encode(views, case.c2ws, case.k, sources=np.sort(order[:TRAINING_SOURCES]))
 
     def sdf(x: Tensor) -> Tensor:
         return network.sdf(scene, x)
@@ -132,7 +127,8 @@ def losses(
         "distance": 20 * error.abs().mean(),
         "sign": F.binary_cross_entropy_with_logits(-predicted / OCCUPANCY_WIDTH, (true < 0).float()),
     }
-    target = int(rng.integers(0, len(case.truth)))
+    # A view that no colour is taken from.
+    target = int(order[-1])
     pixels = _pick_pixels(case.truth[target, ..., 3], rays, rng)
     origin, directions = cameras.pixel_rays(case.c2ws[target], case.k, pixels + 0.5)
     d = torch.from_numpy(directions).to(device)
@@ -145,10 +141,7 @@ def losses(
     )  # fmt: skip
 
     def color(x: Tensor, direction: Tensor) -> Tensor:
-        # The view itself must not answer for its own colours.
-        visibility = torch.ones(len(views), len(x), device=device)
-        visibility[target] = 0
-        return network.colors(scene, x, direction, visibility=visibility)
+        return network.colors(scene, x, direction)
 
     seen = render_rays(sdf, color, o, d, depths, network.inverse_deviation, colored=6)
     terms["rgb"] = (seen.color - pixel[:, :3]).abs().mean()
@@ -193,8 +186,14 @@ class _Cases:
         return case, degrade(case.views, float(rng.uniform(0, 1)), rng), rng
 
 
-def train_surface(options: TrainOptions) -> Path:
-    """Run the training; returns the path of the float16 weights (with a card beside them)."""
+def train_surface(
+    options: TrainOptions, *, progress: ProgressCallback | None = None, cancel: CancelToken | None = None
+) -> Path:
+    """Run the training; returns the path of the float16 weights (with a card beside them).
+
+    A cancelled run ends after the step in work with a checkpoint and weights; `resume` goes on from there. Each
+    step reports a `Progress` of stage `train`.
+    """
     if options.config not in CONFIGS:
         raise InputError(f"There is no surface network named {options.config!r}; choose one of {', '.join(CONFIGS)}.")
     config = CONFIGS[options.config]
@@ -214,16 +213,11 @@ def train_surface(options: TrainOptions) -> Path:
         optimizer.load_state_dict(saved["optimizer"])
         state = _State(saved["step"], saved["seconds"])
     cases = _make_cases(options, config)
-    stop = _Stop()
-    handlers = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        _train(options, network, average, optimizer, state, cases, stop)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    cancel = cancel or CancelToken()
+    _train(options, network, average, optimizer, state, cases, progress or ignore_progress, cancel)
     path = options.out / "surface.safetensors"
     figures: dict[str, Any] = {}
-    if not stop.asked:
+    if not cancel.cancelled:
         figures = {"degraded truth": evaluate(average, cases.truth, "heldout", options.heldout)}
         if cases.predicted is not None:
             figures["built-in generator"] = evaluate(average, cases.predicted, "heldout", options.heldout)
@@ -247,7 +241,8 @@ def _train(
     optimizer: torch.optim.Optimizer,
     state: _State,
     cases: _Cases,
-    stop: _Stop,
+    report: ProgressCallback,
+    cancel: CancelToken,
 ) -> None:
     earlier, started = state.seconds, time.perf_counter()
     saved = evaluated = started
@@ -271,7 +266,7 @@ def _train(
         torch.save(content, partial)
         partial.replace(options.out / "last.ckpt")
 
-    while share() < 1 and not stop.asked:
+    while share() < 1 and not cancel.cancelled:
         case, views, rng = cases.at(state.step)
         rate = options.rate * (min(1.0, (state.step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share())) + 0.01)
         for group in optimizer.param_groups:
@@ -291,9 +286,10 @@ def _train(
             for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
                 slow.lerp_(fast, 1 - keep)
         count += 1
+        report(Progress("train", share(), 1.0, f"step {state.step}, loss {float(loss.detach()):.4f}"))
         for name, value in (("loss", loss), *terms.items()):
             sums[name] = sums.get(name, 0.0) + float(value.detach())
-        if count == 20 or share() >= 1 or stop.asked:
+        if count == 50 or share() >= 1 or cancel.cancelled:
             _log(options.out, {"kind": "train", "step": state.step, "seconds": state.seconds}
                  | {name: value / count for name, value in sums.items()})  # fmt: skip
             sums.clear()
@@ -354,10 +350,9 @@ def _f_score(field: FieldFunction, extent: float, case: SurfaceCase) -> float:
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     rng = np.random.default_rng(0)
     face = rng.choice(len(faces), 4096, p=area / area.sum())
-    u, v = rng.random((2, 4096, 1))
-    fold = u + v > 1
-    u, v = np.where(fold, 1 - u, u), np.where(fold, 1 - v, v)
-    points = a[face] + u * (b - a)[face] + v * (c - a)[face]
+    share: npt.NDArray = rng.random((2, 4096, 1))
+    share = np.where(share.sum(0) > 1, 1 - share, share)
+    points = a[face] + share[0] * (b - a)[face] + share[1] * (c - a)[face]
     threshold = 0.05 * case.scale
     precision = (cKDTree(case.surface).query(points)[0] < threshold).mean()
     recall = (cKDTree(points).query(case.surface)[0] < threshold).mean()
@@ -446,7 +441,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("Say how long to train: --minutes 60 or --steps 2000.")
     torch.set_num_threads(args.threads)
     options = TrainOptions(**{name: getattr(args, name) for name in TrainOptions.__dataclass_fields__})
-    print(f"weights: {train_surface(options)}")
+    cancel = CancelToken()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: cancel.cancel())
+    print(f"weights: {train_surface(options, cancel=cancel)}")
     return 0
 
 
