@@ -27,7 +27,7 @@ def context() -> Any:
     ctx = getattr(_local, "context", None)
     if ctx is None:
         try:
-            backend = {"backend": "egl"} if sys.platform.startswith("linux") else {}
+            backend: dict[str, Any] = {"backend": "egl"} if sys.platform.startswith("linux") else {}
             ctx = moderngl.create_standalone_context(require=330, **backend)
             ctx.gc_mode = "auto"
         except Exception as error:

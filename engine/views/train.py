@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -64,6 +65,8 @@ class TrainOptions:
     """Weights to start from (a .safetensors of this program)."""
     evaluate_every: float = 8.0
     """Minutes between held-out figures."""
+    validation: int = 64
+    """Validation objects behind those figures."""
     network: FieldConfig = field(default_factory=FieldConfig)
     """Sizes of the network."""
 
@@ -175,7 +178,7 @@ def train(options: TrainOptions) -> Path:
         torch.set_rng_state(saved["rng"].cpu())
         _log(out, {"event": "resumed", **state})
     size = CaseSize(picture=options.network.input_size)
-    cases = validation_cases(size, 64)
+    cases = validation_cases(size, options.validation)
     pool = CasePool(
         size,
         workers=options.workers,
@@ -221,7 +224,7 @@ def train(options: TrainOptions) -> Path:
             arrays = pool.batch(options.batch)
             batch = to_tensors(arrays, device)
             done = share()
-            factor = min(1.0, (state["step"] + 1) / 200) * (0.5 + 0.5 * np.cos(np.pi * done)) + 0.002
+            factor = min(1.0, (state["step"] + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002
             for group in optimizer.param_groups:
                 group["lr"] = options.rate * factor
             with autocast:

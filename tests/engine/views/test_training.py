@@ -1,0 +1,136 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine import cameras
+from engine.errors import Cancelled, WeightsError
+from engine.mesh import Mesh
+from engine.progress import CancelToken
+from engine.views import load_generator
+from engine.views.builtin import BuiltInGenerator
+from engine.views.cases import CaseMaker, CasePool, CaseSize
+from engine.views.network import FieldConfig
+from engine.views.raster import render_mesh
+from engine.views.train import TrainOptions, train
+
+TINY = FieldConfig(input_size=64, width=8, layers=1, bins=16, hidden=32)
+
+
+def options(out: Path, **changes) -> TrainOptions:
+    return TrainOptions(
+        out, batch=4, points=128, colors=32, slots=48, validation=6, network=TINY, device="cpu", **changes
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Weights of a few steps, stopped once and resumed."""
+    out = tmp_path_factory.mktemp("views")
+    train(options(out, steps=3))
+    return train(options(out, steps=6, resume=True))
+
+
+def test_training_resumes_and_writes_weights_with_a_card(trained):
+    rows = [json.loads(line) for line in (trained.parent / "log.jsonl").read_text().splitlines()]
+    resumed = [r for r in rows if r["event"] == "resumed"]
+    assert resumed and resumed[0]["step"] == 3
+    assert rows[-1]["event"] == "validation" and rows[-1]["step"] == 6
+    assert {"point_iou", "elevation_median", "ray_iou"} <= rows[-1].keys()
+    card = json.loads(trained.with_suffix(".json").read_text())
+    assert card["network"]["width"] == 8
+    assert "--steps 6" in card["command"] or "--steps 3" in card["command"]
+
+
+def test_a_case_fits_together():
+    """Points labelled inside project into the silhouette, whatever the lens; coloured points lie on the surface."""
+    size = CaseSize(picture=128)
+    for seed in range(6):
+        for case in CaseMaker(size, views=2).make(seed):
+            elevation = float(case["elevation"])
+            points = case["points"].astype(np.float32)[case["inside"] > 0]
+            pixels, _ = cameras.project(points, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(128))
+            column, row = np.clip(pixels, 0, 127).astype(int).T
+            alpha = case["picture"][..., 3] > 20
+            near = alpha | np.roll(alpha, 1, 0) | np.roll(alpha, -1, 0) | np.roll(alpha, 1, 1) | np.roll(alpha, -1, 1)
+            assert near[row, column].mean() > 0.97
+
+
+def test_the_same_seed_makes_the_same_case():
+    size = CaseSize(picture=64, points=64, colors=16)
+    one, two = (CaseMaker(size, views=1).make(7)[0] for _ in range(2))
+    assert all((one[k] == two[k]).all() for k in one)
+
+
+def test_pool_serves_whole_cases_and_makes_new_ones():
+    size = CaseSize(picture=64, points=64, colors=16)
+    pool = CasePool(size, workers=1, slots=24, reuse=1, first_seed=0, seed=0)
+    try:
+        seen = set()
+        for _ in range(10):
+            batch = pool.batch(4)
+            assert batch["picture"].shape == (4, 64, 64, 4)
+            assert np.ptp(batch["picture"]) > 0
+            seen |= {float(e) for e in batch["elevation"]}
+        assert len(seen) == 40  # with reuse 1 no case comes twice
+    finally:
+        pool.close()
+
+
+def test_generator_draws_offsets_and_keeps_the_inputs_colours(trained):
+    generator = BuiltInGenerator.load(trained)
+    image = np.ones((256, 256, 4), np.float32)
+    image[..., 3] = 0
+    image[64:192, 96:160] = (0.8, 0.1, 0.1, 1.0)
+    views = generator.generate(image, np.array([[0, 0, 0], [10, 0, 0], [0, 180, 0]]), elevation=10.0, size=128)
+    assert views.shape == (3, 128, 128, 4)
+    mask = views[0, ..., 3] > 0.5
+    truth = image[::2, ::2, 3] > 0.5
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.9  # the input's silhouette is met by construction
+    assert np.abs(views[0][mask & truth][:, :3] - [0.8, 0.1, 0.1]).mean() < 0.1
+    again = generator.generate(image, np.array([[0, 90, 0]]), elevation=10.0, size=64, seed=0)
+    other = generator.generate(image, np.array([[0, 90, 0]]), elevation=10.0, size=64, seed=5)
+    assert np.abs(again - other).max() > 0.01
+
+
+def test_generator_stops_when_cancelled(trained):
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        BuiltInGenerator.load(trained).generate(np.ones((64, 64, 4), np.float32), np.zeros((1, 3)), cancel=token)
+
+
+def test_damaged_weights_are_named(trained, tmp_path):
+    broken = tmp_path / "views.safetensors"
+    broken.write_bytes(trained.read_bytes()[:-100])
+    broken.with_suffix(".json").write_text(trained.with_suffix(".json").read_text())
+    with pytest.raises(WeightsError, match="damaged"):
+        load_generator("built-in", broken)
+
+
+def test_built_in_weights_read_elevation():
+    from engine.evaluation.heldout import heldout_case
+
+    generator = load_generator()
+    with torch.inference_mode():
+        errors = [abs(generator.estimate_elevation(c.image) - c.elevation) for c in map(heldout_case, range(12))]
+    assert np.median(errors) < 12
+
+
+def test_render_mesh_projects_the_source_onto_what_it_sees():
+    """A white cube with a red picture projected from the front is red in front and white behind."""
+    import trimesh
+
+    box = trimesh.creation.box(extents=(0.8, 0.8, 0.8))
+    mesh = Mesh(np.asarray(box.vertices, np.float32), np.asarray(box.faces, np.int32))
+    picture = np.zeros((64, 64, 4), np.float32)
+    picture[...] = (1, 0, 0, 1)
+    front = cameras.camera_to_world(0.0, 0.0)
+    poses = cameras.camera_to_world(0.0, [0.0, 180.0])
+    source = (picture, front, cameras.intrinsics(64))
+    views, depth = render_mesh(mesh, poses, cameras.intrinsics(64), 64, source=source)
+    assert views[0, 32, 32, :3] == pytest.approx([1, 0, 0], abs=0.05)
+    assert views[1, 32, 32, :3] == pytest.approx([1, 1, 1], abs=0.05)
+    assert depth[0, 32, 32] == pytest.approx(1.1, abs=0.01)
