@@ -129,8 +129,6 @@ class Session:
         await self.engine.close()
         await self.files.close()
         self.settings.window = self.window.place()
-        self.settings.quality = self.tab.input.quality.currentData()
-        self.settings.generator = self.tab.input.generator.currentData()
         with contextlib.suppress(OrielError):  # nobody is left to read it
             self.settings.save()
         self.window.close_now()
@@ -193,6 +191,7 @@ class Session:
     def add_requests(self, requests: list[Request]) -> None:
         """Queue new runs."""
         for request in requests:
+            self.settings.quality, self.settings.generator = request.quality, request.generator
             self._add(Job(next(self._numbers), request.picture.name, request=request))
 
     def retry_view(self, index: int) -> None:

@@ -316,10 +316,10 @@ class ElidedComboBox(QComboBox):
 class MessagePage(QWidget):
     """A centred message: an icon, a title and a sentence."""
 
-    def __init__(self, icon: str, title: str, sentence: str) -> None:
+    def __init__(self, icon: str, title: str, sentence: str, *, width: int = 520) -> None:
         super().__init__()
         self.setObjectName("page")
-        self._icon = icon
+        self._icon, self._width = icon, width
         self._picture = label()
         self._picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         heading, lead = label(title, "title"), label(sentence, "lead", wrap=True)
@@ -343,4 +343,4 @@ class MessagePage(QWidget):
     def _restyle(self) -> None:
         side = theme.px(56)
         self._picture.setPixmap(theme.icon(self._icon, "muted").pixmap(side, side))
-        self._lead.setFixedWidth(theme.px(400))
+        self._lead.setFixedWidth(theme.px(self._width))

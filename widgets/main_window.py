@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from widgets.common import IconButton, MessagePage, ShortcutSheet, label, with_key
 from widgets.reconstruct.incoming import may_hold_picture
 from widgets.reconstruct.tab import ReconstructTab
-from widgets.theme import FULL_SCREEN_SCALE, theme
+from widgets.theme import theme
 
 PLACEHOLDERS = {
     "Crawl": (
@@ -38,6 +38,8 @@ PLACEHOLDERS = {
         "This tab will render the kept models with Blender from the views that a training set needs.",
     ),
 }
+FULL_SCREEN_BASIS = (1280, 720)
+"""Size of the window at which full screen would enlarge nothing."""
 KEYS = {
     "Everywhere": [
         ("Ctrl+1 … 4", "go to a tab"),
@@ -62,11 +64,6 @@ KEYS = {
         ("Ctrl+Z", "undo"),
         ("Ctrl+Shift+Z", "redo"),
     ],
-    "Views": [
-        ("Arrows", "move from view to view"),
-        ("Return", "enlarge, then arrows for the next"),
-        ("R", "draw this view again and rebuild"),
-    ],
     "Mesh": [
         ("T C N P", "texture, colours, normals, plain"),
         ("W  V  G", "wireframe, cameras, ruler"),
@@ -74,6 +71,11 @@ KEYS = {
         ("Space", "turntable"),
         ("S  F", "save a picture, a film"),
         ("E  Ctrl+E", "export"),
+    ],
+    "Views": [
+        ("Arrows", "move from view to view"),
+        ("Return", "enlarge, then arrows for the next"),
+        ("R", "draw this view again and rebuild"),
     ],
 }
 
@@ -200,7 +202,9 @@ class MainWindow(QMainWindow):
                 self.showNormal()
         else:
             self._was_maximised = self.isMaximized()
-            theme.set_scale(FULL_SCREEN_SCALE)
+            # As large as the page still fits, to be read from afar.
+            size = self.screen().size()
+            theme.set_scale(max(min(size.width() / FULL_SCREEN_BASIS[0], size.height() / FULL_SCREEN_BASIS[1]), 1.0))
             self.showFullScreen()
 
     def escape(self) -> None:

@@ -17,7 +17,6 @@ from PySide6.QtWidgets import QApplication
 
 RESOURCES = Path(__file__).resolve().parent.parent / "resources"
 MODES = ("system", "dark", "light")
-FULL_SCREEN_SCALE = 1.3
 FONT_FAMILIES = ("Inter", "Segoe UI", "SF Pro Text", "Noto Sans", "Cantarell", "Open Sans", "DejaVu Sans")
 BASE_FONT = 13
 
@@ -207,7 +206,8 @@ class Theme(QObject):
         return out
 
     def _sheet(self) -> str:
-        names = asdict(self.palette) | {"icons": (RESOURCES / "icons").as_posix()}
+        look = "dark" if self.dark else "light"
+        names = asdict(self.palette) | {"icons": (RESOURCES / "icons").as_posix(), "look": look}
         sheet = re.sub(r"@(\w+)", lambda m: names[m[1]], self._template)
         return re.sub(r"\b(\d+(?:\.\d+)?)u\b", lambda m: f"{self.px(float(m[1]))}px", sheet)
 

@@ -139,7 +139,7 @@ class ElevationPanel(QWidget):
         self.figure.show()
         self.figure.setText(f"{estimate.value:.1f}°".replace("-", "−"))
         fallback = bool(estimate.is_fallback)
-        self.confidence.setText("" if fallback else f"{estimate.confidence:.0%} confident, {estimate.matches} matches")
+        self.confidence.setText("" if fallback else f"{estimate.confidence:.0%} confident")
         text = estimate.message
         if fallback and "fall" not in text.lower():
             text = f"This is a fallback, not measured from the views. {text}".strip()

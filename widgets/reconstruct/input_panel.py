@@ -49,23 +49,26 @@ EDIT_DELAY_MS = 150
 
 
 class ThumbnailStrip(QScrollArea):
-    """A row of pictures to choose from."""
+    """A row of pictures to choose from, as large as they fit beside each other; it scrolls when there are many."""
+
+    GAP, SMALLEST = 6, 34
 
     chosen = Signal(int)
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        self._side = side
+        self._largest = side
         self._images: list[tuple[QImage, str]] = []
         self._buttons: list[QToolButton] = []
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         content = QWidget()
         self._row = QHBoxLayout(content)
         self._row.setContentsMargins(0, 0, 0, 0)
-        self._row.setSpacing(8)
+        self._row.setSpacing(self.GAP)
         self.setWidget(content)
         theme.changed.connect(self._restyle)
         self._restyle()
@@ -93,18 +96,32 @@ class ThumbnailStrip(QScrollArea):
         for i, button in enumerate(self._buttons):
             button.setChecked(i == index)
 
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._restyle()
+
     def _restyle(self) -> None:
-        side = theme.px(self._side)
+        count = max(len(self._buttons), 1)
+        room = (self.width() - (count + 1) * self.GAP) // count
+        fits = room >= theme.px(self.SMALLEST)
+        side = min(theme.px(self._largest), max(room, theme.px(self.SMALLEST)))
+        inner = side - 6
         for button, (image, _) in zip(self._buttons, self._images, strict=True):
             button.setFixedSize(side, side)
-            button.setIconSize(QSize(side - theme.px(8), side - theme.px(8)))
-            fitted = image.scaled(
-                2 * button.iconSize(),
-                Qt.AspectRatioMode.KeepAspectRatio,
+            button.setIconSize(QSize(inner, inner))
+            filling = image.scaled(
+                QSize(inner, inner),
+                Qt.AspectRatioMode.KeepAspectRatioByExpanding,
                 Qt.TransformationMode.SmoothTransformation,
             )
-            button.setIcon(QPixmap.fromImage(fitted))
-        self.setFixedHeight(side + theme.px(10))
+            left, top = (filling.width() - inner) // 2, (filling.height() - inner) // 2
+            button.setIcon(QPixmap.fromImage(filling.copy(left, top, inner, inner)))
+        self.setFixedHeight(side + (2 if fits else theme.px(12)))
+        self._row.activate()
+        if self.widget() is not None:  # at once: a layout request would come after the paint
+            needed = self._row.minimumSize().width()
+            self.widget().resize(max(self.viewport().width(), needed), side)
 
 
 class QueueList(QWidget):
@@ -164,7 +181,7 @@ class InputPanel(QWidget):
         self._samples: list[tuple[Path, QImage]] = []
         self._busy = False
         self._usable = True
-        self._title = label("Picture", "heading")
+        self._title = label("", "heading")
         self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         top = QHBoxLayout()
         top.setSpacing(2)
@@ -376,7 +393,7 @@ class InputPanel(QWidget):
 
     def _refresh(self) -> None:
         picture = self.picture
-        title = "Picture" if picture is None else picture.name
+        title = "" if picture is None else picture.name
         if len(self.pictures) > 1:
             title = f"{title} ({self._index + 1} of {len(self.pictures)})"
         self._title.setText(title)

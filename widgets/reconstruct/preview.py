@@ -26,6 +26,7 @@ class Invitation(MessagePage):
             "oriel",
             "Drop a picture here",
             "One picture of a building, or of any single object, becomes a textured 3D mesh on this machine.",
+            width=400,
         )
         buttons = QHBoxLayout()
         buttons.setSpacing(10)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QMimeData, QRect, Qt, Signal
+from PySide6.QtCore import QMimeData, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QImage, QPainter, QPen
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -446,9 +446,11 @@ class ReconstructTab(QWidget):
             return
         viewport = self.prepare_viewport()
         first = self._pages.currentWidget() is not viewport or viewport.mesh is None
+        self._show_page(viewport)
         viewport.show_mesh(mesh, reset_camera=first)
         viewport.show_cameras(self._poses)
-        self._show_page(viewport)
+        if first:
+            QTimer.singleShot(0, viewport.reset)  # fits the mesh once the viewport has its size
 
     def _show_elevation(self, estimate: Any) -> None:
         self.elevation.show_estimate(estimate)

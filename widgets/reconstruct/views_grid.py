@@ -234,6 +234,7 @@ class ViewsGrid(QWidget):
         self.update()
 
     def focusOutEvent(self, event: object) -> None:
+        self.hovered.emit("")
         self.update()
 
     def _move(self, dx: int, dy: int) -> None:
@@ -253,6 +254,7 @@ class ViewOverlay(Overlay):
     def __init__(self, parent: QWidget, grid: ViewsGrid) -> None:
         super().__init__(parent)
         self._grid = grid
+        self.closed.connect(lambda: grid.hovered.emit(""))
         self._name = ORDER[0]
         self._caption = label("", "heading")
         self._caption.setAlignment(Qt.AlignmentFlag.AlignCenter)
