@@ -28,14 +28,27 @@ STAGES = ("foreground", "views", "elevation", "surface", "texture")
 MODES = ("auto", "alpha", "plain", "grabcut", "whole")
 QUALITIES = ("draft", "standard", "fine")
 FORMATS = ("glb", "obj", "ply", "stl")
+DELEGATED = {
+    ("data",): "engine.data.cli",
+    ("train", "views"): "engine.views.train",
+    ("train", "surface"): "engine.surface.train",
+}
+"""Commands that modules of the engine bring along, with `add_arguments(parser)` and `run(arguments)`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for what the user can put right, 130 when interrupted."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = None
+    # These have parsers of their own, in the modules that do the work.
+    delegate = next((d for d in DELEGATED if tuple(words[: len(d)]) == d), None)
+    if delegate is None:
+        arguments = build_parser().parse_args(words)
     try:
         _add_weights_folder()
+        if delegate is not None:
+            return _delegate(" ".join(delegate), DELEGATED[delegate], words[len(delegate) :])
+        assert arguments is not None
         return int(arguments.run(arguments) or 0)
     except OrielError as error:
         _complain(str(error))
@@ -97,16 +110,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub.set_defaults(run=_doctor)
 
-    sub = commands.add_parser("data", help="procedural architecture: contact sheets, GLB export", add_help=False)
-    sub.add_argument("rest", nargs=argparse.REMAINDER)
-    sub.set_defaults(run=lambda a: _delegate("oriel data", "engine.data.cli", a.rest))
-
+    commands.add_parser("data", help="procedural architecture: contact sheets, GLB export")
     sub = commands.add_parser("train", help="train the built-in weights: views or surface")
     models = sub.add_subparsers(metavar="MODEL", required=True)
     for model in ("views", "surface"):
-        action = models.add_parser(model, help=f"train the {model} network", add_help=False)
-        action.add_argument("rest", nargs=argparse.REMAINDER)
-        action.set_defaults(run=lambda a, m=model: _delegate(f"oriel train {m}", f"engine.{m}.train", a.rest))
+        models.add_parser(model, help=f"train the {model} network")
     return parser
 
 
@@ -301,7 +309,7 @@ def _delegate(program: str, module: str, rest: list[str]) -> int:
     import importlib
 
     found = importlib.import_module(module)
-    parser = argparse.ArgumentParser(prog=program)
+    parser = argparse.ArgumentParser(prog=f"oriel {program}")
     found.add_arguments(parser)
     return int(found.run(parser.parse_args(rest)) or 0)
 

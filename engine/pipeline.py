@@ -195,6 +195,7 @@ class Run:
         from engine.imaging import load_picture
 
         folder, options = Path(folder), options or Options()
+        _check_generator(options.generator)
         source = None if isinstance(picture, bytes) else Path(picture)
         loaded = load_picture(picture if isinstance(picture, bytes) else Path(picture))
         data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
@@ -282,6 +283,7 @@ class Run:
         """Change options, by name; returns the stage to execute from, None if nothing changed."""
         before = self.options
         after = dataclasses.replace(before, **changes)
+        _check_generator(after.generator)
         changed = [name for name in changes if not _same(getattr(before, name), getattr(after, name))]
         if not changed:
             return None
@@ -807,7 +809,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    return datetime.datetime.now().astimezone().isoformat()
 
 
 def _extension(data: bytes, source: Path | None) -> str:
@@ -908,6 +910,13 @@ def _read_mesh(path: Path) -> Mesh:
 def _as_stage(stage: str, progress: ProgressCallback) -> ProgressCallback:
     """Passes on what a lower layer reports under the stage's name, without its previews."""
     return lambda event: progress(Progress(stage, event.fraction, 1.0, event.message))
+
+
+def _check_generator(name: str) -> None:
+    from engine.views import GENERATORS
+
+    if name not in GENERATORS:
+        raise InputError(f"There is no view generator named {name!r}. Choose one of: {', '.join(GENERATORS)}.")
 
 
 def _same(a: object, b: object) -> bool:
