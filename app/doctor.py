@@ -138,7 +138,7 @@ def describe(entry: weights.Weights) -> str:
     parts = ["built-in" if entry.built_in else str(entry.path), f"{entry.path.stat().st_size / 1e6:.1f} MB"]
     if description := entry.card.get("description"):
         parts.append(str(description))
-    figures = next((entry.card[key] for key in ("figures", "heldout", "metrics") if key in entry.card), None)
+    figures = next((entry.card[key] for key in ("heldout", "validation") if key in entry.card), None)
     if isinstance(figures, dict):
         parts.append(", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()))
     return "; ".join(parts)
