@@ -96,6 +96,9 @@ class CaseMaker:
         return case
 
     def _renderer(self, size: int) -> Any:
+        # Training's compiler brings an LLVM of its own; loaded after software OpenGL's it crashes the process.
+        import torch._dynamo  # noqa: F401
+
         from engine.data.renderer import Renderer
 
         if size not in self._renderers:

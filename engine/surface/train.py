@@ -322,7 +322,7 @@ def evaluate(network: SurfaceNetwork, maker: CaseMaker, split: str, count: int) 
     rows = []
     for seed in list(seeds)[:count]:
         case = maker.make(seed)
-        views = case.views.astype(np.float32) / 255
+        views: npt.NDArray = case.views.astype(np.float32) / 255
         if maker.generator is None:
             views = degrade(case.views, 0.7, np.random.default_rng([5, seed]))
         scene = network.encode(views, case.c2ws, case.k)
