@@ -183,7 +183,7 @@ class _Cases:
             case = self.predicted.make(seed)
             return case, case.views.astype(np.float32) / 255, rng
         case = self.truth.make(seed)
-        return case, degrade(case.views, float(rng.uniform(0, 1)), rng), rng
+        return case, degrade(case.views, float(rng.uniform(0, 1) ** 2), rng), rng
 
 
 def train_surface(
@@ -324,7 +324,7 @@ def evaluate(network: SurfaceNetwork, maker: CaseMaker, split: str, count: int) 
         case = maker.make(seed)
         views: npt.NDArray = case.views.astype(np.float32) / 255
         if maker.generator is None:
-            views = degrade(case.views, 0.7, np.random.default_rng([5, seed]))
+            views = degrade(case.views, 0.4, np.random.default_rng([5, seed]))
         scene = network.encode(views, case.c2ws, case.k)
         hull = SilhouetteField.build(views[..., 3], case.c2ws, case.k, network.device)
         fields: list[FieldFunction] = [
