@@ -20,8 +20,8 @@ if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
   missing=()
   for package in "${packages[@]}"; do
     # A package counts under the name it is provided by as well (Debian 13 has libglib2.0-0t64).
-    dpkg-query -W -f '${Status}\n' "$package" "${package}t64" 2>/dev/null | grep -q '^install ok installed' ||
-      missing+=("$package")
+    status=$(dpkg-query -W -f '${Status}\n' "$package" "${package}t64" 2>/dev/null || true)
+    [[ $status == *"install ok installed"* ]] || missing+=("$package")
   done
   if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ]; then
