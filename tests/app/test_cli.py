@@ -24,6 +24,7 @@ from engine import pipeline, weights
 from engine.pipeline import Run
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
+QUICK = ("--quality", "draft", "--elevation", "20")
 
 
 def oriel(*arguments: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
@@ -168,7 +169,7 @@ def test_damaged_weights_are_named(name, house_picture, tmp_path, monkeypatch, c
     damaged.write_bytes(bytes(content))
     monkeypatch.setenv("ORIEL_WEIGHTS", str(tmp_path))
     out = tmp_path / "out"
-    assert cli.main(["reconstruct", str(house_picture), "-o", str(out), "--quality", "draft"]) == 2
+    assert cli.main(["reconstruct", str(house_picture), "-o", str(out), *QUICK]) == 2
     error = capsys.readouterr().err
     assert "damaged" in error
     assert str(damaged) in error
@@ -185,7 +186,7 @@ def test_a_batch_goes_on_past_a_bad_file_and_says_so(house_picture, tmp_path, ca
     (folder / "a.png").write_text("no picture")
     (folder / "readme.txt").write_text("is passed over")
     out = tmp_path / "out"
-    code = cli.main(["reconstruct", str(folder), "-o", str(out), "--quality", "draft", "--json", "--format", "ply"])
+    code = cli.main(["reconstruct", str(folder), "-o", str(out), *QUICK, "--json", "--format", "ply"])
     captured = capsys.readouterr()
     records = [json.loads(line) for line in captured.out.splitlines()]
     assert code == 2
@@ -201,8 +202,7 @@ def test_a_batch_goes_on_past_a_bad_file_and_says_so(house_picture, tmp_path, ca
 def test_without_a_folder_the_run_goes_to_the_history(house_picture, oriel_home, capsys):
     assert cli.main(["reconstruct", str(house_picture), "--foreground", "alpha", "--box", "500", "1", "2", "3"]) == 2
     capsys.readouterr()
-    arguments = ["reconstruct", str(house_picture), "--quality", "draft", "--elevation", "20"]
-    assert cli.main(arguments) == 0
+    assert cli.main(["reconstruct", str(house_picture), *QUICK]) == 0
     assert "mesh.glb" in capsys.readouterr().out
     (run,) = History(Settings.load().history_folder).runs()
     assert run.status == "done"
@@ -226,7 +226,7 @@ def test_without_a_folder_the_run_goes_to_the_history(house_picture, oriel_home,
 
 def test_killed_in_the_middle_the_run_is_unfinished_and_can_be_resumed(house_picture, tmp_path):
     out = tmp_path / "out"
-    process = start("reconstruct", house_picture, "-o", out, "--quality", "draft")
+    process = start("reconstruct", house_picture, "-o", out, *QUICK)
     wait_for_stage(out / "house", process, "elevation")
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -242,7 +242,7 @@ def test_killed_in_the_middle_the_run_is_unfinished_and_can_be_resumed(house_pic
 
 def test_interrupted_the_run_is_cancelled_with_code_130(house_picture, tmp_path):
     out = tmp_path / "out"
-    process = start("reconstruct", house_picture, "-o", out, "--quality", "draft")
+    process = start("reconstruct", house_picture, "-o", out, *QUICK)
     wait_for_stage(out / "house", process, "foreground")
     process.send_signal(signal.SIGINT)
     begin = time.monotonic()
