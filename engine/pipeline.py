@@ -280,17 +280,21 @@ class Run:
         return tuple(self._record["stages_done"])
 
     def change(self, **changes: Any) -> str | None:
-        """Change options, by name; returns the stage to execute from, None if nothing changed."""
+        """Change options, by name; returns the stage to execute from, None if nothing changed.
+
+        What that stage and later ones have left no longer counts as done.
+        """
         before = self.options
         after = dataclasses.replace(before, **changes)
         _check_generator(after.generator)
         changed = [name for name in changes if not _same(getattr(before, name), getattr(after, name))]
         if not changed:
             return None
+        start = min((_FIRST_STAGE[name] for name in changed), key=STAGES.index)
+        kept = [s for s in self.stages_done if STAGES.index(s) < STAGES.index(start)]
         with _writing(self.folder):
-            self._record["options"] = _options_to_json(after, self.folder)
-            self._save()
-        return min((_FIRST_STAGE[name] for name in changed), key=STAGES.index)
+            self._mark(options=_options_to_json(after, self.folder), stages_done=kept, status="unfinished", error=None)
+        return start
 
     # -- results -----------------------------------------------------------------------------------------
 
