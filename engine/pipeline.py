@@ -924,8 +924,10 @@ def _check_generator(name: str) -> None:
 
 
 def _same(a: object, b: object) -> bool:
+    """Whether two values of an option are the same; a picture file equals an array of its pixels."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return False
+        pixels = [_read_image(v, "L") if isinstance(v, Path) else v for v in (a, b)]
+        return all(isinstance(p, np.ndarray) for p in pixels) and np.array_equal(*pixels)  # type: ignore[arg-type]
     return a == b
 
 

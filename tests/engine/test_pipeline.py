@@ -119,6 +119,7 @@ def test_other_formats_need_the_last_stage_only(run):
     assert run.change(formats=("glb",)) is None
     start = run.change(formats=("obj", "stl"), up="Y", height_m=12.0)
     assert start == "texture"
+    assert (run.status, run.stages_done) == ("unfinished", STAGES[:4])
     run.execute(start=start)
     assert {p.name for p in run.folder.glob("mesh.*")} >= {"mesh.glb", "mesh.obj", "mesh.mtl", "mesh.stl"}
     assert (run.folder / "surface.npz").stat().st_mtime_ns == surface
@@ -241,6 +242,7 @@ def test_options_survive_being_written(house_picture, tmp_path):
     back = Run.open(run.folder).options
     assert dataclasses.replace(back, strokes=None) == dataclasses.replace(options, strokes=None)
     assert np.array_equal(np.asarray(Image.open(back.strokes)), strokes)
+    assert run.change(strokes=strokes.copy(), box=(5, 6, 190, 180)) is None
     assert run.change(strokes=None) == "foreground"
     assert Run.open(run.folder).options.strokes is None
 
