@@ -94,7 +94,7 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
         + 0.5 * F.binary_cross_entropy_with_logits(own[:, :points], inside),
         "rays": 0.15 * F.binary_cross_entropy_with_logits(ray, hit),
         "color": 0.5 * (rgb[:, points:] - batch["colors"][:, c : c + colors].float() / 255).abs().mean(),
-        "elevation": 0.1 * F.smooth_l1_loss(code.elevation / 10, batch["elevation"] / 10),
+        "elevation": 0.6 * F.smooth_l1_loss(code.elevation / 10, batch["elevation"] / 10),
     }
 
 
@@ -157,7 +157,7 @@ def train(options: TrainOptions) -> Path:
     if options.start is not None:
         from safetensors.torch import load_file
 
-        network.load_state_dict({k: v.float() for k, v in load_file(options.start).items()})
+        network.load_state_dict({k: v.float() for k, v in load_file(options.start).items()}, strict=False)
     average = copy.deepcopy(network).requires_grad_(False)
     decay = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
