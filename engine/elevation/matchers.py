@@ -61,6 +61,10 @@ class DenseFlowMatcher:
     """Dense inverse search flow (Kroeger et al. 2016, OpenCV), kept where forward and backward flow agree.
 
     Points are the corners of the foreground of `a`. Needs no weights.
+
+    The default matcher: on true views of 23 held-out objects at 256 px its elevations were off by 0.21 degrees in
+    the median, 0.55 at the 90th percentile and 1.4 at worst, where `SiftMatcher` had 0.14, 0.28 and 20.8 (it finds too
+    few points on plain or repetitive buildings) at six times the time. Without the upscaling: 0.68, 3.5 and 14.8.
     """
 
     name = "flow"
