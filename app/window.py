@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib
 import itertools
-import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
@@ -141,7 +140,7 @@ class Session:
         self.tab.set_samples(await self.files.submit(_samples))
         await self.engine.submit(_import_engine)
         if not self.closing:
-            await self.files.submit(importlib.import_module, "pyvistaqt")
+            await self.files.submit(_import_viewport)
         if not self.closing and self.current is None:
             self.tab.prepare_viewport()
 
@@ -426,11 +425,16 @@ class Session:
 
 
 def _import_engine() -> None:
-    import torch
+    """Import what a run needs: loading libraries holds the interpreter, which would be felt in mid-run."""
+    for name in ("torch", "engine.pipeline", "engine.views.builtin", "engine.elevation", "engine.surface"):
+        importlib.import_module(name)
+    for name in ("engine.texture", "mcubes", "xatlas"):
+        importlib.import_module(name)
 
-    import engine.pipeline  # noqa: F401
 
-    torch.set_num_threads(max(os.cpu_count() or 1, 1))
+def _import_viewport() -> None:
+    for name in ("pyvistaqt", "widgets.viewport.viewport"):
+        importlib.import_module(name)
 
 
 def _options(request: Request) -> Options:
