@@ -12,15 +12,17 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from engine.cameras import VOLUME_EXTENT, world_to_camera
+from engine.cameras import VOLUME_EXTENT, pixel_rays, world_to_camera
 from engine.errors import EmptyResultError
 from engine.mesh import Mesh
 from engine.progress import CancelToken
 from engine.surface.cleaning import clean_mesh
-from engine.surface.extraction import FieldFunction, extract_mesh
+from engine.surface.extraction import CHUNK, FieldFunction, extract_mesh
 
 FloatArray = npt.NDArray[np.float32]
 
+PULL_SIZE = 96
+"""Largest side in pixels at which foreground rays that meet nothing are looked for."""
 FAR = 1.0
 """Distance (world units) given to a point that no camera has in front of it."""
 
@@ -130,8 +132,8 @@ class TrustedSilhouettes:
     """
 
     carving: SilhouetteField
-    pull: Tensor
-    """(V, 2, H, W) amount of the pull and depth of its centre."""
+    pulls: list[Tensor]
+    """(1, 2, h, w) by silhouette, at most `PULL_SIZE` a side: amount of the pull and depth of its centre."""
     margin: float
 
     @classmethod
@@ -142,7 +144,6 @@ class TrustedSilhouettes:
         *,
         extent: float,
         margin: float,
-        samples: int = 96,
         cancel: CancelToken | None = None,
     ) -> TrustedSilhouettes:
         """`silhouettes` are (mask (S, S) in 0..1, camera_to_world, intrinsics) of one common size S.
@@ -152,18 +153,24 @@ class TrustedSilhouettes:
         masks = np.stack([np.asarray(m, np.float32) for m, _, _ in silhouettes])
         c2ws = np.stack([np.asarray(c, np.float32) for _, c, _ in silhouettes])
         ks = np.stack([np.asarray(k, np.float32) for _, _, k in silhouettes])
-        carving = SilhouetteField.build(masks, c2ws, ks)
-        maps = [
-            _pull_map(field, carving, i, c2ws[i], ks[i], extent, margin, samples, cancel)
-            for i in range(len(silhouettes))
-        ]
-        return cls(carving, torch.stack(maps), margin)
+        pulls = []
+        for mask, c2w, k in zip(masks, c2ws, ks, strict=True):
+            small = torch.from_numpy(mask)[None, None]
+            scale = min(1.0, PULL_SIZE / mask.shape[0])
+            if scale < 1:
+                side = round(mask.shape[0] * scale)
+                small = F.interpolate(small, (side, side), mode="bilinear", antialias=True)
+                scale = side / mask.shape[0]
+            reduced = k * np.array([[scale], [scale], [1]], np.float32)
+            pulls.append(_pull_map(field, small[0, 0].numpy(), c2w, reduced, extent, margin, cancel)[None])
+        return cls(SilhouetteField.build(masks, c2ws, ks), pulls, margin)
 
     def bend(self, points: Tensor, values: Tensor) -> Tensor:
         """Bent field (N,) from its values (N,) at points (N, 3)."""
         pixels, depth = project_points(points, self.carving.w2c, self.carving.k)
-        pull = sample_pictures(self.pull, pixels)
-        for amount, centre, z in zip(pull[..., 0], pull[..., 1], depth, strict=True):
+        side = self.carving.distance.shape[-1]
+        for pull, pixel, z in zip(self.pulls, pixels, depth, strict=True):
+            amount, centre = sample_pictures(pull, pixel[None] * (pull.shape[-1] / side))[0].unbind(-1)
             width = amount.clamp(min=3 * self.margin)
             values = values - amount * torch.exp(-0.5 * ((z - centre) / width) ** 2)
         return torch.maximum(values, self.carving.distances(points).amax(0))
@@ -171,58 +178,59 @@ class TrustedSilhouettes:
 
 def _pull_map(
     field: FieldFunction,
-    carving: SilhouetteField,
-    index: int,
+    mask: FloatArray,
     c2w: FloatArray,
     k: FloatArray,
     extent: float,
     margin: float,
-    samples: int,
     cancel: CancelToken | None,
 ) -> Tensor:
     """(2, H, W): how far to pull the field along each pixel's ray, and at which depth."""
-    distance = carving.distance[index, 0].numpy()
+    distance = mask_distance(mask)
     height, width = distance.shape
     rows, columns = np.nonzero(distance < 0)
-    empty = torch.zeros(2, height, width)
     if not len(rows):
-        return empty
-    x = (columns + 0.5 - k[0, 2]) / k[0, 0]
-    y = -(rows + 0.5 - k[1, 2]) / k[1, 1]
-    rays = np.stack([x, y, -np.ones(len(x))], -1).astype(np.float32) @ c2w[:3, :3].T
-    centre = float(np.linalg.norm(c2w[:3, 3]))
-    reach = extent * 1.2
-    depths = torch.linspace(max(centre - reach, 0.05), centre + reach, samples)
-    origin, directions = torch.from_numpy(c2w[:3, 3]), torch.from_numpy(rays)
-    lowest, where = [], []
-    for start in range(0, len(rays), 512):
-        if cancel:
-            cancel.check()
-        points = origin + directions[start : start + 512, None] * depths[:, None]
-        inside = (points.abs() <= extent).all(-1)
-        values = field(points.reshape(-1, 3)).reshape(inside.shape)
-        values = torch.where(inside, values, torch.full_like(values, FAR))
-        low = values.min(1)
-        lowest.append(low.values)
-        where.append(depths[low.indices])
-    minimum, depth = torch.cat(lowest).numpy(), torch.cat(where).numpy()
+        return torch.zeros(2, height, width)
+    origin, directions = pixel_rays(c2w, k, np.stack([columns + 0.5, rows + 0.5], -1))
+    middle = float(np.linalg.norm(origin))
+    near, far = max(middle - 1.2 * extent, 0.05), middle + 1.2 * extent
+    o = torch.from_numpy(origin)
+
+    def lowest(rays: npt.NDArray, first: Tensor, last: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+        """Least value and its depth along rays (N, 3) between depths (N,)."""
+        values, where = [], []
+        steps = torch.linspace(0, 1, samples)
+        for part in torch.arange(len(rays)).split(max(1, CHUNK // samples)):
+            if cancel:
+                cancel.check()
+            depths = first[part, None] + (last - first)[part, None] * steps
+            points = o + torch.from_numpy(rays)[part, None] * depths[..., None]
+            inside = (points.abs() <= extent).all(-1)
+            value = field(points.reshape(-1, 3)).reshape(inside.shape)
+            low = torch.where(inside, value, torch.full_like(value, FAR)).min(1)
+            values.append(low.values)
+            where.append(depths.gather(1, low.indices[:, None])[:, 0])
+        return torch.cat(values), torch.cat(where)
+
+    ones = torch.ones(len(directions))
+    value, where = lowest(directions, near * ones, far * ones, 64)
+    step = (far - near) / 63
+    unsure = torch.nonzero((value > -margin) & (value < 2 * step))[:, 0]
+    if len(unsure):
+        # Between two samples the field may be lower: look again where that decides.
+        again = lowest(directions[unsure.numpy()], where[unsure] - step, where[unsure] + step, 11)
+        value[unsure], where[unsure] = again
+    minimum, depth = value.numpy(), where.numpy()
     # A pulled part is as deep as its silhouette is broad there, within reason.
     thickness = np.clip(-distance[rows, columns] * depth / k[0, 0] * 0.5, margin, 6 * margin)
-    amount = np.where(minimum < FAR * 0.99, minimum + thickness, 0.0).clip(0.0)
-    amount[minimum < -0.25 * margin] = 0.0
+    amount = np.where((minimum < FAR * 0.99) & (minimum >= -0.25 * margin), minimum + thickness, 0.0).clip(0.0)
     needed = amount > 0
-    if not needed.any():
-        return empty
-    amounts = np.zeros((height, width), np.float32)
-    weights = np.zeros((height, width), np.float32)
-    weights[rows, columns] = needed
-    amounts[rows, columns] = amount
-    depths_map = np.zeros((height, width), np.float32)
-    depths_map[rows, columns] = np.where(needed, depth, 0.0)
-    blur = max(width / 128.0, 0.5)
-    mass = ndimage.gaussian_filter(weights, 2 * blur)
-    smooth_depth = ndimage.gaussian_filter(depths_map, 2 * blur) / np.maximum(mass, 1e-6)
+    amounts, weights, depths = np.zeros((3, height, width), np.float32)
+    amounts[rows, columns], weights[rows, columns] = amount, needed
+    depths[rows, columns] = np.where(needed, depth, 0.0)
+    mass = ndimage.gaussian_filter(weights, 2.0)
+    smooth_depth = ndimage.gaussian_filter(depths, 2.0) / np.maximum(mass, 1e-6)
     # Grown before it is smoothed, so that smoothing never leaves a pulled ray short of the surface.
     grown = ndimage.grey_dilation(amounts, size=(3, 3))
-    smooth_amount = np.maximum(ndimage.gaussian_filter(grown, blur), amounts)
+    smooth_amount = np.maximum(ndimage.gaussian_filter(grown, 1.0), amounts)
     return torch.from_numpy(np.stack([smooth_amount, smooth_depth]).astype(np.float32))
