@@ -82,7 +82,7 @@ class TrainOptions:
     predicted_share: float = 0.6
     """Share of the steps that see a generator's views, when there is one."""
     reuse: int = 3
-    """Steps that each case takes part in on average."""
+    """Steps that each case takes part in on average, a drawn one twice as many."""
     evaluate_every: float = 8.0
     """Minutes between held-out figures."""
     objects: int = 8
@@ -177,9 +177,11 @@ class _Cases:
         from engine.data import split_seeds
 
         rng = np.random.default_rng([self.options.seed, 11, step])
-        latest = step // self.options.reuse + 8
+        predicted = self.predicted is not None and rng.random() < self.options.predicted_share
+        # A drawn case costs several steps' time: it is used longer.
+        latest = step // (self.options.reuse * (2 if predicted else 1)) + 8
         seed = int(split_seeds("train")[int(rng.integers(max(0, latest - 400), latest))])
-        if self.predicted is not None and rng.random() < self.options.predicted_share:
+        if self.predicted is not None and predicted:
             case = self.predicted.make(seed)
             return case, case.views.astype(np.float32) / 255, rng
         case = self.truth.make(seed)
