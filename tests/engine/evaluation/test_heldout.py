@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from engine.cameras import FRAME_FRACTION, VOLUME_EXTENT, Pose, neighbour_poses
+from engine.cameras import FRAME_FRACTION, VOLUME_EXTENT, Pose, intrinsics, neighbour_poses
 from engine.elevation import estimate_elevation
+from engine.evaluation import silhouette_iou
 from engine.evaluation.heldout import evaluate_meshes, heldout_case, heldout_count, measure_mesh
 from engine.mesh import Mesh
 
@@ -38,6 +39,12 @@ def test_the_true_surface_scores_nearly_perfectly(case):
     assert figures["f_score"] > 0.9  # the mesh has faces inside, which the truth does not count
     assert figures["silhouette_iou"] > 0.95
     assert figures["chamfer"] < 0.03
+
+
+def test_pictures_from_other_sides_agree_with_the_surface(case):
+    for pose in (Pose(case.elevation, 90.0), Pose(case.elevation + 20, 210.0)):
+        picture = case.render([pose])[0]
+        assert silhouette_iou(mesh_of(case), picture[..., 3], pose.matrix(), intrinsics(256)) > 0.95
 
 
 def test_figures_over_cases():
