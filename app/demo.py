@@ -52,6 +52,7 @@ def draw_sides(mesh: Mesh, elevation: float, size: int = 512) -> npt.NDArray[np.
         else:
             plotter.add_light(pyvista.Light(light_type="headlight"))
             plotter.add_mesh(surface, color="lightgray")
+        plotter.show(auto_close=False)
         pictures = []
         for azimuth in SIDES:
             pose = cameras.Pose(elevation, azimuth, cameras.INPUT_RADIUS)
@@ -61,6 +62,7 @@ def draw_sides(mesh: Mesh, elevation: float, size: int = 512) -> npt.NDArray[np.
             plotter.camera.up = c2w[:3, 1]
             plotter.camera.view_angle = angle
             plotter.renderer.ResetCameraClippingRange()
+            plotter.render()
             pictures.append(np.asarray(plotter.screenshot(None, return_img=True))[..., :3])
     finally:
         plotter.close()

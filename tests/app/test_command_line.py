@@ -300,8 +300,9 @@ def test_demo_draws_the_mesh_from_four_sides(tmp_path, capsys, monkeypatch):
     assert str(tmp_path / "church" / "mesh.glb") in output
     side = sheet.shape[0]
     assert sheet.shape[1] == 5 * side
-    for i in range(5):
-        tile = sheet[:, i * side : (i + 1) * side]
+    tiles = [sheet[:, i * side : (i + 1) * side] for i in range(5)]
+    for i, tile in enumerate(tiles):
+        assert all((tile != other).any() for other in tiles[:i]), f"picture {i} is drawn twice"
         assert 0.02 < (tile < 245).any(2).mean() < 0.95, f"picture {i} shows no object"
     assert cli.main(["demo", "--sample", "nothing"]) == 2
     assert "church" in capsys.readouterr().err
