@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import importlib
 import itertools
+import signal
+import socket
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QSize, Qt, QUrl
+from PySide6.QtCore import QSize, QSocketNotifier, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QImage, QImageReader
 from PySide6.QtWidgets import QApplication
 
@@ -38,6 +40,17 @@ ENGINE_NICENESS = 5
 RECENT_RUNS = 3
 """Runs that the estimate of the remaining time is taken from."""
 THUMBNAIL = 128
+ENGINE_MODULES = (
+    "torch",
+    "engine.pipeline",
+    "engine.views.builtin",
+    "engine.elevation",
+    "engine.surface",
+    "engine.texture",
+    "mcubes",
+    "xatlas",
+)
+VIEWPORT_MODULES = ("vtkmodules.vtkRenderingOpenGL2", "pyvista", "pyvista.plotting")
 
 
 @dataclass
@@ -96,7 +109,7 @@ class Session:
         tab.picture_chosen.connect(self._then(self.load_picture))
         tab.preview_wanted.connect(self._then(self.find_foreground))
         tab.folder_used.connect(lambda folder: setattr(self.settings, "last_folder", folder))
-        self.window.theme_toggled.connect(lambda mode: setattr(self.settings, "theme", mode))
+        self.window.theme_chosen.connect(lambda mode: setattr(self.settings, "theme", mode))
         self.window.close_requested.connect(self._then(self.close))
 
     # -- life --------------------------------------------------------------------------------------------
@@ -138,9 +151,13 @@ class Session:
         await self.files.submit(self._open_history)
         await self.refresh_history()
         self.tab.set_samples(await self.files.submit(_samples))
-        await self.engine.submit(_import_engine)
-        if not self.closing:
-            await self.files.submit(_import_viewport)
+        # Loading libraries holds the interpreter, which would be felt in the middle of a run. One call each, so that
+        # closing need not wait for all. Nothing of Qt is imported on another thread than its own.
+        for thread, modules in ((self.engine, ENGINE_MODULES), (self.files, VIEWPORT_MODULES)):
+            for name in modules:
+                if self.closing:
+                    return
+                await thread.submit(importlib.import_module, name)
         if not self.closing and self.current is None:
             self.tab.prepare_viewport()
 
@@ -235,30 +252,32 @@ class Session:
 
     async def _work(self) -> None:
         """Do the jobs of the queue, one after the other."""
-        first = True
+        first, refused = True, []
         while self.queue and not self.closing:
             self.current = self.queue.pop(0)
             self._show_queue()
             try:
                 await self._do(self.current, follow=first or self.tab.following)
+            except OrielError as error:
+                refused.append(str(error))
+                self.tab.show_error(str(error))
             finally:
                 self.current = self._current_run = None
                 self._previews.clear()
             first = False
             self._show_queue()
             await self.refresh_history()
+        if len(refused) > 1 or (refused and not first):
+            self.tab.show_error("\n".join(refused))  # later runs have covered what was said of earlier ones
 
     async def _do(self, job: Job, *, follow: bool) -> None:
+        """Do one job. Raises an OrielError if there can be no run; one that fails shows it itself."""
         run = job.run
-        try:
-            if job.request is not None:
-                options = await self.files.submit(_options, job.request)
-                source, name = job.request.picture.source, job.request.picture.name
-                run = await self.files.submit(self.history.create, source, options, name=name)
-                self._pictures[run.folder.name] = job.request.picture
-        except OrielError as error:
-            self.tab.show_error(str(error))
-            return
+        if job.request is not None:
+            options = await self.files.submit(_options, job.request)
+            source, name = job.request.picture.source, job.request.picture.name
+            run = await self.files.submit(self.history.create, source, options, name=name)
+            self._pictures[run.folder.name] = job.request.picture
         assert run is not None
         key = run.folder.name
         first = next((stage for stage in STAGES if stage not in run.stages_done), "texture")
@@ -424,19 +443,6 @@ class Session:
 # -- on the other threads ------------------------------------------------------------------------------------
 
 
-def _import_engine() -> None:
-    """Import what a run needs: loading libraries holds the interpreter, which would be felt in mid-run."""
-    for name in ("torch", "engine.pipeline", "engine.views.builtin", "engine.elevation", "engine.surface"):
-        importlib.import_module(name)
-    for name in ("engine.texture", "mcubes", "xatlas"):
-        importlib.import_module(name)
-
-
-def _import_viewport() -> None:
-    for name in ("pyvistaqt", "widgets.viewport.viewport"):
-        importlib.import_module(name)
-
-
 def _options(request: Request) -> Options:
     from engine.pipeline import Options
 
@@ -566,6 +572,28 @@ def _contents(run: Run) -> RunContents:
     )
 
 
+@contextlib.contextmanager
+def _closing_on_signals(window: MainWindow) -> Iterator[None]:
+    """Ctrl+C in the terminal, or the end of the user's session, closes the window as its own button does."""
+    # Python handles a signal between two of its own instructions; in Qt's loop, a byte in a socket brings them about.
+    reader, writer = socket.socketpair()
+    for end in (reader, writer):
+        end.setblocking(False)
+    notifier = QSocketNotifier(reader.fileno(), QSocketNotifier.Type.Read)
+    notifier.activated.connect(lambda: reader.recv(64))
+    before = signal.set_wakeup_fd(writer.fileno())
+    handlers = {s: signal.signal(s, lambda *_: window.close()) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for s, handler in handlers.items():
+            signal.signal(s, handler)
+        signal.set_wakeup_fd(before)
+        notifier.setEnabled(False)
+        reader.close()
+        writer.close()
+
+
 def run_window() -> int:
     """Show the window and serve it until it is closed."""
     import qasync
@@ -579,7 +607,9 @@ def run_window() -> int:
     theme.set_mode(settings.theme)
 
     async def serve() -> None:
-        await Session(MainWindow(), settings).run()
+        window = MainWindow()
+        with _closing_on_signals(window):
+            await Session(window, settings).run()
 
     with qasync.QEventLoop(app) as loop:
         asyncio.set_event_loop(loop)

@@ -60,11 +60,11 @@ async def take_all(out: Path, picture: Path, sizes: tuple[tuple[int, int], ...] 
 
     broken = Path(tempfile.mkdtemp()) / "notes.png"
     broken.write_text("This is not a picture.")
-    tab._bring([Picture(broken, broken.stem)])
+    tab.bring([Picture(broken, broken.stem)])
     await settle(lambda: tab.banner.isVisible())
     await shoot("error")
 
-    tab._bring([Picture(picture, picture.stem)])
+    tab.bring([Picture(picture, picture.stem)])
     await settle(lambda: "found" in tab.input.note.text().lower() or tab.banner.isVisible())
     await shoot("ready")
     tab.input.request()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QByteArray, Signal
-from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtCore import QByteArray, Qt, Signal
+from PySide6.QtGui import QAction, QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QButtonGroup,
     QFrame,
@@ -84,7 +84,7 @@ class MainWindow(QMainWindow):
     """Four tabs. `close_requested` asks the application to stop its work and then call `close_now`."""
 
     close_requested = Signal()
-    theme_toggled = Signal(str)
+    theme_chosen = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,13 @@ class MainWindow(QMainWindow):
             row.addWidget(button)
         self.tabs.idClicked.connect(self.show_tab)
         row.addStretch(1)
-        self._theme_button = IconButton("sun", with_key("Dark or light", "Ctrl+Shift+L"), self.toggle_theme)
+        tip = with_key("Dark or light", "Ctrl+Shift+L") + "; right click: follow the system"
+        self._theme_button = IconButton("sun", tip, self.toggle_theme)
+        self._theme_button.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        for text, mode in (("Follow the system", "system"), ("Dark", "dark"), ("Light", "light")):
+            action = QAction(text, self._theme_button)
+            action.triggered.connect(lambda _=False, mode=mode: self.set_theme(mode))
+            self._theme_button.addAction(action)
         row.addWidget(self._theme_button)
         row.addWidget(IconButton("full-screen", with_key("Full screen", "F11"), self.toggle_full_screen))
         row.addWidget(IconButton("help", with_key("Keyboard", "F1"), self.toggle_sheet))
@@ -190,7 +196,12 @@ class MainWindow(QMainWindow):
 
     def toggle_theme(self) -> None:
         """Change between dark and light."""
-        self.theme_toggled.emit(theme.toggle())
+        self.set_theme("light" if theme.dark else "dark")
+
+    def set_theme(self, mode: str) -> None:
+        """Use `dark` or `light`, or follow the `system`."""
+        theme.set_mode(mode)
+        self.theme_chosen.emit(mode)
 
     def toggle_full_screen(self) -> None:
         """Enter full screen with everything enlarged, or leave it."""

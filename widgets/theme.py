@@ -135,11 +135,6 @@ class Theme(QObject):
         self.mode = mode if mode in MODES else "system"
         self.apply()
 
-    def toggle(self) -> str:
-        """Change between dark and light; returns the new mode."""
-        self.set_mode("light" if self.dark else "dark")
-        return self.mode
-
     def set_scale(self, scale: float) -> None:
         """Enlarge fonts and spacing (1 = normal)."""
         if scale != self.scale:

@@ -45,7 +45,7 @@ def drive(qapp) -> Iterator[Callable[[Scenario], None]]:
             await scenario(session)
         finally:
             window.close()
-            await asyncio.wait_for(serving, 30)
+            await asyncio.wait_for(serving, 120)
             assert not session.engine.alive and not session.files.alive
             assert not window.isVisible()
             window.deleteLater()
@@ -56,7 +56,7 @@ def drive(qapp) -> Iterator[Callable[[Scenario], None]]:
     qapp.setQuitOnLastWindowClosed(True)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
@@ -64,7 +64,7 @@ async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
 
 
 def bring(session: Session, *paths: Path) -> None:
-    session.tab._bring([Picture(path, path.stem) for path in paths])
+    session.tab.bring([Picture(path, path.stem) for path in paths])
 
 
 def banner(session: Session) -> str:

@@ -366,7 +366,7 @@ def test_tabs_by_key_and_each_says_what_it_will_do(window, qtbot) -> None:
 
 def test_dark_and_light_are_told_apart_and_remembered(window, qtbot) -> None:
     modes: list[str] = []
-    window.theme_toggled.connect(modes.append)
+    window.theme_chosen.connect(modes.append)
     both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
     dark = window.grab().toImage().pixelColor(5, 400).lightness()
     qtbot.keyClick(window, Qt.Key.Key_L, both)

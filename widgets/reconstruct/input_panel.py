@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.views import GENERATORS
-from widgets.common import ElidedComboBox, IconButton, clear_layout, label, with_key
+from widgets.common import ElidedComboBox, ElidedLabel, IconButton, clear_layout, label, with_key
 from widgets.reconstruct.foreground_editor import ForegroundEditor
 from widgets.reconstruct.request import Picture, QueueEntry, Request
 from widgets.theme import theme
@@ -150,9 +150,7 @@ class QueueList(QWidget):
             row = QWidget()
             line = QHBoxLayout(row)
             line.setContentsMargins(0, 0, 0, 0)
-            name = label(entry.title)
-            name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-            line.addWidget(name, 1)
+            line.addWidget(ElidedLabel(entry.title), 1)
             tip = f"Take {entry.title} out of the queue"
             line.addWidget(IconButton("cancel", tip, lambda key=entry.key: self.remove_requested.emit(key)))
             self._column.addWidget(row)
@@ -181,8 +179,7 @@ class InputPanel(QWidget):
         self._samples: list[tuple[Path, QImage]] = []
         self._busy = False
         self._usable = True
-        self._title = label("", "heading")
-        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._title = ElidedLabel("", "heading")
         top = QHBoxLayout()
         top.setSpacing(2)
         top.addWidget(self._title, 1)
@@ -397,7 +394,6 @@ class InputPanel(QWidget):
         if len(self.pictures) > 1:
             title = f"{title} ({self._index + 1} of {len(self.pictures)})"
         self._title.setText(title)
-        self._title.setToolTip(title)
         if picture is None:
             self._pages.setCurrentIndex(0)
         self.note.setVisible(picture is not None)

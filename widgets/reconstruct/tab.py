@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QSizePolicy,
     QSplitter,
     QStackedWidget,
     QToolButton,
@@ -26,7 +25,7 @@ from PySide6.QtWidgets import (
 
 from engine import cameras
 from engine.progress import Progress
-from widgets.common import Banner, IconButton, Panel, Toast, label, opaque, to_qimage, with_key
+from widgets.common import Banner, ElidedLabel, IconButton, Panel, Toast, label, opaque, to_qimage, with_key
 from widgets.reconstruct.elevation_panel import ElevationPanel
 from widgets.reconstruct.history_panel import HistoryPanel
 from widgets.reconstruct.incoming import SUFFIXES, pictures_from_mime
@@ -124,8 +123,7 @@ class ReconstructTab(QWidget):
         left.setMinimumWidth(250)
 
         # middle: stages, message, mesh
-        self.title = label("Mesh", "heading")
-        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.title = ElidedLabel("Mesh", "heading")
         self.clock = label("", "muted")
         self.stages = StageBar()
         self.stages.cancel_requested.connect(self.cancel_requested)
@@ -190,7 +188,7 @@ class ReconstructTab(QWidget):
         for source in (self.input, self.invitation):
             source.open_pressed.connect(self.open_dialog)
             source.paste_pressed.connect(self.paste)
-            source.sample_chosen.connect(lambda path: self._bring([Picture(path, path.stem)]))
+            source.sample_chosen.connect(lambda path: self.bring([Picture(path, path.stem)]))
         self.input.requested.connect(self.requested)
         self.input.picture_chosen.connect(self.picture_chosen)
         self.input.preview_wanted.connect(self.preview_wanted)
@@ -212,7 +210,7 @@ class ReconstructTab(QWidget):
         if names:
             self.last_folder = str(Path(names[0]).parent)
             self.folder_used.emit(self.last_folder)
-            self._bring([Picture(Path(name), Path(name).stem) for name in names])
+            self.bring([Picture(Path(name), Path(name).stem) for name in names])
 
     def paste(self) -> None:
         """Take the picture on the clipboard."""
@@ -222,7 +220,7 @@ class ReconstructTab(QWidget):
         """Take the pictures of a drop or of the clipboard, or say why there is none."""
         pictures, refusal = pictures_from_mime(mime)
         if pictures:
-            self._bring(pictures)
+            self.bring(pictures)
         else:
             self.banner.show_message(refusal, "warning")
 
@@ -248,7 +246,8 @@ class ReconstructTab(QWidget):
         if picture is self.input.picture:
             self.banner.show_message(text, "error", {"Open another…": self.open_dialog})
 
-    def _bring(self, pictures: list[Picture]) -> None:
+    def bring(self, pictures: list[Picture]) -> None:
+        """Take new pictures in place of the old ones."""
         self.banner.hide()
         self.show_side("picture")
         if not self.stages.running:
@@ -261,7 +260,7 @@ class ReconstructTab(QWidget):
     def clear_run(self) -> None:
         """Show no run."""
         self.shown_key = None
-        self._set_title("Mesh")
+        self.title.setText("Mesh")
         self.stages.reset()
         self.views.clear()
         self.elevation.clear()
@@ -286,7 +285,7 @@ class ReconstructTab(QWidget):
         self.following = True
         self.banner.hide()
         self.shown_key = key
-        self._set_title(name)
+        self.title.setText(name)
         order = list(STAGES)
         if order.index(first) <= order.index("views"):
             self.views.clear()
@@ -403,7 +402,7 @@ class ReconstructTab(QWidget):
 
     def _show_contents(self, contents: RunContents) -> None:
         self.shown_key = contents.key
-        self._set_title(contents.name)
+        self.title.setText(contents.name)
         if not self.stages.running:
             self.stages.show_report(contents.seconds, contents.status, contents.stage)
         if contents.elevation is not None:
@@ -434,10 +433,6 @@ class ReconstructTab(QWidget):
     def _show_page(self, page: QWidget) -> None:
         self._pages.setCurrentWidget(page)
         self.stages.setVisible(page is not self.invitation)
-
-    def _set_title(self, name: str) -> None:
-        self.title.setText(name)
-        self.title.setToolTip(name)
 
     def _show_mesh(self, mesh: Any) -> None:
         if mesh is None:
