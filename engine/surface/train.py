@@ -82,7 +82,7 @@ class TrainOptions:
     predicted_share: float = 0.6
     """Share of the steps that see a generator's views, when there is one."""
     reuse: int = 3
-    """Steps that each case takes part in on average, a drawn one twice as many."""
+    """Steps that each case takes part in on average, a drawn one eight times as many."""
     evaluate_every: float = 8.0
     """Minutes between held-out figures."""
     objects: int = 8
@@ -179,7 +179,7 @@ class _Cases:
         rng = np.random.default_rng([self.options.seed, 11, step])
         predicted = self.predicted is not None and rng.random() < self.options.predicted_share
         # A drawn case costs several steps' time: it is used longer.
-        latest = step // (self.options.reuse * (2 if predicted else 1)) + 8
+        latest = step // (self.options.reuse * (8 if predicted else 1)) + 8
         seed = int(split_seeds("train")[int(rng.integers(max(0, latest - 400), latest))])
         if self.predicted is not None and predicted:
             case = self.predicted.make(seed)
@@ -364,7 +364,7 @@ def _f_score(field: FieldFunction, extent: float, case: SurfaceCase) -> float:
 def export(network: SurfaceNetwork, path: Path, options: TrainOptions, state: _State, figures: dict[str, Any]) -> None:
     """Write float16 weights and their card."""
     tensors = {name: value.half() for name, value in network.state_dict().items()}
-    where = torch.cuda.get_device_name() if network.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    where = torch.cuda.get_device_name() if network.device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
     card = {
         "model": MODEL,
         "config": options.config,
