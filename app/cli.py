@@ -413,4 +413,4 @@ def _add_weights_folder() -> None:
 
 
 def _complain(text: str) -> None:
-    print(f"oriel: {text}", file=sys.stderr)
+    print(f"oriel: {' '.join(text.split())}", file=sys.stderr)
