@@ -26,6 +26,8 @@ MODEL = "oriel-built-in-views"
 """Kind of model on the card of its weights."""
 _CHUNK = 65536
 _MARGIN = 1.0  # logit that the silhouette demands of a foreground ray
+_RAYS = 96  # rays along the picture's side that are held to the silhouette
+_DEPTHS = 10  # depths at which each of them is asked
 _PULL = 0.035  # depth range in world units that a missed ray is thickened by
 
 
@@ -183,21 +185,45 @@ class BuiltInGenerator:
         code = self.network.encode(self._read(image, seed))
         if elevation is None:
             elevation = float(code.elevation[0])
-        bins = code.volume.shape[2]
-        column = code.volume[0, 0]
-        most, where = column.max(0)
-        side = column.shape[-1]
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
-        small = torch.from_numpy(cv2.resize(alpha, (side, side), interpolation=cv2.INTER_AREA))
-        depth = (where.float() + 0.5) / bins * 2 - 1
-        lack = torch.where(small > 0.5, (_MARGIN - most).clamp_min(0.0), torch.zeros(()))
-        # rays that hit nothing take the depth of hits around them
-        sure = (most > 0).float() + 1e-3
-        weight = torch.from_numpy(cv2.GaussianBlur(sure.numpy(), (0, 0), 2.0))
-        smooth = torch.from_numpy(cv2.GaussianBlur((depth * sure).numpy(), (0, 0), 2.0)) / weight
-        depth = torch.where(most > 0, depth, smooth)
-        boost = torch.stack([lack, depth * cameras.VOLUME_EXTENT])[None]
-        return _Field(self.network, code, elevation, boost, _signed_distance(alpha))
+        return _Field(self.network, code, elevation, self._boost(code, elevation, alpha), _signed_distance(alpha))
+
+    def _boost(self, code: FieldCode, elevation: float, alpha: FloatArray) -> Tensor:
+        """See `_Field.boost`. Each foreground ray is asked at the depths that the frustum volume likes best."""
+        bins = code.volume.shape[2]
+        small = cv2.resize(alpha, (_RAYS, _RAYS), interpolation=cv2.INTER_AREA)
+        column = torch.nn.functional.interpolate(
+            code.volume[:, 0], (_RAYS, _RAYS), mode="bilinear", align_corners=False
+        )[0]
+        rows, columns = np.nonzero(small > 0.4)
+        lack, depth = np.zeros((2, _RAYS, _RAYS), np.float32)
+        if len(rows):
+            picked = column[:, rows, columns].topk(min(_DEPTHS, bins), 0).indices.T.numpy()
+            z = ((picked + 0.5) / bins * 2 - 1) * cameras.VOLUME_EXTENT
+            pixels = np.stack([columns + 0.5, rows + 0.5], -1)
+            c2w = cameras.camera_to_world(elevation, 0.0)
+            origin, rays = cameras.pixel_rays(c2w, cameras.intrinsics(_RAYS), pixels)
+            points = origin + rays[:, None] * (z + cameras.INPUT_RADIUS)[..., None]
+            angle = torch.tensor([elevation])
+            logits = [
+                self.network.decode(code, chunk[None], angle, color=False)[0][0]
+                for chunk in torch.from_numpy(points.reshape(-1, 3).astype(np.float32)).split(_CHUNK)
+            ]
+            answers = torch.cat(logits).view(len(rows), -1).numpy()
+            best = answers.argmax(1)[:, None]
+            most = np.take_along_axis(answers, best, 1)[:, 0]
+            lack[rows, columns] = np.maximum(_MARGIN - most, 0)
+            depth[rows, columns] = np.take_along_axis(z, best, 1)[:, 0]
+            # rays that hit nothing take the depth of the hits around them
+            sure = np.full((_RAYS, _RAYS), 1e-4, np.float32)
+            sure[rows, columns] = np.where(most > 0, 1.0, 1e-3)
+            smooth = cv2.GaussianBlur(depth * sure, (0, 0), 2.5) / cv2.GaussianBlur(sure, (0, 0), 2.5)
+            hit = np.zeros((_RAYS, _RAYS), bool)
+            hit[rows, columns] = most > 0
+            depth = np.where(hit, depth, smooth)
+            # half a ray beyond the edge, so that interpolation does not thin it
+            lack = np.maximum(lack, cv2.dilate(lack, np.ones((3, 3), np.uint8)) * (small <= 0.4))
+        return torch.from_numpy(np.stack([lack, depth]).astype(np.float32))[None]
 
 
 def _signed_distance(alpha: FloatArray) -> Tensor:

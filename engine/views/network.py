@@ -67,7 +67,12 @@ class _Attention(nn.Module):
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
-        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+        last = nn.Linear(4 * channels, channels)
+        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), last)
+        # Each layer starts as the identity: the stream keeps the scale of the features that enter it.
+        for linear in (self.out, last):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
@@ -127,7 +132,7 @@ class FieldNetwork(nn.Module):
             )
         )
         self.to_volume = nn.Conv2d(up[2], c.bins * c.volume_channels, 1)
-        self.to_elevation = nn.Sequential(nn.Linear(w[3], 128), nn.SiLU(), nn.Linear(128, 1))
+        self.to_elevation = nn.Sequential(nn.Linear(2 * w[3] + w[2], 128), nn.SiLU(), nn.Linear(128, 1))
         self.point_width = 3 * (2 * c.frequencies + 1) + 3 + 4 + c.volume_channels
         h = c.hidden
         self.from_features = nn.Conv2d(up[2], h, 1)  # before sampling: cheaper than after
@@ -167,7 +172,8 @@ class FieldNetwork(nn.Module):
             x = stage(torch.cat([x, skip], 1))
         side = x.shape[-1]
         volume = self.to_volume(x).view(n, self.config.volume_channels, self.config.bins, side, side)
-        elevation = self.to_elevation(code).float()[:, 0] * 30.0 + 25.0
+        pooled = [code, *(skip.mean((2, 3)) for skip in skips[-2:])]  # straight from the convolutions: learns sooner
+        elevation = self.to_elevation(torch.cat(pooled, 1)).float()[:, 0] * 30.0 + 25.0
         return FieldCode(picture, self.from_features(x), volume, code, elevation)
 
     def decode(

@@ -159,10 +159,19 @@ def train(options: TrainOptions) -> Path:
 
         network.load_state_dict({k: v.float() for k, v in load_file(options.start).items()}, strict=False)
     average = copy.deepcopy(network).requires_grad_(False)
-    decay = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
+    # Attention learns at less than half the rate: at the convolutions' it drowns the features in a constant.
+    slow = set(network.attention.parameters()) | {network.position}
+    groups = [
+        {
+            "params": [p for p in network.parameters() if (p in slow) == is_slow and (p.ndim > 1) == is_matrix],
+            "share": 0.4 if is_slow else 1.0,
+            "weight_decay": 0.02 if is_matrix else 0.0,
+        }
+        for is_slow in (True, False)
+        for is_matrix in (True, False)
+    ]
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}],
+        groups,
         lr=options.rate,
         betas=(0.9, 0.98),
         fused=device.type == "cuda",
@@ -226,7 +235,7 @@ def train(options: TrainOptions) -> Path:
             done = share()
             factor = min(1.0, (state["step"] + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002
             for group in optimizer.param_groups:
-                group["lr"] = options.rate * factor
+                group["lr"] = options.rate * factor * group["share"]
             with autocast:
                 parts = losses(network, batch, options.points, options.colors)
                 total = torch.stack(list(parts.values())).sum()
