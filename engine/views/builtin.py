@@ -17,7 +17,7 @@ from engine.errors import EmptyResultError, WeightsError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.views import GENERATORS
-from engine.views.network import FieldCode, FieldConfig, FieldNetwork, to_camera
+from engine.views.network import FieldCode, FieldConfig, FieldNetwork, to_frustum
 from engine.views.raster import render_mesh
 
 FloatArray = npt.NDArray[np.float32]
@@ -48,7 +48,8 @@ class _Field:
         """Occupancy logits (N,) of world points (N, 3)."""
         angle = points.new_tensor([self.elevation])
         logit, _, _ = self.network.decode(self.code, points[None], angle, color=False)
-        xy, z = _frustum(points, angle)
+        where = to_frustum(points[None], angle)
+        xy, z = where[:, None, :, :2], where[0, :, 2] * cameras.VOLUME_EXTENT
         boost = torch.nn.functional.grid_sample(self.boost, xy, padding_mode="border", align_corners=False)
         lack, depth = boost[0, 0, 0], boost[0, 1, 0]
         logit = logit[0] + lack * torch.exp(-(((z - depth) / _PULL) ** 2))
@@ -234,12 +235,3 @@ def _signed_distance(alpha: FloatArray) -> Tensor:
     pixels = np.where(mask > 0, inner - 0.5, 0.5 - outer).astype(np.float32)
     unit = cameras.INPUT_RADIUS * cameras.REFERENCE_SIZE / cameras.REFERENCE_FOCAL / alpha.shape[0]
     return torch.from_numpy(pixels * np.float32(unit))[None, None]
-
-
-def _frustum(points: Tensor, elevation: Tensor) -> tuple[Tensor, Tensor]:
-    """Picture coordinates of world points (N, 3) for `grid_sample`, (1, 1, N, 2), and depth (N,) beyond the object."""
-    camera = to_camera(points[None], elevation)[0]
-    depth = -camera[:, 2]
-    tangent = cameras.REFERENCE_SIZE / 2 / cameras.REFERENCE_FOCAL
-    xy = camera[:, :2] / (depth.clamp_min(0.1) * tangent)[:, None] * camera.new_tensor([1.0, -1.0])
-    return xy[None, None], depth - cameras.INPUT_RADIUS

@@ -150,8 +150,8 @@ class CaseMaker:
             cam = ((points - c2w[:3, 3]) @ rotation).astype(np.float32)
             return (lens.to_reference(cam) @ rotation.T + c2w[:3, 3]).astype(np.float32)
 
-        near = size.points * 5 // 8
-        spread = np.where(rng.random(near) < 0.6, 0.012, 0.05)[:, None]
+        near = size.points // 2
+        spread = np.where(rng.random(near) < 0.4, 0.02, 0.08)[:, None]
         close = reference(framed.to_world(surface[:near])) + rng.normal(0, 1, (near, 3)) * spread
         reach = cameras.VOLUME_EXTENT
         wide = rng.uniform(-reach, reach, (size.points - near, 3))

@@ -184,15 +184,9 @@ class FieldNetwork(nn.Module):
         Returns the occupancy logit (B, N), positive inside; the frustum volume's own share of it (B, N); and
         RGB (B, N, 3) in 0..1, or None without `color`.
         """
-        camera = to_camera(points.float(), elevation.float())
-        depth = -camera[..., 2]
-        xy = camera[..., :2] / (depth.clamp_min(0.1) * _TAN)[..., None] * camera.new_tensor([1.0, -1.0])
-        z = (depth - INPUT_RADIUS) / VOLUME_EXTENT
-        where = torch.cat([xy, z[..., None]], -1)
-        volume = F.grid_sample(
-            code.volume.float(), where[:, :, None, None], padding_mode="border", align_corners=False
-        )[..., 0, 0].transpose(1, 2)
-        flat = xy[:, :, None]
+        where = to_frustum(points.float(), elevation.float())
+        volume = _sample(code.volume, where)
+        flat = where[:, :, None, :2]
         features = F.grid_sample(code.features.float(), flat, padding_mode="border", align_corners=False)
         pixel = F.grid_sample(code.picture.float(), flat, padding_mode="border", align_corners=False)
         features, pixel = features[..., 0].transpose(1, 2), pixel[..., 0].transpose(1, 2)
@@ -212,6 +206,27 @@ class FieldNetwork(nn.Module):
         share = torch.sigmoid(out[..., 3:])
         rgb = share * pixel[..., :3] + (1 - share) * torch.sigmoid(out[..., :3])
         return logit, own, rgb
+
+    def sample_volume(self, code: FieldCode, points: Tensor, elevation: Tensor) -> Tensor:
+        """The frustum volume's own occupancy logit (B, N) of world points (B, N, 3): a quick first answer."""
+        return _sample(code.volume[:, :1], to_frustum(points, elevation))[..., 0]
+
+
+def _sample(volume: Tensor, where: Tensor) -> Tensor:
+    """(B, N, V) values of a volume (B, V, D, S, S) at frustum coordinates (B, N, 3)."""
+    values = F.grid_sample(volume.float(), where[:, :, None, None], padding_mode="border", align_corners=False)
+    return values[..., 0, 0].transpose(1, 2)
+
+
+def to_frustum(points: Tensor, elevation: Tensor) -> Tensor:
+    """World points (B, N, 3) in the frustum of input cameras at `elevation` (B,) degrees.
+
+    Picture x (right), picture y (down) and depth about the object, each -1..1 within the picture and the volume.
+    """
+    camera = to_camera(points, elevation)
+    depth = -camera[..., 2]
+    xy = camera[..., :2] / (depth.clamp_min(0.1) * _TAN)[..., None] * camera.new_tensor([1.0, -1.0])
+    return torch.cat([xy, ((depth - INPUT_RADIUS) / VOLUME_EXTENT)[..., None]], -1)
 
 
 def to_camera(points: Tensor, elevation: Tensor) -> Tensor:

@@ -74,24 +74,25 @@ class TrainOptions:
 def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors: int) -> dict[str, Tensor]:
     """The training losses of one batch.
 
-    Occupancy: cross-entropy on labelled points, of the whole field and (half weight) of the frustum volume
-    alone. Rays: for every pixel, the largest occupancy along its ray through the frustum volume against the
-    picture's alpha, so that foreground rays hit something and background rays nothing. Colour: L1 at surface
-    points. Elevation: smooth L1 in units of 10 degrees.
+    Occupancy: cross-entropy of the whole field on `points` of the labelled points, and (half weight) of the
+    frustum volume alone, which costs little, on all of them. Rays: for every pixel, the largest occupancy along
+    its ray through the frustum volume against the picture's alpha, so that foreground rays hit something and
+    background rays nothing. Colour: L1 at `colors` surface points. Elevation: smooth L1 in units of 10 degrees.
     """
     picture = batch["picture"]
     code = network.encode(picture)
     n = torch.randint(0, batch["points"].shape[1] - points + 1, ()).item()
     c = torch.randint(0, batch["colors"].shape[1] - colors + 1, ()).item()
     where = torch.cat([batch["points"][:, n : n + points].float(), batch["color_points"][:, c : c + colors].float()], 1)
-    logit, own, rgb = network.decode(code, where, batch["elevation"])
+    logit, _, rgb = network.decode(code, where, batch["elevation"])
     assert rgb is not None
-    inside = batch["inside"][:, n : n + points].float()
+    inside = batch["inside"].float()
+    everywhere = network.sample_volume(code, batch["points"].float(), batch["elevation"])
     hit = F.interpolate(picture[:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0]
     ray = code.volume[:, 0].float().amax(1)
     return {
-        "occupancy": F.binary_cross_entropy_with_logits(logit[:, :points], inside)
-        + 0.5 * F.binary_cross_entropy_with_logits(own[:, :points], inside),
+        "occupancy": F.binary_cross_entropy_with_logits(logit[:, :points], inside[:, n : n + points])
+        + 0.5 * F.binary_cross_entropy_with_logits(everywhere, inside),
         "rays": 0.15 * F.binary_cross_entropy_with_logits(ray, hit),
         "color": 0.5 * (rgb[:, points:] - batch["colors"][:, c : c + colors].float() / 255).abs().mean(),
         "elevation": 0.6 * F.smooth_l1_loss(code.elevation / 10, batch["elevation"] / 10),
