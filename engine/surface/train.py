@@ -216,14 +216,13 @@ def train_surface(
         state = _State(saved["step"], saved["seconds"])
     cases = _make_cases(options, config)
     cancel = cancel or CancelToken()
-    _train(options, network, average, optimizer, state, cases, progress or ignore_progress, cancel)
+    figures = _train(options, network, average, optimizer, state, cases, progress or ignore_progress, cancel)
     path = options.out / "surface.safetensors"
-    figures: dict[str, Any] = {}
     if not cancel.cancelled:
-        figures = {"degraded truth": evaluate(average, cases.truth, "heldout", options.heldout)}
+        figures = {"heldout, degraded truth": evaluate(average, cases.truth, "heldout", options.heldout)}
         if cases.predicted is not None:
-            figures["built-in generator"] = evaluate(average, cases.predicted, "heldout", options.heldout)
-        print("held-out", figures, flush=True)
+            figures["heldout, built-in generator"] = evaluate(average, cases.predicted, "heldout", options.heldout)
+        print(figures, flush=True)
     export(average, path, options, state, figures)
     return path
 
@@ -245,9 +244,11 @@ def _train(
     cases: _Cases,
     report: ProgressCallback,
     cancel: CancelToken,
-) -> None:
+) -> dict[str, Any]:
+    """Steps until the budget is spent or the run is cancelled; returns the last figures."""
     earlier, started = state.seconds, time.perf_counter()
     saved = evaluated = started
+    latest: dict[str, Any] = {}
     sums: dict[str, float] = {}
     count = 0
 
@@ -301,13 +302,15 @@ def _train(
             for name, maker in (("truth", cases.truth), ("predicted", cases.predicted)):
                 if maker is not None:
                     figures = evaluate(average, maker, "validation", options.objects)
+                    latest[f"validation, {name}"] = {"step": state.step} | figures
                     _log(options.out, {"kind": name, "step": state.step, "seconds": state.seconds} | figures)
-            export(average, options.out / "surface.safetensors", options, state, {})
+            export(average, options.out / "surface.safetensors", options, state, latest)
             evaluated = time.perf_counter()
         if now - saved > 90:
             save()
             saved = now
     save()
+    return latest
 
 
 @torch.no_grad()
@@ -364,7 +367,8 @@ def _f_score(field: FieldFunction, extent: float, case: SurfaceCase) -> float:
 def export(network: SurfaceNetwork, path: Path, options: TrainOptions, state: _State, figures: dict[str, Any]) -> None:
     """Write float16 weights and their card."""
     tensors = {name: value.half() for name, value in network.state_dict().items()}
-    where = torch.cuda.get_device_name() if network.device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
+    threads = f"CPU, {torch.get_num_threads()} thread(s)"
+    where = torch.cuda.get_device_name() if network.device.type == "cuda" else threads
     card = {
         "model": MODEL,
         "config": options.config,
@@ -379,7 +383,7 @@ def export(network: SurfaceNetwork, path: Path, options: TrainOptions, state: _S
             "views": "degraded true renders" + (" and the built-in generator's" if options.generator else ""),
             "seed": options.seed,
         },
-        "heldout": figures,
+        "figures": figures,
     }
     weights.save(path, tensors, card)
 

@@ -58,7 +58,7 @@ def test_a_resumed_run_takes_the_same_steps(tmp_path):
         assert torch.equal(value, halves["network"][name]), name
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["steps"] == 3
-    assert card["heldout"]["degraded truth"]["hull_iou"] > 0
+    assert card["figures"]["heldout, degraded truth"]["hull_iou"] > 0
     assert load_surface(path).config.name == "built-in"
     assert [step for step, _ in _losses(tmp_path / "halves")] == [1, 3]
 
