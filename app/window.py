@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import itertools
 import signal
@@ -291,12 +292,17 @@ class Session:
             self.tab.begin_run(key, run.name, first, follow=follow)
         await self.refresh_history()
         funnel = ProgressFunnel(self._take_progress)
+        # Between stages the engine has Python look for garbage. What the window holds is set aside meanwhile: the
+        # search keeps every thread waiting, and objects of Qt must not be freed on another thread than theirs.
+        gc.freeze()
         try:
             await self.engine.submit(_execute, run, job.view, funnel.post, job.cancel)
         except (Cancelled, OrielError):
             pass  # the run has recorded it
         except Exception:
             traceback.print_exc()
+        finally:
+            gc.unfreeze()
         funnel.close()
         contents = await self.files.submit(_contents, run)
         self.tab.finish_run(contents)

@@ -63,6 +63,11 @@ async def until(condition: Callable[[], Any], seconds: float = 120) -> None:
         await asyncio.sleep(0.02)
 
 
+def busy() -> float:
+    """How many times longer than on an idle machine things may take now."""
+    return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def bring(session: Session, *paths: Path) -> None:
     session.tab.bring([Picture(path, path.stem) for path in paths])
 
@@ -201,7 +206,7 @@ def test_cancel_stops_a_run_within_a_second(drive, house_picture) -> None:
         began = time.monotonic()
         session.window.escape()
         await until(lambda: session.current is None)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.0 * busy()
         assert "Cancelled" in banner(session)
         assert session.history.runs()[0].status == "cancelled"
 
@@ -248,7 +253,6 @@ def test_a_whole_run_shows_everything_and_the_window_stays_lively(drive, house_p
         await until(lambda: session.current is None, 100)
         assert tab.viewport.mesh is not mesh and before is not None
         assert session.history.runs()[0].status == "done"
-        # A loop that stalls is felt; other programs on the machine may take their share here.
-        assert longest < float(os.environ.get("ORIEL_LONGEST_GAP", "0.5"))
+        assert longest < 0.3 * busy()
 
     drive(scenario)
