@@ -33,10 +33,11 @@ _PULL = 0.035  # depth range in world units that a missed ray is thickened by
 
 @dataclass
 class _Field:
-    """The network's answer about one picture, held to the picture's silhouette."""
+    """The network's answer about one picture and its mirror image, held to the picture's silhouette."""
 
     network: FieldNetwork
     code: FieldCode
+    """Of two pictures: the input, and its mirror image, whose world is mirrored in y."""
     elevation: float
     boost: Tensor
     """(1, 2, H, W): what each ray lacks to hit something, and the depth bin where it is nearest to."""
@@ -46,22 +47,30 @@ class _Field:
     @torch.no_grad()
     def logits(self, points: Tensor) -> Tensor:
         """Occupancy logits (N,) of world points (N, 3)."""
-        angle = points.new_tensor([self.elevation])
-        logit, _, _ = self.network.decode(self.code, points[None], angle, color=False)
-        where = to_frustum(points[None], angle)
+        logit, _ = _both(self.network, self.code, points, self.elevation, color=False)
+        where = to_frustum(points[None], points.new_tensor([self.elevation]))
         xy, z = where[:, None, :, :2], where[0, :, 2] * cameras.VOLUME_EXTENT
         boost = torch.nn.functional.grid_sample(self.boost, xy, padding_mode="border", align_corners=False)
         lack, depth = boost[0, 0, 0], boost[0, 1, 0]
-        logit = logit[0] + lack * torch.exp(-(((z - depth) / _PULL) ** 2))
+        logit = logit + lack * torch.exp(-(((z - depth) / _PULL) ** 2))
         edge = torch.nn.functional.grid_sample(self.silhouette, xy, padding_mode="border", align_corners=False)
         return torch.minimum(logit, edge[0, 0, 0] * 150.0)
 
     @torch.no_grad()
     def colors(self, points: Tensor) -> Tensor:
         """RGB (N, 3) in 0..1 of world points (N, 3)."""
-        _, _, rgb = self.network.decode(self.code, points[None], points.new_tensor([self.elevation]))
+        _, rgb = _both(self.network, self.code, points, self.elevation, color=True)
         assert rgb is not None
-        return rgb[0]
+        return rgb
+
+
+def _both(
+    network: FieldNetwork, code: FieldCode, points: Tensor, elevation: float, *, color: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Mean answer about world points (N, 3) of a picture and its mirror image: logits (N,) and RGB (N, 3)."""
+    pair = torch.stack([points, points * points.new_tensor([1.0, -1.0, 1.0])])
+    logit, _, rgb = network.decode(code, pair, points.new_tensor([elevation, elevation]), color=color)
+    return logit.mean(0), None if rgb is None else rgb.mean(0)
 
 
 class BuiltInGenerator:
@@ -95,7 +104,7 @@ class BuiltInGenerator:
     def estimate_elevation(self, image: FloatArray) -> float | None:
         """Elevation in degrees that the network reads off the picture (S, S, 4)."""
         with torch.inference_mode():
-            return float(self.network.encode(self._read(image)).elevation[0])
+            return float(self.network.encode(self._read(image)).elevation.mean())
 
     def mesh(
         self,
@@ -170,7 +179,7 @@ class BuiltInGenerator:
         return views
 
     def _read(self, image: FloatArray, seed: int = 0) -> Tensor:
-        """The picture (S, S, 4) at the network's size, (1, 4, s, s)."""
+        """The picture (S, S, 4) at the network's size and its mirror image, (2, 4, s, s)."""
         side = self.network.config.input_size
         small = cv2.resize(np.asarray(image, np.float32), (side, side), interpolation=cv2.INTER_AREA)
         if seed:
@@ -180,12 +189,13 @@ class BuiltInGenerator:
             matrix = np.array([[scale, 0, middle + shift[0]], [0, scale, middle + shift[1]]])
             small = cv2.warpAffine(small, matrix, (side, side), borderValue=(1, 1, 1, 0))
             small[..., :3] = small[..., :3] ** rng.uniform(0.85, 1.18)
-        return torch.from_numpy(np.ascontiguousarray(small)).permute(2, 0, 1)[None]
+        both = np.stack([small, small[:, ::-1]])
+        return torch.from_numpy(np.ascontiguousarray(both)).permute(0, 3, 1, 2)
 
     def _field(self, image: FloatArray, elevation: float | None, seed: int) -> _Field:
         code = self.network.encode(self._read(image, seed))
         if elevation is None:
-            elevation = float(code.elevation[0])
+            elevation = float(code.elevation.mean())
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
         return _Field(self.network, code, elevation, self._boost(code, elevation, alpha), _signed_distance(alpha))
 
@@ -193,9 +203,8 @@ class BuiltInGenerator:
         """See `_Field.boost`. Each foreground ray is asked at the depths that the frustum volume likes best."""
         bins = code.volume.shape[2]
         small = cv2.resize(alpha, (_RAYS, _RAYS), interpolation=cv2.INTER_AREA)
-        column = torch.nn.functional.interpolate(
-            code.volume[:, 0], (_RAYS, _RAYS), mode="bilinear", align_corners=False
-        )[0]
+        column = (code.volume[0, 0] + code.volume[1, 0].flip(-1))[None]
+        column = torch.nn.functional.interpolate(column, (_RAYS, _RAYS), mode="bilinear", align_corners=False)[0]
         rows, columns = np.nonzero(small > 0.4)
         lack, depth = np.zeros((2, _RAYS, _RAYS), np.float32)
         if len(rows):
@@ -205,9 +214,8 @@ class BuiltInGenerator:
             c2w = cameras.camera_to_world(elevation, 0.0)
             origin, rays = cameras.pixel_rays(c2w, cameras.intrinsics(_RAYS), pixels)
             points = origin + rays[:, None] * (z + cameras.INPUT_RADIUS)[..., None]
-            angle = torch.tensor([elevation])
             logits = [
-                self.network.decode(code, chunk[None], angle, color=False)[0][0]
+                _both(self.network, code, chunk, elevation, color=False)[0]
                 for chunk in torch.from_numpy(points.reshape(-1, 3).astype(np.float32)).split(_CHUNK)
             ]
             answers = torch.cat(logits).view(len(rows), -1).numpy()
