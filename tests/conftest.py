@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch._dynamo  # before any test opens OpenGL: its LLVM crashes when it comes after Mesa's
+import torch._dynamo  # noqa: F401 - before any test opens OpenGL: its LLVM crashes after Mesa's
 from PIL import Image, ImageDraw
 
 LEAK_GRACE = 5.0
