@@ -32,41 +32,11 @@ def sample(name: str) -> Path:
 
 def draw_sides(mesh: Mesh, elevation: float, size: int = 512) -> npt.NDArray[np.uint8]:
     """(4, size, size, 3) pictures of a mesh from four sides at `elevation` degrees. Needs no display."""
-    import pyvista
-    from vtkmodules.vtkCommonCore import vtkLogger
-
     from engine import cameras
+    from engine.views.raster import render_mesh
 
-    # Without a display VTK falls back to EGL or software by itself, but warns about it.
-    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
-    angle = float(np.degrees(2 * np.arctan(cameras.REFERENCE_SIZE / 2 / cameras.REFERENCE_FOCAL)))
-    surface = pyvista.PolyData.from_regular_faces(mesh.vertices, mesh.faces)
-    plotter = pyvista.Plotter(off_screen=True, window_size=(size, size), lighting="none")
-    try:
-        plotter.set_background("white")
-        if mesh.texture is not None and mesh.uv is not None:
-            surface.active_texture_coordinates = mesh.uv
-            plotter.add_mesh(surface, texture=pyvista.numpy_to_texture(mesh.texture), lighting=False)
-        elif mesh.colors is not None:
-            plotter.add_mesh(surface, scalars=mesh.colors, rgb=True, lighting=False)
-        else:
-            plotter.add_light(pyvista.Light(light_type="headlight"))
-            plotter.add_mesh(surface, color="lightgray")
-        plotter.show(auto_close=False)
-        pictures = []
-        for azimuth in SIDES:
-            pose = cameras.Pose(elevation, azimuth, cameras.INPUT_RADIUS)
-            c2w = pose.matrix()
-            plotter.camera.position = c2w[:3, 3]
-            plotter.camera.focal_point = (0, 0, 0)
-            plotter.camera.up = c2w[:3, 1]
-            plotter.camera.view_angle = angle
-            plotter.renderer.ResetCameraClippingRange()
-            plotter.render()
-            pictures.append(np.asarray(plotter.screenshot(None, return_img=True))[..., :3])
-    finally:
-        plotter.close()
-    return np.stack(pictures)
+    views, _ = render_mesh(mesh, cameras.camera_to_world(elevation, SIDES), cameras.intrinsics(size), size)
+    return (views[..., :3] * 255).round().astype(np.uint8)
 
 
 def write_sheet(run: Run, path: Path, size: int = 384) -> None:

@@ -107,7 +107,8 @@ def _graphics() -> Iterator[Check]:
     from engine import gl
 
     try:
-        info = gl.context().info
+        with gl.context() as ctx:
+            info = ctx.info
         yield Check("graphics", "OpenGL without a display", "ok", f"{info['GL_VERSION']}, {info['GL_RENDERER']}")
     except OrielError as error:
         yield Check("graphics", "OpenGL without a display", "note", f"{error} It is needed to make training data.")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import moderngl
@@ -19,35 +22,40 @@ NEAR, FAR = 0.05, 20.0
 _local = threading.local()
 
 
-def context() -> Any:
-    """The calling thread's OpenGL context, made at the first call (EGL on Linux; no display needed).
+@contextmanager
+def context() -> Iterator[Any]:
+    """The calling thread's OpenGL context, current within the block; made at the first call (EGL on Linux).
 
-    Raises `OrielError` where the machine has no OpenGL 3.3.
+    Afterwards the thread has no current context: VTK and Qt could not make theirs current beside it. Needs no
+    display. Raises `OrielError` where the machine has no OpenGL 3.3.
     """
     ctx = getattr(_local, "context", None)
     if ctx is None:
         try:
             backend: dict[str, Any] = {"backend": "egl"} if sys.platform.startswith("linux") else {}
             ctx = moderngl.create_standalone_context(require=330, **backend)
-            ctx.gc_mode = "auto"
         except Exception as error:
             raise OrielError(
                 f"OpenGL 3.3 could not be started ({error}). Install a graphics driver, or Mesa's software "
                 "renderer (on Debian: libegl1, libegl-mesa0 and libgl1-mesa-dri)."
             ) from error
-        _local.context = ctx
-    return ctx
+        ctx.gc_mode = "context_gc"  # what dies outside of the block is freed in the next one
+        _local.context, _local.store = ctx, {}
+    ctx.__enter__()
+    try:
+        ctx.gc()
+        yield ctx
+    finally:
+        ctx.gc()
+        if sys.platform.startswith("linux"):
+            ctypes.CDLL("libEGL.so.1").eglReleaseThread()
 
 
-def cached(key: str, make: Any) -> Any:
-    """An OpenGL object of this thread's context, made once by `make(context)` under a key."""
-    ctx = context()
-    store = getattr(_local, "store", None)
-    if store is None:
-        store = _local.store = {}
-    if key not in store:
-        store[key] = make(ctx)
-    return store[key]
+def cached(key: str, make: Callable[[Any], Any]) -> Any:
+    """An OpenGL object of this thread's context, made once by `make(context)` under a key; within `context`."""
+    if key not in _local.store:
+        _local.store[key] = make(_local.context)
+    return _local.store[key]
 
 
 def clip_from_world(c2w: npt.ArrayLike, k: npt.ArrayLike, size: int) -> npt.NDArray[np.float32]:

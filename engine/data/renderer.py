@@ -114,13 +114,26 @@ class Renderer:
         along the viewing axis, 0 where nothing is (all 0 with `depth=False`, which is faster).
         """
         poses = np.asarray(c2ws, np.float32).reshape(-1, 4, 4)
-        n, s, fine = len(poses), self.size, self.size * self.supersample
+        n = len(poses)
         ks = np.broadcast_to(np.asarray(k, np.float32), (n, 3, 3))
         models = np.broadcast_to(np.eye(4) if model is None else np.asarray(model, np.float32), (n, 4, 4))
         lights = [light or Light()] * n if light is None or isinstance(light, Light) else list(light)
-        ctx = gl.context()
-        if self._program is None:
-            self._setup(ctx)
+        with gl.context() as ctx:
+            if self._program is None:
+                self._setup(ctx)
+            return self._draw(ctx, obj, poses, ks, models, lights, depth)
+
+    def _draw(
+        self,
+        ctx: Any,
+        obj: ProceduralObject,
+        poses: FloatArray,
+        ks: FloatArray,
+        models: npt.NDArray[Any],
+        lights: list[Light],
+        depth: bool,
+    ) -> tuple[ByteArray, FloatArray]:
+        n, s, fine = len(poses), self.size, self.size * self.supersample
         self._library.use(0)
         vao = self._upload(ctx, obj)
         rgba, depths = np.empty((n, s, s, 4), np.uint8), np.zeros((n, s, s), np.float32)

@@ -15,20 +15,21 @@ FloatArray = npt.NDArray[np.float32]
 _VERTEX = """
 #version 330
 uniform mat4 clip; uniform mat4 source_clip;
-in vec3 position; in vec3 normal; in vec3 color;
-out vec3 n; out vec3 world; out vec3 c; out vec4 source;
+in vec3 position; in vec3 normal; in vec3 color; in vec2 uv;
+out vec3 n; out vec3 world; out vec3 c; out vec2 t; out vec4 source;
 void main() {
-  world = position; n = normal; c = color; source = source_clip * vec4(position, 1.0);
+  world = position; n = normal; c = color; t = uv; source = source_clip * vec4(position, 1.0);
   gl_Position = clip * vec4(position, 1.0);
 }
 """
 _FRAGMENT = """
 #version 330
 uniform sampler2D picture; uniform sampler2D source_depth; uniform vec3 source_eye; uniform float projected;
-in vec3 n; in vec3 world; in vec3 c; in vec4 source;
+uniform sampler2D skin; uniform float textured;
+in vec3 n; in vec3 world; in vec3 c; in vec2 t; in vec4 source;
 out vec4 color;
 void main() {
-  vec3 rgb = c;
+  vec3 rgb = textured > 0.5 ? texture(skin, t).rgb : c;
   if (projected > 0.5) {
     vec3 s = source.xyz / source.w * 0.5 + 0.5;
     vec4 seen = texture(picture, s.xy);
@@ -62,20 +63,33 @@ def render_mesh(
     source: tuple[FloatArray, FloatArray, FloatArray] | None = None,
     samples: int = 4,
 ) -> tuple[FloatArray, FloatArray]:
-    """Draw a mesh by its vertex colours (white where it has none) from cameras (N, 4, 4), OpenGL axes.
+    """Draw a mesh by its texture, else its vertex colours, else white, from cameras (N, 4, 4), OpenGL axes.
 
     `k` is 3x3 in pixels of `size`. `source` is (picture (S, S, 4) in 0..1, camera 4x4, intrinsics 3x3 for S)
     of a picture that is projected onto the parts it sees. Returns RGBA (N, size, size, 4) float32 over white
     and depth (N, size, size) along the viewing axis, 0 where nothing is.
     """
-    ctx = gl.context()
+    with gl.context() as ctx:
+        return _draw(ctx, mesh, c2ws, k, size, source, samples)
+
+
+def _draw(
+    ctx: Any,
+    mesh: Mesh,
+    c2ws: npt.ArrayLike,
+    k: npt.ArrayLike,
+    size: int,
+    source: tuple[FloatArray, FloatArray, FloatArray] | None,
+    samples: int,
+) -> tuple[FloatArray, FloatArray]:
     program = gl.cached("views.program", lambda c: c.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT))
     poses = np.asarray(c2ws, np.float32).reshape(-1, 4, 4)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     colors = np.ones_like(mesh.vertices) if mesh.colors is None else mesh.colors.astype(np.float32) / 255
-    data = np.concatenate([mesh.vertices, normals, colors], 1).astype(np.float32)
+    uv = np.zeros((len(colors), 2), np.float32) if mesh.uv is None else mesh.uv
+    data = np.concatenate([mesh.vertices, normals, colors, uv], 1).astype(np.float32)
     buffer, index = ctx.buffer(data.tobytes()), ctx.buffer(np.ascontiguousarray(mesh.faces, np.int32).tobytes())
-    vao = ctx.vertex_array(program, [(buffer, "3f 3f 3f", "position", "normal", "color")], index)
+    vao = ctx.vertex_array(program, [(buffer, "3f 3f 3f 2f", "position", "normal", "color", "uv")], index)
     ctx.enable_only(ctx.DEPTH_TEST)
 
     def draw(target: Any, matrix: FloatArray) -> None:
@@ -93,8 +107,13 @@ def render_mesh(
         )
 
     single, multi = targets(size, 0), targets(size, min(samples, ctx.max_samples) if samples > 1 else 0)
-    program["projected"] = 0.0
+    program["projected"], program["textured"], program["skin"] = 0.0, 0.0, 2
     textures = []
+    if mesh.uv is not None and mesh.texture is not None:
+        height, width, _ = mesh.texture.shape
+        skin = ctx.texture((width, height), 3, np.ascontiguousarray(mesh.texture[::-1]).tobytes(), alignment=1)
+        skin.use(2)
+        program["textured"] = 1.0
     if source is not None:
         picture, source_c2w, source_k = source
         side = picture.shape[0]
