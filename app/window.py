@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 ENGINE_NICENESS = 5
 """The engine's thread gives way to the window's."""
+GARBAGE_INTERVAL = 0.5
+"""Seconds between two looks whether a search for garbage is due."""
 RECENT_RUNS = 3
 """Runs that the estimate of the remaining time is taken from."""
 THUMBNAIL = 128
@@ -123,7 +125,8 @@ class Session:
         self.tab.input.set_options(quality=self.settings.quality, generator=self.settings.generator)
         self.window.show()
         self._spawn(self._warm_up())
-        await self._closed.wait()
+        with _garbage_kept_to_this_thread():
+            await self._closed.wait()
 
     async def close(self) -> None:
         """Cancel what runs, wait for it, save the settings and close the window."""
@@ -292,17 +295,12 @@ class Session:
             self.tab.begin_run(key, run.name, first, follow=follow)
         await self.refresh_history()
         funnel = ProgressFunnel(self._take_progress)
-        # Between stages the engine has Python look for garbage. What the window holds is set aside meanwhile: the
-        # search keeps every thread waiting, and objects of Qt must not be freed on another thread than theirs.
-        gc.freeze()
         try:
             await self.engine.submit(_execute, run, job.view, funnel.post, job.cancel)
         except (Cancelled, OrielError):
             pass  # the run has recorded it
         except Exception:
             traceback.print_exc()
-        finally:
-            gc.unfreeze()
         funnel.close()
         contents = await self.files.submit(_contents, run)
         self.tab.finish_run(contents)
@@ -598,6 +596,35 @@ def _closing_on_signals(window: MainWindow) -> Iterator[None]:
         notifier.setEnabled(False)
         reader.close()
         writer.close()
+
+
+@contextlib.contextmanager
+def _garbage_kept_to_this_thread() -> Iterator[None]:
+    """Have Python look for garbage on the event loop's thread only.
+
+    The search frees what it finds on whichever thread it happens to run, and an object of Qt that is freed on
+    another thread than its own takes the process with it.
+    """
+
+    async def search() -> None:
+        limits = gc.get_threshold()
+        while True:
+            await asyncio.sleep(GARBAGE_INTERVAL)
+            counts = gc.get_count()
+            due = [i for i in range(3) if counts[i] > limits[i]]
+            if due:
+                gc.collect(due[-1])
+
+    gc.collect()
+    gc.freeze()  # what is there at the start stays: no need to look at it again
+    gc.disable()
+    task = asyncio.ensure_future(search())
+    try:
+        yield
+    finally:
+        task.cancel()
+        gc.enable()
+        gc.unfreeze()
 
 
 def run_window() -> int:

@@ -772,7 +772,8 @@ class _PeakMemory:
 
 def _free_memory() -> None:
     """Give back what a stage has left, so that the next one starts from little."""
-    gc.collect()
+    if gc.isenabled():  # the window keeps the search for garbage to its own thread
+        gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
