@@ -35,3 +35,14 @@ class Mesh:
     def bounds(self) -> FloatArray:
         """(2, 3) smallest and largest corner."""
         return np.stack([self.vertices.min(0), self.vertices.max(0)])
+
+
+def vertex_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
+    """Area-weighted unit normals (V, 3) of vertices (V, 3) and faces (F, 3)."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    cross = np.cross(b - a, c - a)
+    normals = np.zeros_like(vertices)
+    for axis in range(3):
+        weights = np.repeat(cross[:, axis], 3)
+        normals[:, axis] = np.bincount(faces.ravel(), weights, len(vertices))
+    return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine import weights
 from engine.errors import EmptyResultError, WeightsError
-from engine.mesh import Mesh
+from engine.mesh import Mesh, vertex_normals
 from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
@@ -100,7 +100,7 @@ def color_vertices(
 ) -> npt.NDArray[np.uint8]:
     """Colours (V, 3) of a mesh's vertices, each seen straight on, from the views that see it."""
     vertices = torch.from_numpy(mesh.vertices).to(network.device)
-    normals = torch.from_numpy(vertex_normals(mesh)).to(network.device)
+    normals = torch.from_numpy(vertex_normals(mesh.vertices, mesh.faces)).to(network.device)
     depth_maps = splat_depth(vertices, scene)
     out = []
     with torch.no_grad():
@@ -117,17 +117,6 @@ def color_vertices(
             colors = network.colors(scene, points, -normal, visibility=visible * facing**2)
             out.append((colors.clamp(0, 1) * 255).round().byte().cpu())
     return torch.cat(out).numpy()
-
-
-def vertex_normals(mesh: Mesh) -> npt.NDArray[np.float32]:
-    """Unit normals (V, 3), weighted by the area of the faces around a vertex."""
-    a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
-    face = np.cross(b - a, c - a)
-    total = np.zeros_like(mesh.vertices)
-    for axis in range(3):
-        flat = np.repeat(face[:, axis], 3)
-        total[:, axis] = np.bincount(mesh.faces.reshape(-1), weights=flat, minlength=len(total))
-    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 def splat_depth(vertices: Tensor, scene: SurfaceScene) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import gl
-from engine.mesh import Mesh
+from engine.mesh import Mesh, vertex_normals
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -41,17 +41,6 @@ void main() {
   color = vec4(rgb, 1.0);
 }
 """
-
-
-def vertex_normals(vertices: FloatArray, faces: npt.NDArray[np.int32]) -> FloatArray:
-    """Area-weighted unit normals (V, 3) of vertices (V, 3) and faces (F, 3)."""
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    cross = np.cross(b - a, c - a)
-    normals = np.zeros_like(vertices)
-    for axis in range(3):
-        weights = np.repeat(cross[:, axis], 3)
-        normals[:, axis] = np.bincount(faces.ravel(), weights, len(vertices))
-    return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 def render_mesh(
