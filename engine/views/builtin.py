@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -26,6 +26,7 @@ MODEL = "oriel-built-in-views"
 """Kind of model on the card of its weights."""
 _CHUNK = 65536
 _MARGIN = 1.0  # logit that the silhouette demands of a foreground ray
+_TURN = 3.0  # degrees of elevation by which a finished solid may be turned
 _RAYS = 96  # rays along the picture's side that are held to the silhouette
 _DEPTHS = 10  # depths at which each of them is asked
 _PULL = 0.035  # depth range in world units that a missed ray is thickened by
@@ -81,7 +82,7 @@ class BuiltInGenerator:
 
     def __init__(self, network: FieldNetwork) -> None:
         self.network = network.eval().requires_grad_(False)
-        self._last: tuple[bytes, Mesh] | None = None
+        self._last: tuple[bytes, float, Mesh] | None = None
 
     @classmethod
     def load(cls, path: Path | None = None) -> BuiltInGenerator:
@@ -159,10 +160,7 @@ class BuiltInGenerator:
         if elevation is None:
             elevation = self.estimate_elevation(image)
             assert elevation is not None
-        key = image.tobytes() + np.array([elevation, seed]).tobytes()
-        if self._last is None or self._last[0] != key:
-            self._last = (key, self.mesh(image, elevation, seed=seed, cancel=cancel))
-        mesh = self._last[1]
+        mesh = self._solid(image, elevation, seed, cancel)
         source = (image, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(image.shape[0]))
         poses = cameras.camera_to_world(elevation + offsets[:, 0], offsets[:, 1], cameras.INPUT_RADIUS + offsets[:, 2])
         k = cameras.intrinsics(size)
@@ -177,6 +175,17 @@ class BuiltInGenerator:
                 for i in range(start, min(start + step, len(poses))):
                     progress(Progress("views", i + 1, len(poses), "Drawing views", preview=(i, views[i])))
         return views
+
+    def _solid(self, image: FloatArray, elevation: float, seed: int, cancel: CancelToken | None) -> Mesh:
+        """`mesh`, kept for the next call; for an elevation a little off, what was kept is turned with the camera."""
+        key = image.tobytes() + seed.to_bytes(8, "little", signed=True)
+        if self._last is None or self._last[0] != key or abs(self._last[1] - elevation) > _TURN:
+            self._last = (key, elevation, self.mesh(image, elevation, seed=seed, cancel=cancel))
+        _, kept, mesh = self._last
+        if kept == elevation:
+            return mesh
+        before, after = (cameras.camera_to_world(e, 0.0)[:3, :3] for e in (kept, elevation))
+        return replace(mesh, vertices=(mesh.vertices @ before @ after.T).astype(np.float32))
 
     def _read(self, image: FloatArray, seed: int = 0) -> Tensor:
         """The picture (S, S, 4) at the network's size and its mirror image, (2, 4, s, s)."""

@@ -7,6 +7,7 @@ import torch
 
 from engine import cameras
 from engine.errors import Cancelled, WeightsError
+from engine.evaluation import mask_iou
 from engine.mesh import Mesh
 from engine.progress import CancelToken
 from engine.views import load_generator
@@ -93,6 +94,20 @@ def test_generator_draws_offsets_and_keeps_the_inputs_colours(trained):
     again = generator.generate(image, np.array([[0, 90, 0]]), elevation=10.0, size=64, seed=0)
     other = generator.generate(image, np.array([[0, 90, 0]]), elevation=10.0, size=64, seed=5)
     assert np.abs(again - other).max() > 0.01
+
+
+def test_a_corrected_elevation_turns_the_solid_with_its_camera(trained):
+    """The input's own view stays as it is; what is level is level for the corrected camera."""
+    generator = BuiltInGenerator.load(trained)
+    image = np.ones((128, 128, 4), np.float32)
+    image[..., 3] = 0
+    image[30:100, 40:90] = (0.2, 0.3, 0.8, 1.0)
+    guess = generator.generate(image, np.zeros((1, 3)), elevation=20.0, size=128)[0]
+    better = generator.generate(image, np.zeros((1, 3)), elevation=22.0, size=128)[0]
+    assert np.abs(guess - better).mean() < 0.005
+    far = generator.generate(image, np.array([[40.0, 0, 0]]), elevation=22.0, size=64)
+    again = BuiltInGenerator.load(trained).generate(image, np.array([[40.0, 0, 0]]), elevation=22.0, size=64)
+    assert mask_iou(far[0, ..., 3], again[0, ..., 3]) > 0.8
 
 
 def test_generator_stops_when_cancelled(trained):
