@@ -413,6 +413,7 @@ class ReconstructTab(QWidget):
             self.preview.show_image(contents.picture, "")
         if self._viewport is not None:
             self._viewport.set_height(contents.height_m)
+            self._viewport.set_save_target(Path(self.last_folder), contents.name)
         self._show_mesh(contents.mesh)
         if contents.mesh is None:
             self._show_page(self.preview)
