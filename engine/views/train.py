@@ -14,6 +14,7 @@ import copy
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -374,6 +375,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.minutes is None and args.steps is None:
         raise InputError("Say how long to train: --minutes 60 or --steps 5000.")
+    # Either signal stops and saves; a shell that starts a job in the background has it ignore the first.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     network = FieldConfig(
         input_size=args.input_size, width=args.width, blocks=args.blocks, layers=args.layers, hidden=args.hidden
     )
@@ -392,7 +396,11 @@ def run(args: argparse.Namespace) -> int:
         "start",
     )
     options = TrainOptions(**{n: getattr(args, n) for n in names}, evaluate_every=args.evaluate_every, network=network)
-    path = train(options)
+    try:
+        path = train(options)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command with --resume goes on from {options.out / 'last.pt'}")
+        return 130
     print(f"weights: {path}")
     return 0
 
