@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -115,7 +114,6 @@ class BuiltInGenerator:
         resolution: int = 112,
         seed: int = 0,
         cancel: CancelToken | None = None,
-        progress: Callable[[float], None] | None = None,
     ) -> Mesh:
         """The generator's own solid of `image` (S, S, 4) as a mesh with vertex colours.
 

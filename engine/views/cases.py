@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import cameras
-from engine.data.renderer import FramedObject, Light, Renderer, frame_object
+from engine.data.renderer import Light, Renderer, frame_object
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -156,11 +156,12 @@ class CaseMaker:
         reach = cameras.VOLUME_EXTENT
         wide = rng.uniform(-reach, reach, (size.points - near, 3))
         half = len(wide) // 2
-        wide[:half] *= np.array([0.75, 0.75, 0.75])
+        wide[:half] *= 0.75
         points = np.concatenate([close, wide]).astype(np.float32)
         points = points[rng.permutation(len(points))]
         cam = (points - c2w[:3, 3]) @ rotation
-        inside = self._contains(framed, lens.from_reference(cam.astype(np.float32)) @ rotation.T + c2w[:3, 3])
+        real = lens.from_reference(cam.astype(np.float32)) @ rotation.T + c2w[:3, 3]
+        inside = framed.contains(real.astype(np.float32))
         chosen = rng.integers(0, len(color_points), size.colors)
         return {
             "picture": _jitter(picture[0], rng),
@@ -170,10 +171,6 @@ class CaseMaker:
             "colors": colors[chosen].astype(np.uint8),
             "elevation": np.asarray(elevation, np.float32),
         }
-
-    @staticmethod
-    def _contains(framed: FramedObject, points: FloatArray) -> npt.NDArray[np.bool_]:
-        return framed.contains(points.astype(np.float32))
 
 
 def _jitter(picture: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -192,7 +189,7 @@ def _jitter(picture: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDA
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-def _work(number: int, size: CaseSize, views: int, memory: str, slots: int, free: Any, ready: Any, seeds: Any) -> None:
+def _work(size: CaseSize, views: int, memory: str, slots: int, free: Any, ready: Any, seeds: Any) -> None:
     os.environ["LP_NUM_THREADS"] = "0"  # one core a worker: Mesa's software renderer would take them all
     block = shared_memory.SharedMemory(memory)
     arrays = _views(block, size, slots)
@@ -262,7 +259,7 @@ class CasePool:
         self.made = 0
         self.waited = 0.0
         args = (size, views, self._block.name, slots, self._free, self._ready, self._seeds)
-        self._workers = [context.Process(target=_work, args=(i, *args), daemon=True) for i in range(workers)]
+        self._workers = [context.Process(target=_work, args=args, daemon=True) for _ in range(workers)]
         for worker in self._workers:
             worker.start()
 
@@ -274,7 +271,7 @@ class CasePool:
     def batch(self, count: int) -> dict[str, npt.NDArray[Any]]:
         """A random batch of `count` cases, copied; waits while too few are there."""
         start = time.perf_counter()
-        wanted = min(max(count, 4 * count), self.slots)
+        wanted = min(4 * count, self.slots)
         while True:
             try:
                 slot = self._ready.get(block=len(self._stock) < wanted, timeout=1.0)
