@@ -106,7 +106,6 @@ class FieldCode:
 class FieldNetwork(nn.Module):
     """Occupancy and colour of any point around the object in a picture."""
 
-    grid: Tensor
     octaves: Tensor
 
     def __init__(self, config: FieldConfig | None = None) -> None:
@@ -143,19 +142,18 @@ class FieldNetwork(nn.Module):
         self.to_color = nn.Linear(h, 4)
         nn.init.zeros_(self.to_logit.weight)
         nn.init.constant_(self.to_logit.bias, 0.0)
-        steps = torch.linspace(-1, 1, c.input_size)
-        grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"))[None]
-        self.register_buffer("grid", grid, persistent=False)
         self.register_buffer(
             "octaves", 2.0 ** torch.arange(c.frequencies) * math.pi / (2 * VOLUME_EXTENT), persistent=False
         )
 
     def encode(self, picture: Tensor) -> FieldCode:
-        """Read pictures (B, 4, S, S), RGB over white and alpha, 0..1, S the configured size."""
+        """Read pictures (B, 4, S, S), RGB over white and alpha, 0..1, S a multiple of 16 (best the configured size)."""
         b, _, s, _ = picture.shape
-        if s != self.config.input_size:
-            raise ValueError(f"the network reads {self.config.input_size} px pictures, got {s}")
-        x = torch.cat([picture * 2 - 1, self.grid.expand(b, -1, -1, -1)], 1)
+        if s % 16:
+            raise ValueError(f"the network reads pictures whose side is a multiple of 16, got {s}")
+        steps = torch.linspace(-1, 1, s, device=picture.device)
+        grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"))[None]
+        x = torch.cat([picture * 2 - 1, grid.expand(b, -1, -1, -1)], 1)
         x = x.contiguous(memory_format=torch.channels_last)
         skips = []
         for stage in self.down:
@@ -163,7 +161,7 @@ class FieldNetwork(nn.Module):
             skips.append(x)
         n, c, h, w = x.shape
         tokens = x.flatten(2).transpose(1, 2)
-        tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + self.position
+        tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + self._positions(h)
         tokens = self.norm(self.attention(tokens))
         code = tokens[:, 0]
         x = tokens[:, 1:].transpose(1, 2).reshape(n, c, h, w).contiguous(memory_format=torch.channels_last)
@@ -175,6 +173,16 @@ class FieldNetwork(nn.Module):
         pooled = [code, *(skip.mean((2, 3)) for skip in skips[-2:])]  # straight from the convolutions: learns sooner
         elevation = self.to_elevation(torch.cat(pooled, 1)).float()[:, 0] * 30.0 + 25.0
         return FieldCode(picture, self.from_features(x), volume, code, elevation)
+
+    def _positions(self, side: int) -> Tensor:
+        """Position embedding of `side` x `side` tokens and the global one, (1, side^2 + 1, C)."""
+        first, rest = self.position[:, :1], self.position[:, 1:]
+        own = math.isqrt(rest.shape[1])
+        if own == side:
+            return self.position
+        plane = rest.transpose(1, 2).unflatten(2, (own, own))
+        plane = F.interpolate(plane, (side, side), mode="bilinear", align_corners=False)
+        return torch.cat([first, plane.flatten(2).transpose(1, 2)], 1)
 
     def decode(
         self, code: FieldCode, points: Tensor, elevation: Tensor, *, color: bool = True

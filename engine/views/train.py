@@ -44,6 +44,8 @@ class TrainOptions:
     """Budget in steps; the first budget reached ends the run."""
     batch: int = 32
     """Pictures a step."""
+    picture: int | None = None
+    """Side of the training pictures; None for the network's own. Half of it trains three times as fast at first."""
     points: int = 768
     """Labelled points of each picture a step."""
     colors: int = 160
@@ -188,7 +190,7 @@ def train(options: TrainOptions) -> Path:
         state = saved["state"]
         torch.set_rng_state(saved["rng"].cpu())
         _log(out, {"event": "resumed", **state})
-    size = CaseSize(picture=options.network.input_size)
+    size = CaseSize(picture=options.picture or options.network.input_size)
     cases = validation_cases(size, options.validation)
     pool = CasePool(
         size,
@@ -320,7 +322,7 @@ def _first_seed() -> int:
 
 def _arguments(options: TrainOptions) -> list[str]:
     args = []
-    for name in ("minutes", "steps", "batch", "rate", "seed", "workers", "reuse"):
+    for name in ("minutes", "steps", "batch", "picture", "rate", "seed", "workers", "reuse"):
         value = getattr(options, name)
         if value is not None:
             args += [f"--{name}", str(value)]
@@ -355,6 +357,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="budget in minutes of training")
     parser.add_argument("--steps", type=int, help="budget in steps")
     parser.add_argument("--batch", type=int, default=default.batch, help="pictures a step")
+    parser.add_argument("--picture", type=int, help="side of the training pictures, to start small (default: the network's)")
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--workers", type=int, default=default.workers, help="processes that make data")
@@ -386,6 +389,7 @@ def run(args: argparse.Namespace) -> int:
         "minutes",
         "steps",
         "batch",
+        "picture",
         "rate",
         "seed",
         "workers",
