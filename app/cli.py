@@ -14,20 +14,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import Cancelled, OrielError
+from app import weights_cli
+from engine.errors import Cancelled, InputError, OrielError
 from engine.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
     from app.history import History
-    from engine.pipeline import Run
+    from engine.pipeline import Options, Run
 
 BAD_INPUT, INTERRUPTED = 2, 130
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 # Said here again, as importing the pipeline for its help would make the help slow; a test compares them.
 STAGES = ("foreground", "views", "elevation", "surface", "texture")
-MODES = ("auto", "alpha", "plain", "grabcut", "whole")
+MODES = ("auto", "alpha", "plain", "grabcut", "sam", "whole")
 QUALITIES = ("draft", "standard", "fine")
 FORMATS = ("glb", "obj", "ply", "stl")
+SAMPLERS = ("fast", "published")
 DELEGATED = {
     ("data",): "engine.data.cli",
     ("train", "views"): "engine.views.train",
@@ -103,8 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--quality", choices=QUALITIES, default="standard")
     sub.set_defaults(run=_demo)
 
-    sub = commands.add_parser("weights", help="list the model weights that can be found")
-    sub.set_defaults(run=_weights)
+    sub = commands.add_parser("weights", help="list, fetch, check, use or remove model weights")
+    weights_cli.add_arguments(sub)
 
     sub = commands.add_parser("doctor", help="check what is installed, the device and the weights")
     sub.add_argument("--json", action="store_true", help="print JSON")
@@ -122,11 +124,20 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quality", choices=QUALITIES, default="standard")
     parser.add_argument("--format", dest="formats", action="append", choices=FORMATS, help="repeat for several")
     parser.add_argument("--elevation", type=float, metavar="DEG", help="known elevation of the camera")
-    parser.add_argument("--generator", default="built-in", help="generator of views (default: built-in)")
-    parser.add_argument("--surface", default="built-in", metavar="FILE", help="weights of the surface network")
+    best = "(default: published weights if they are here, else what is built in; `oriel weights list`)"
+    parser.add_argument(
+        "--generator", metavar="NAME", help=f"what draws the views: built-in, zero123-xl, zero123 {best}"
+    )
+    parser.add_argument("--matcher", metavar="NAME", help=f"for the elevation: dense-flow, sift, loftr {best}")
+    parser.add_argument("--surface", metavar="NAME", help=f"built-in, one-2-3-45, or a file of weights {best}")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="fast", help="how a diffusion model draws the views")
+    parser.add_argument("--memory", type=float, metavar="GB", help="memory of the GPU to fill (default: what is free)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--foreground", dest="mode", choices=MODES, default="auto", help="how the object is found")
     parser.add_argument("--box", nargs=4, type=int, metavar=("X0", "Y0", "X1", "Y1"), help="box around it, in pixels")
+    for flag, what in (("--point", "on the object"), ("--remove-point", "beside it")):
+        text = f"a pixel {what}, for --foreground sam; repeat for several"
+        parser.add_argument(flag, nargs=2, type=float, action="append", default=[], metavar=("X", "Y"), help=text)
     parser.add_argument("--mask", type=Path, metavar="FILE", help="finished mask, white where the object is")
     parser.add_argument("--up", choices=("Y", "Z"), help="up axis of the files (default: Y in GLB, else Z)")
     parser.add_argument("--height-m", type=float, metavar="M", help="height of the object in metres")
@@ -137,14 +148,21 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _reconstruct(arguments: argparse.Namespace) -> int:
     from app.history import free_folder, safe_name
+    from app.settings import Settings
+    from engine import choices
     from engine.pipeline import Options, Run
 
+    if (arguments.point or arguments.remove_point) and arguments.mode != "sam":
+        raise InputError("--point and --remove-point are for --foreground sam. Add it, or leave the points out.")
     options = Options(
         mode=arguments.mode,
         mask=arguments.mask,
         elevation=arguments.elevation,
-        generator=arguments.generator,
-        surface=arguments.surface,
+        generator=arguments.generator or choices.preferred("generator"),
+        sampler=arguments.sampler,
+        matcher=arguments.matcher or choices.preferred("matcher"),
+        surface=arguments.surface or choices.preferred("surface"),
+        memory_gb=Settings.load().memory_gb if arguments.memory is None else arguments.memory,
         quality=arguments.quality,
         seed=arguments.seed,
         formats=tuple(arguments.formats or ("glb",)),
@@ -157,7 +175,7 @@ def _reconstruct(arguments: argparse.Namespace) -> int:
     for number, path in enumerate(pictures, 1):
         run = None
         try:
-            chosen = _with_box(options, path, arguments.box)
+            chosen = _with_prompts(options, path, arguments)
             if arguments.output is None:
                 run = _history().create(path, chosen)
             else:
@@ -194,11 +212,12 @@ def _collect(given: list[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
     return list(dict.fromkeys(pictures)), failures
 
 
-def _with_box(options: Any, path: Path, box: list[int] | None) -> Any:
-    """Options with the box, given in the file's pixels, in those of the picture as it is loaded."""
+def _with_prompts(options: Options, path: Path, arguments: argparse.Namespace) -> Options:
+    """Options with box and points, given in the file's pixels, in those of the picture as it is loaded."""
     import dataclasses
 
-    if box is None:
+    points = [(*at, True) for at in arguments.point] + [(*at, False) for at in arguments.remove_point]
+    if arguments.box is None and not points:
         return options
     from PIL import Image, ImageOps
 
@@ -207,8 +226,8 @@ def _with_box(options: Any, path: Path, box: list[int] | None) -> Any:
     height, width = load_picture(path).shape[:2]
     with Image.open(path) as image:
         scale = max(height, width) / max(ImageOps.exif_transpose(image).size)
-    scaled = tuple(round(value * scale) for value in box)
-    return dataclasses.replace(options, box=scaled)
+    box = None if arguments.box is None else tuple(round(value * scale) for value in arguments.box)
+    return dataclasses.replace(options, box=box, points=tuple((x * scale, y * scale, add) for x, y, add in points))
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -250,6 +269,9 @@ def _runs_show(arguments: argparse.Namespace) -> int:
     for key, value in _summary(run).items():
         if value is not None:
             print(f"{key:<10} {', '.join(value) if isinstance(value, list) else value}")
+    for part, what in run.report.get("used", {}).items():
+        place = f", {what['path']} ({what['source']})" if what["path"] else ""
+        print(f"{part:<10} {what['label']}{place}, on {what['device']}")
     for stage, cost in run.report.get("stages", {}).items():
         print(f"{stage:<10} {cost['seconds']:6.1f} s  {cost['peak_mb']:6.0f} MB")
     return 0
@@ -272,16 +294,6 @@ def _runs_delete(arguments: argparse.Namespace) -> int:
     for run in [_find_run(name) for name in arguments.name]:
         history.delete(run)
         print(f"deleted {run.folder}")
-    return 0
-
-
-def _weights(arguments: argparse.Namespace) -> int:
-    from app.doctor import describe
-    from engine import weights
-
-    for entry in weights.available():
-        print(f"{entry.name:<12} {describe(entry)}")
-    print("looked in: " + ", ".join(str(f) for f in weights.folders()), file=sys.stderr)
     return 0
 
 
@@ -383,6 +395,8 @@ def _summary(run: Run) -> dict[str, Any]:
         "folder": str(run.folder),
         "quality": run.options.quality,
         "generator": run.options.generator,
+        "matcher": run.options.matcher,
+        "surface": run.options.surface,
         "elevation": None if estimate is None else round(estimate.value, 2),
         "elevation_is_fallback": None if estimate is None else estimate.is_fallback,
         "seconds": run.report.get("seconds"),
@@ -406,10 +420,8 @@ def _history() -> History:
 
 def _add_weights_folder() -> None:
     from app.settings import Settings
-    from engine import weights
 
-    if folder := Settings.load().weights_folder:
-        weights.add_folder(Path(folder))
+    Settings.load().apply_weights()
 
 
 def _complain(text: str) -> None:

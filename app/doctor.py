@@ -33,6 +33,10 @@ PACKAGES = (
     "xatlas",
     "PyMCubes",
     "safetensors",
+    "huggingface_hub",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
 )
 FREE_DISK_GB = 2.0
 FREE_MEMORY_GB = 4.0
@@ -126,12 +130,32 @@ def _weights() -> Iterator[Check]:
                 "weights", name, "problem", f"missing; {name}.safetensors belongs into {weights.BUILT_IN_FOLDER}"
             )
     for entry in found.values():
+        if entry.name in weights.MODELS and weights.MODELS[entry.name].origin:
+            continue
         try:
             entry.verify()
         except OrielError as error:
             yield Check("weights", entry.name, "problem", str(error))
             continue
         yield Check("weights", entry.name, "ok", describe(entry))
+    missing = []
+    for key, model in weights.MODELS.items():
+        if not model.origin:
+            continue
+        located, chosen = weights.locate(key), weights.paths().get(key)
+        if located is None:
+            missing.append(key)
+        elif problems := weights.check(key, quick=True):
+            yield Check("weights", key, "problem", " ".join(problems))
+        else:
+            where = f"{located.source}, {weights.readable(located.size)}; {located.path}"
+            yield Check("weights", key, "ok", where)
+        if chosen is not None and (located is None or located.source != "settings"):
+            text = f"nothing is at {chosen}, where the settings say it is; `oriel weights use {key} PATH`"
+            yield Check("weights", key, "problem", f"{text} or `oriel weights remove {key}`")
+    if missing:
+        text = f"not on this machine, and not needed: {', '.join(missing)}; `oriel weights fetch MODEL`"
+        yield Check("weights", "published", "note", text)
 
 
 def describe(entry: weights.Weights) -> str:

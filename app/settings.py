@@ -30,12 +30,16 @@ class Settings:
 
     theme: str = "system"
     """`light`, `dark` or `system`."""
-    generator: str = "built-in"
-    surface: str = "built-in"
+    models: dict[str, Any] = field(default_factory=dict)
+    """What the user picked for `generator`, `sampler`, `matcher` and `surface`, where not the best that is here."""
     quality: str = "standard"
     formats: list[str] = field(default_factory=lambda: ["glb"])
     weights_folder: str | None = None
     """Further folder with model weights."""
+    model_paths: dict[str, str] = field(default_factory=dict)
+    """Files and folders of published weights that the user pointed to, by the model's key in `engine.weights`."""
+    memory_gb: float | None = None
+    """Memory of the GPU to keep to, in GB; None takes what there is."""
     runs_folder: str | None = None
     """Folder of the history; by default `runs` beside the settings."""
     last_folder: str | None = None
@@ -83,6 +87,21 @@ class Settings:
                 f"The settings could not be saved to {path}: {(error.strerror or str(error)).lower()}. "
                 "Set ORIEL_HOME to a folder that can be written."
             ) from error
+
+    def apply_weights(self) -> None:
+        """Tell the engine where the user's weights are; called once at start."""
+        from engine import weights
+
+        if self.weights_folder:
+            weights.add_folder(Path(self.weights_folder).expanduser())
+        weights.set_paths(self.model_paths)
+
+    def keep_weights(self) -> None:
+        """Save the engine's paths of weights, after `weights.use` or `weights.remove`."""
+        from engine import weights
+
+        self.model_paths = weights.paths()
+        self.save()
 
     @property
     def history_folder(self) -> Path:
