@@ -16,7 +16,7 @@ from engine.errors import EmptyResultError, WeightsError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.views import GENERATORS
-from engine.views.network import FieldCode, FieldConfig, FieldNetwork, to_frustum
+from engine.views.network import FieldCode, FieldConfig, FieldNetwork, elevation_of, to_frustum
 from engine.views.raster import render_mesh
 
 FloatArray = npt.NDArray[np.float32]
@@ -73,6 +73,11 @@ def _both(
     return logit.mean(0), None if rgb is None else rgb.mean(0)
 
 
+def _elevation(code: FieldCode) -> float:
+    """Elevation in degrees that a picture and its mirror image agree on best."""
+    return float(elevation_of(code.elevation_logits.mean(0, keepdim=True)))
+
+
 class BuiltInGenerator:
     """Views of a `FieldNetwork`'s solid: meshed once, then drawn from any side."""
 
@@ -104,7 +109,7 @@ class BuiltInGenerator:
     def estimate_elevation(self, image: FloatArray) -> float | None:
         """Elevation in degrees that the network reads off the picture (S, S, 4)."""
         with torch.inference_mode():
-            return float(self.network.encode(self._read(image)).elevation.mean())
+            return _elevation(self.network.encode(self._read(image)))
 
     def mesh(
         self,
@@ -202,7 +207,7 @@ class BuiltInGenerator:
     def _field(self, image: FloatArray, elevation: float | None, seed: int) -> _Field:
         code = self.network.encode(self._read(image, seed))
         if elevation is None:
-            elevation = float(code.elevation.mean())
+            elevation = _elevation(code)
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
         return _Field(self.network, code, elevation, self._boost(code, elevation, alpha), _signed_distance(alpha))
 

@@ -2,7 +2,8 @@
 
 An encoder reads the framed picture once. It gives a feature map, a *frustum volume* (channels of the map
 are depth bins along each pixel's ray, so that two-dimensional convolutions reason about depth), a global
-code and the camera's elevation. A small decoder then answers, for any point in space, occupancy and colour.
+code and the camera's elevation, for which straight edges vote too. A small decoder then answers, for any point in
+space, occupancy and colour.
 Pixel-aligned features follow PIFu (Saito et al., 2019); occupancy as a decision boundary follows Occupancy
 Networks (Mescheder et al., 2019). The frustum volume gets every ray's silhouette right at little cost.
 """
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.cameras import INPUT_RADIUS, REFERENCE_FOCAL, REFERENCE_SIZE, VOLUME_EXTENT
+from engine.views.manhattan import CANDIDATES, edge_votes
 
 _TAN = REFERENCE_SIZE / 2 / REFERENCE_FOCAL  # tangent of half the field of view
 
@@ -99,8 +101,21 @@ class FieldCode:
     """(B, V, D, S/2, S/2) frustum volume; channel 0 is an occupancy logit."""
     code: Tensor
     """(B, G) global code."""
-    elevation: Tensor
-    """(B,) camera elevation in degrees, as the network sees it."""
+    elevation_logits: Tensor
+    """(B, CANDIDATES) how likely each candidate elevation of the camera is."""
+
+    @property
+    def elevation(self) -> Tensor:
+        """(B,) camera elevation in degrees, as the network sees it."""
+        return elevation_of(self.elevation_logits)
+
+
+def elevation_of(logits: Tensor) -> Tensor:
+    """Elevations in degrees (B,) of logits (B, CANDIDATES): the mean about the likeliest candidate, not of rivals."""
+    candidates = CANDIDATES.to(logits.device)
+    index = torch.arange(len(candidates), device=logits.device)
+    near = (index - logits.argmax(1, keepdim=True)).abs() <= 2
+    return (logits.masked_fill(~near, -torch.inf).softmax(1) * candidates).sum(1)
 
 
 class FieldNetwork(nn.Module):
@@ -131,7 +146,9 @@ class FieldNetwork(nn.Module):
             )
         )
         self.to_volume = nn.Conv2d(up[2], c.bins * c.volume_channels, 1)
-        self.to_elevation = nn.Sequential(nn.Linear(2 * w[3] + w[2], 128), nn.SiLU(), nn.Linear(128, 1))
+        bins = len(CANDIDATES)
+        self.to_elevation = nn.Sequential(nn.Linear(2 * w[3] + w[2] + 2 * bins, 192), nn.SiLU(), nn.Linear(192, bins))
+        self.trust_votes = nn.Parameter(torch.tensor([5.0, 20.0]))
         self.point_width = 3 * (2 * c.frequencies + 1) + 3 + 4 + c.volume_channels
         h = c.hidden
         self.from_features = nn.Conv2d(up[2], h, 1)  # before sampling: cheaper than after
@@ -161,7 +178,7 @@ class FieldNetwork(nn.Module):
             skips.append(x)
         n, c, h, w = x.shape
         tokens = x.flatten(2).transpose(1, 2)
-        tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + self._positions(h)
+        tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + stretch_positions(self.position, h)
         tokens = self.norm(self.attention(tokens))
         code = tokens[:, 0]
         x = tokens[:, 1:].transpose(1, 2).reshape(n, c, h, w).contiguous(memory_format=torch.channels_last)
@@ -171,18 +188,10 @@ class FieldNetwork(nn.Module):
         side = x.shape[-1]
         volume = self.to_volume(x).view(n, self.config.volume_channels, self.config.bins, side, side)
         pooled = [code, *(skip.mean((2, 3)) for skip in skips[-2:])]  # straight from the convolutions: learns sooner
-        elevation = self.to_elevation(torch.cat(pooled, 1)).float()[:, 0] * 30.0 + 25.0
+        votes = edge_votes(picture)
+        elevation = self.to_elevation(torch.cat([*pooled, 10 * (votes - votes.mean(2, keepdim=True)).flatten(1)], 1))
+        elevation = elevation.float() + (votes * self.trust_votes[:, None]).sum(1)
         return FieldCode(picture, self.from_features(x), volume, code, elevation)
-
-    def _positions(self, side: int) -> Tensor:
-        """Position embedding of `side` x `side` tokens and the global one, (1, side^2 + 1, C)."""
-        first, rest = self.position[:, :1], self.position[:, 1:]
-        own = math.isqrt(rest.shape[1])
-        if own == side:
-            return self.position
-        plane = rest.transpose(1, 2).unflatten(2, (own, own))
-        plane = F.interpolate(plane, (side, side), mode="bilinear", align_corners=False)
-        return torch.cat([first, plane.flatten(2).transpose(1, 2)], 1)
 
     def decode(
         self, code: FieldCode, points: Tensor, elevation: Tensor, *, color: bool = True
@@ -218,6 +227,16 @@ class FieldNetwork(nn.Module):
     def sample_volume(self, code: FieldCode, points: Tensor, elevation: Tensor) -> Tensor:
         """The frustum volume's own occupancy logit (B, N) of world points (B, N, 3): a quick first answer."""
         return _sample(code.volume[:, :1], to_frustum(points, elevation))[..., 0]
+
+
+def stretch_positions(position: Tensor, side: int) -> Tensor:
+    """A position embedding (1, 1 + tokens, C), the global token first, for `side` x `side` tokens."""
+    own = math.isqrt(position.shape[1] - 1)
+    if own == side:
+        return position
+    plane = position[:, 1:].transpose(1, 2).unflatten(2, (own, own))
+    plane = F.interpolate(plane, (side, side), mode="bilinear", align_corners=False)
+    return torch.cat([position[:, :1], plane.flatten(2).transpose(1, 2)], 1)
 
 
 def _sample(volume: Tensor, where: Tensor) -> Tensor:

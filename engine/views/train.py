@@ -29,7 +29,8 @@ from torch import Tensor
 
 from engine import weights
 from engine.views.cases import CasePool, CaseSize
-from engine.views.network import FieldCode, FieldConfig, FieldNetwork
+from engine.views.manhattan import CANDIDATES
+from engine.views.network import FieldCode, FieldConfig, FieldNetwork, stretch_positions
 
 
 @dataclass
@@ -53,7 +54,7 @@ class TrainOptions:
     rate: float = 1.2e-3
     """Highest learning rate (AdamW, short warm-up, cosine)."""
     seed: int = 0
-    """Seed of weights, order and data."""
+    """Seed of weights, order and data; another seed sees other objects."""
     workers: int = 1
     """Processes that make data."""
     slots: int = 8192
@@ -65,7 +66,7 @@ class TrainOptions:
     resume: bool = False
     """Go on from the folder's last checkpoint."""
     start: Path | None = None
-    """Weights to start from (a .safetensors of this program)."""
+    """Weights to start from (a .safetensors of this program); what has another shape starts anew."""
     evaluate_every: float = 8.0
     """Minutes between held-out figures."""
     validation: int = 64
@@ -80,7 +81,8 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     Occupancy: cross-entropy of the whole field on `points` of the labelled points, and (half weight) of the
     frustum volume alone, which costs little, on all of them. Rays: for every pixel, the largest occupancy along
     its ray through the frustum volume against the picture's alpha, so that foreground rays hit something and
-    background rays nothing. Colour: L1 at `colors` surface points. Elevation: smooth L1 in units of 10 degrees.
+    background rays nothing. Colour: L1 at `colors` surface points. Elevation: cross-entropy with the candidates
+    within 2 degrees or so of the truth.
     """
     picture = batch["picture"]
     code = network.encode(picture)
@@ -93,12 +95,13 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     everywhere = network.sample_volume(code, batch["points"].float(), batch["elevation"])
     hit = F.interpolate(picture[:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0]
     ray = code.volume[:, 0].float().amax(1)
+    near = -0.5 * ((CANDIDATES.to(picture.device) - batch["elevation"][:, None]) / 2) ** 2
     return {
         "occupancy": F.binary_cross_entropy_with_logits(logit[:, :points], inside[:, n : n + points])
         + 0.5 * F.binary_cross_entropy_with_logits(everywhere, inside),
         "rays": 0.15 * F.binary_cross_entropy_with_logits(ray, hit),
         "color": 0.5 * (rgb[:, points:] - batch["colors"][:, c : c + colors].float() / 255).abs().mean(),
-        "elevation": 0.6 * F.smooth_l1_loss(code.elevation / 10, batch["elevation"] / 10),
+        "elevation": 0.15 * F.cross_entropy(code.elevation_logits, near.softmax(1)),
     }
 
 
@@ -161,7 +164,14 @@ def train(options: TrainOptions) -> Path:
     if options.start is not None:
         from safetensors.torch import load_file
 
-        network.load_state_dict({k: v.float() for k, v in load_file(options.start).items()}, strict=False)
+        own = network.state_dict()
+        given = {k: v.float() for k, v in load_file(options.start).items()}
+        if "position" in given:
+            given["position"] = stretch_positions(given["position"], options.network.input_size // 16)
+        found = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
+        network.load_state_dict(found, strict=False)
+        new = [k for k, v in own.items() if v.is_floating_point() and k not in found]
+        _log(out, {"event": "start", "weights": str(options.start), "tensors": len(found), "new": new})
     average = copy.deepcopy(network).requires_grad_(False)
     # Attention learns at less than half the rate: at the convolutions' it drowns the features in a constant.
     slow = set(network.attention.parameters()) | {network.position}
@@ -180,7 +190,7 @@ def train(options: TrainOptions) -> Path:
         betas=(0.9, 0.98),
         fused=device.type == "cuda",
     )
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "next_seed": _first_seed(), "best": -1.0}
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "next_seed": _first_seed(options.seed), "best": -1.0}
     last = out / "last.pt"
     if options.resume and last.exists():
         saved = torch.load(last, map_location=device, weights_only=True)
@@ -314,10 +324,12 @@ def export(
     weights.save(path, tensors, card)
 
 
-def _first_seed() -> int:
+def _first_seed(seed: int) -> int:
+    """First object of a run: a million of them lie between two runs' seeds."""
     from engine.data import split_seeds
 
-    return int(split_seeds("train")[0])
+    objects = split_seeds("train")
+    return int(objects[seed * 1_000_000 % len(objects)])
 
 
 def _arguments(options: TrainOptions) -> list[str]:
@@ -357,7 +369,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="budget in minutes of training")
     parser.add_argument("--steps", type=int, help="budget in steps")
     parser.add_argument("--batch", type=int, default=default.batch, help="pictures a step")
-    parser.add_argument("--picture", type=int, help="side of the training pictures, to start small (default: the network's)")
+    parser.add_argument(
+        "--picture", type=int, help="side of the training pictures, to start small (default: the network's)"
+    )
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--workers", type=int, default=default.workers, help="processes that make data")
