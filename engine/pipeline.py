@@ -10,7 +10,7 @@ A run folder holds, each written to a temporary name and then renamed:
     elevation.json       the estimate with its error curve
     surface.npz          the mesh with vertex colours
     mesh.npz, mesh.glb   the textured mesh, in the world frame and as it was asked for (and other formats)
-    report.json          seconds and peak memory by stage
+    report.json          seconds and peak memory by stage, and which models were used
 
 The elevation is estimated from four views and the other views depend on it, so the work goes
 foreground, four views, elevation, all other views, surface, texture. Seconds and memory of both parts of the
@@ -23,7 +23,6 @@ import ctypes
 import dataclasses
 import datetime
 import errno
-import gc
 import io
 import json
 import os
@@ -33,7 +32,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,7 +42,7 @@ import numpy.typing as npt
 import psutil
 from PIL import Image
 
-from engine import cameras
+from engine import cameras, choices, device, weights
 from engine.errors import Cancelled, EmptyResultError, InputError, OrielError, OutputError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
@@ -57,8 +56,10 @@ ByteArray = npt.NDArray[np.uint8]
 UpAxis = Literal["Y", "Z"]
 
 STAGES = ("foreground", "views", "elevation", "surface", "texture")
-MODES = ("auto", "alpha", "plain", "grabcut", "whole")
+MODES = ("auto", "alpha", "plain", "grabcut", "sam", "whole")
 FORMATS = ("glb", "obj", "ply", "stl")
+SAMPLERS = ("fast", "published")
+"""Few steps of a multistep solver, or the steps and noise of the published code."""
 FRAMED_SIZE = cameras.REFERENCE_SIZE
 ELEVATION_RANGE = (-60.0, 89.0)
 """Degrees that a typed elevation may take."""
@@ -97,6 +98,8 @@ class Options:
     """How the foreground is found: one of `MODES`."""
     box: tuple[int, int, int, int] | None = None
     """x0, y0, x1, y1 around the object, in pixels of the picture as `load_picture` returns it."""
+    points: tuple[tuple[float, float, bool], ...] = ()
+    """x, y in the same pixels, and whether the object (True) or the background (False) is there; for the mode `sam`."""
     strokes: npt.NDArray[np.uint8] | Path | None = None
     """(H, W) corrections to the foreground, 0 none, 1 add, 2 remove: an array, or a PNG that holds it."""
     mask: npt.NDArray[np.uint8] | Path | None = None
@@ -104,9 +107,15 @@ class Options:
     elevation: float | None = None
     """Known elevation of the camera in degrees, instead of an estimate."""
     generator: str = "built-in"
-    """Name of the generator of views."""
+    """What draws the views: a name in `engine.views.GENERATORS`."""
+    sampler: str = "fast"
+    """How a diffusion model draws: one of `SAMPLERS`. The others have no choice."""
+    matcher: str = "dense-flow"
+    """What finds the same points in two views: a name in `engine.elevation.MATCHERS`."""
     surface: str = "built-in"
-    """`built-in`, or a file with weights of the surface networks."""
+    """Reconstruction networks: a name in `engine.choices.SURFACES`, or a file with weights of one of them."""
+    memory_gb: float | None = None
+    """Memory of the GPU that the models may fill, in GB; None for what is free."""
     quality: str = "standard"
     """One of `QUALITIES`."""
     seed: int = 0
@@ -124,6 +133,7 @@ class Options:
 
         one_of("Foreground mode", self.mode, MODES)
         one_of("Quality", self.quality, tuple(QUALITIES))
+        one_of("Sampler", self.sampler, SAMPLERS)
         for f in self.formats:
             one_of("Format", f, FORMATS)
         if self.up is not None:
@@ -133,6 +143,7 @@ class Options:
             raise InputError(f"Elevation is {self.elevation:g} degrees, but has to lie between {low:g} and {high:g}.")
         if self.height_m is not None and not 0 < self.height_m < 1e6:
             raise InputError(f"Height is {self.height_m:g} metres, but has to be above 0 and below a million.")
+        device.MemoryBudget(self.memory_gb)
         if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
             raise InputError(f"Box {self.box} is empty: give left, top, right, bottom in pixels.")
 
@@ -140,18 +151,23 @@ class Options:
 _FIRST_STAGE = {
     "mode": "foreground",
     "box": "foreground",
+    "points": "foreground",
     "strokes": "foreground",
     "mask": "foreground",
     "generator": "views",
+    "sampler": "views",
     "quality": "views",
     "seed": "views",
     "elevation": "elevation",
+    "matcher": "elevation",
     "surface": "surface",
     "formats": "texture",
     "up": "texture",
     "height_m": "texture",
 }
-"""The first stage that an option changes."""
+"""The first stage that an option changes. The memory changes none: what was made with less is as good."""
+_STAGE_OF = {"foreground": "foreground", "generator": "views", "matcher": "elevation", "surface": "surface"}
+"""The stage that each part of the report's `used` belongs to."""
 
 
 @dataclass
@@ -173,7 +189,11 @@ class Run:
     def __init__(self, folder: Path, record: dict[str, Any], report: dict[str, Any]) -> None:
         self.folder = folder
         self.report: dict[str, Any] = report
-        """`stages`: seconds and peak_mb by stage; `seconds`, `peak_mb`, `generator`, `vertices`, `faces`."""
+        """`stages`: seconds, peak_mb and, where a GPU was used, peak_gpu_mb; `seconds`, `peak_mb`, `vertices`, `faces`.
+
+        `used`: for `foreground`, `generator`, `matcher` and `surface` what did the work: `name`, `label`, `device`, and
+        `path` and `source` of its weights, None where it needs none.
+        """
         self._record = record
         self._picture: ByteArray | None = None
 
@@ -195,7 +215,7 @@ class Run:
         from engine.imaging import load_picture
 
         folder, options = Path(folder), options or Options()
-        _check_generator(options.generator)
+        _check_choices(options)
         source = None if isinstance(picture, bytes) else Path(picture)
         loaded = load_picture(picture if isinstance(picture, bytes) else Path(picture))
         data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
@@ -275,22 +295,31 @@ class Run:
         return self._record.get("error")
 
     @property
+    def error_kind(self) -> str | None:
+        """Class of the error, e.g. `WeightsError`, if the run failed."""
+        return self._record.get("error_kind")
+
+    @property
     def stages_done(self) -> tuple[str, ...]:
         """Stages whose results are up to date."""
         return tuple(self._record["stages_done"])
 
     def change(self, **changes: Any) -> str | None:
-        """Change options, by name; returns the stage to execute from, None if nothing changed.
+        """Change options, by name; returns the stage to execute from, None if no stage's result would change.
 
         What that stage and later ones have left no longer counts as done.
         """
         before = self.options
         after = dataclasses.replace(before, **changes)
-        _check_generator(after.generator)
+        _check_choices(after)
         changed = [name for name in changes if not _same(getattr(before, name), getattr(after, name))]
-        if not changed:
+        touched = [_FIRST_STAGE[name] for name in changed if name in _FIRST_STAGE]
+        if not touched:
+            if changed:
+                with _writing(self.folder):
+                    self._mark(options=_options_to_json(after, self.folder))
             return None
-        start = min((_FIRST_STAGE[name] for name in changed), key=STAGES.index)
+        start = min(touched, key=STAGES.index)
         kept = [s for s in self.stages_done if STAGES.index(s) < STAGES.index(start)]
         with _writing(self.folder):
             self._mark(options=_options_to_json(after, self.folder), stages_done=kept, status="unfinished", error=None)
@@ -375,7 +404,12 @@ class Run:
             # A new elevation makes the views stale.
             done = [s for s in STAGES[:first] if not (s == "views" and start == "elevation")]
             self._mark(stages_done=done)
-            self.report = {"stages": {s: t for s, t in self.report.get("stages", {}).items() if s in done}}
+            used = {part: what for part, what in self.report.get("used", {}).items() if _STAGE_OF.get(part) in done}
+            if start == "elevation":  # draws views as well, but the first of them may all be kept
+                used |= {k: v for k, v in self.report.get("used", {}).items() if k == "generator"}
+            stages = {s: t for s, t in self.report.get("stages", {}).items() if s in done}
+            self.report = {"stages": stages, "used": used}
+            _require_models(self.options, STAGES[first:])
             if first <= STAGES.index("foreground"):
                 self._stage("foreground", self._foreground, work, restart=True)
             if first <= STAGES.index("views"):
@@ -416,6 +450,7 @@ class Run:
             jobs = [(cameras.source_name(4 * index + j), p) for j, p in enumerate(cameras.neighbour_poses(pose))]
             if index > 0:
                 jobs.insert(0, (cameras.principal_name(index), pose))
+            _require_models(self.options, ("views",))
             drawn = self._draw(work, jobs, estimate.value, seed, done=0, total=len(jobs))
             for name, picture in drawn.items():
                 _write_picture(self.folder / "views" / f"{name}.png", picture)
@@ -425,17 +460,26 @@ class Run:
     # -- stages ------------------------------------------------------------------------------------------
 
     def _foreground(self, work: _Work) -> None:
-        from engine.imaging import extract_foreground, frame
+        from engine.imaging import extract_foreground, frame, sam
 
         work.report("foreground", 0, 3, "Finding the object")
         picture, options = self.picture(), self.options
+        strokes = _read_image(options.strokes, "L") if isinstance(options.strokes, Path) else None
         if isinstance(options.mask, Path):
             mask = _read_mask(options.mask, picture.shape[:2])
+            self._note_used("foreground", "mask")
         else:
-            strokes = _read_image(options.strokes, "L") if isinstance(options.strokes, Path) else None
-            mask = extract_foreground(
-                picture, mode=options.mode, box=options.box, strokes=strokes, cancel=work.cancel
-            ).mask
+            found = extract_foreground(
+                picture,
+                mode=options.mode,
+                box=options.box,
+                points=options.points,
+                strokes=strokes,
+                cancel=work.cancel,
+            )
+            sam.release()
+            mask = found.mask
+            self._note_used("foreground", found.method, path=found.weights)
         work.report("foreground", 1, 3, "Framing", ("mask", mask))
         framed = frame(picture, mask, FRAMED_SIZE).image
         work.report("foreground", 2, 3, "Framing", ("framed", framed))
@@ -461,7 +505,7 @@ class Run:
         self._mark(generator_elevation=guess, views_elevation=guess)
 
     def _estimate_elevation(self, work: _Work) -> None:
-        from engine.elevation import ElevationEstimate, estimate_elevation
+        from engine.elevation import ElevationEstimate, estimate_elevation, load_matcher
 
         work.report("elevation", 0, 1, "Estimating the elevation")
         typed = self.options.elevation
@@ -480,7 +524,10 @@ class Run:
             if neighbours is None:
                 raise InputError(f"The run {self.name} has lost its views. Run it again from the views on.")
             fallback = self._record.get("generator_elevation")
-            estimate = estimate_elevation(neighbours, fallback=fallback, cancel=work.cancel)
+            matcher = load_matcher(self.options.matcher)
+            self._note_used("matcher", self.options.matcher, matcher)
+            work.cancel.check()
+            estimate = estimate_elevation(neighbours, matcher=matcher, fallback=fallback, cancel=work.cancel)
         _write_json(self.folder / "elevation.json", estimate.to_json())
         _write_json(self.folder / "pose.json", cameras.pose_file(estimate.value))
         work.report("elevation", 1, 1, f"Elevation {estimate.value:.1f} degrees", ("elevation", estimate))
@@ -520,7 +567,6 @@ class Run:
         work.report("views", total, total, "Views drawn")
 
     def _surface(self, work: _Work) -> None:
-        from engine import weights
         from engine.surface import load_surface, reconstruct_surface
 
         work.report("surface", 0, 1, "Loading the surface networks")
@@ -528,7 +574,9 @@ class Run:
         if estimate is None or views is None:
             raise InputError(f"The run {self.name} has lost its views. Run it again from the views on.")
         value = estimate.value
-        network = load_surface(weights.find("surface" if options.surface == "built-in" else options.surface).path)
+        network = load_surface(options.surface, device.pick_device())
+        given = Path(options.surface) if choices.is_file(options.surface) else None
+        self._note_used("surface", options.surface, network, given)
         work.cancel.check()
         mesh = reconstruct_surface(
             network,
@@ -590,9 +638,31 @@ class Run:
         if work.generator is None:
             from engine.views import load_generator
 
-            work.generator = load_generator(self.options.generator)
-            self.report["generator"] = work.generator.label
+            options = self.options
+            budget = device.MemoryBudget(options.memory_gb)
+            work.generator = load_generator(options.generator, sampler=options.sampler, budget=budget)
+            self._note_used("generator", self.options.generator, work.generator)
         return work.generator
+
+    def _note_used(self, part: str, name: str, model: object = None, path: Path | None = None) -> None:
+        """Put into the report what does a part of the work.
+
+        `model` is what was loaded, if anything was; `path` its weights where the name does not tell them.
+        """
+        located = [found for key in choices.models(part, name) if (found := weights.locate(key)) is not None]
+        if path is not None:
+            located = [found for found in located if found.path == path]
+        elif located:
+            path = located[0].path
+        used: dict[str, Any] = dict(self.report.get("used", {}))
+        used[part] = {
+            "name": name,
+            "label": getattr(model, "label", None) or choices.names(part).get(name, Path(name).name),
+            "path": None if path is None else str(path),
+            "source": located[0].source if located else None if path is None else "options",
+            "device": str(getattr(model, "device", "cpu" if path is None else device.pick_device())),
+        }
+        self.report["used"] = used
 
     def _framed(self) -> FloatArray:
         framed = self.framed()
@@ -623,16 +693,24 @@ class Run:
         generator, framed = self._generator(work), self._framed()
         origin = origin or cameras.Pose(0.0 if elevation is None else elevation, 0.0)
         shown: set[int] = set()
+        reached = float(done)
+
+        def report(at: float, message: str, preview: Any = None) -> None:
+            nonlocal reached
+            reached = max(reached, at)  # a generator may work at many views before it finishes the first
+            work.report("views", reached, total, message, preview)
 
         def show(index: int, picture: FloatArray) -> None:
             if index not in shown:
                 shown.add(index)
                 name = jobs[index][0]
-                work.report("views", done + len(shown), total, f"Drawing {name}", ("view", name, picture))
+                report(done + len(shown), f"Drawing {name}", ("view", name, picture))
 
         def on_progress(event: Progress) -> None:
             if event.preview is not None:
                 show(*event.preview)
+            else:
+                report(done + event.fraction * len(jobs), event.message)
 
         pictures = generator.generate(
             framed,
@@ -676,9 +754,10 @@ class Run:
             if isinstance(error, Cancelled | KeyboardInterrupt):
                 self._mark_end(status="cancelled")
             elif isinstance(error, OrielError):
-                self._mark_end(status="failed", error=str(error))
+                self._mark_end(status="failed", error=str(error), error_kind=type(error).__name__)
             else:
-                self._mark_end(status="failed", error=f"Unexpected {type(error).__name__}: {error}")
+                text = f"Unexpected {type(error).__name__}: {error}"
+                self._mark_end(status="failed", error=text, error_kind=type(error).__name__)
                 with suppress(OSError):
                     (self.folder / "error.txt").write_text(traceback.format_exc())
             raise
@@ -692,13 +771,15 @@ class Run:
         work.cancel.check()
         before = {"seconds": 0.0, "peak_mb": 0.0} if restart else self.report["stages"][stage]
         begin = time.perf_counter()
-        with _PeakMemory() as memory:
+        with _PeakMemory() as memory, self._memory_limit():
             body(work)
         stages: dict[str, dict[str, float]] = dict(self.report.get("stages", {}))
         stages[stage] = {
             "seconds": round(before["seconds"] + time.perf_counter() - begin, 3),
             "peak_mb": round(max(before["peak_mb"], memory.peak_mb), 1),
         }
+        if memory.peak_gpu_mb:
+            stages[stage]["peak_gpu_mb"] = round(max(before.get("peak_gpu_mb", 0.0), memory.peak_gpu_mb), 1)
         stages = {s: stages[s] for s in STAGES if s in stages}
         self.report["stages"] = stages
         self.report["seconds"] = round(sum(s["seconds"] for s in stages.values()), 3)
@@ -707,6 +788,10 @@ class Run:
         if finish:
             done = {*self.stages_done, stage}
             self._mark(stages_done=[s for s in STAGES if s in done])
+
+    def _memory_limit(self) -> AbstractContextManager[None]:
+        gb = self.options.memory_gb
+        return nullcontext() if gb is None else device.MemoryBudget(gb).limit(device.pick_device())
 
     def _mark(self, **changes: Any) -> None:
         self._record |= changes
@@ -744,10 +829,12 @@ def _process_start(pid: int) -> float | None:
 
 
 class _PeakMemory:
-    """Largest resident set of this process while the context is open, sampled 20 times a second."""
+    """Largest resident set of this process while the context is open, sampled 20 times a second, and what torch took of
+    a GPU's memory at most."""
 
     def __init__(self) -> None:
         self.peak_mb = 0.0
+        self.peak_gpu_mb = 0.0
         self._process = psutil.Process()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="oriel-memory", daemon=True)
@@ -762,21 +849,27 @@ class _PeakMemory:
     def __enter__(self) -> _PeakMemory:
         self._sample()
         self._thread.start()
+        if (cuda := _cuda()) is not None:
+            cuda.reset_peak_memory_stats()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
         self._sample()
+        if (cuda := _cuda()) is not None:
+            self.peak_gpu_mb = cuda.max_memory_allocated() / 2**20
+
+
+def _cuda() -> Any:
+    """torch's CUDA, if torch is in use and there is one."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None
 
 
 def _free_memory() -> None:
     """Give back what a stage has left, so that the next one starts from little."""
-    if gc.isenabled():  # the window keeps the search for garbage to its own thread
-        gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    device.free()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -788,8 +881,7 @@ def _memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        if device.is_out_of_memory(error):
             raise OrielError(
                 "There was not enough memory for this run. Close other programs, or choose a lower quality."
             ) from error
@@ -917,11 +1009,21 @@ def _as_stage(stage: str, progress: ProgressCallback) -> ProgressCallback:
     return lambda event: progress(Progress(stage, event.fraction, 1.0, event.message))
 
 
-def _check_generator(name: str) -> None:
-    from engine.views import GENERATORS
+def _check_choices(options: Options) -> None:
+    for part in ("generator", "matcher", "surface"):
+        choices.check(part, getattr(options, part))
 
-    if name not in GENERATORS:
-        raise InputError(f"There is no view generator named {name!r}. Choose one of: {', '.join(GENERATORS)}.")
+
+def _require_models(options: Options, stages: Sequence[str]) -> None:
+    """WeightsError if weights that these stages need are missing: better now than after minutes of work."""
+    chosen = {part: getattr(options, part) for part in ("generator", "matcher", "surface")}
+    if options.elevation is not None:
+        del chosen["matcher"]
+    if options.mask is None:
+        chosen["foreground"] = options.mode
+    for part, name in chosen.items():
+        if _STAGE_OF[part] in stages:
+            choices.require(part, name)
 
 
 def _same(a: object, b: object) -> bool:
@@ -950,6 +1052,7 @@ def _options_from_json(record: dict[str, Any], folder: Path) -> Options:
     values["formats"] = tuple(values.get("formats", ("glb",)))
     if values.get("box") is not None:
         values["box"] = tuple(values["box"])
+    values["points"] = tuple(tuple(point) for point in values.get("points", ()))
     for name in ("strokes", "mask"):
         if values.get(name) is not None:
             values[name] = folder / values[name]

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engine import weights
 from engine.cameras import REFERENCE_SIZE
-from engine.errors import WeightsError
+from engine.checkpoints import load_into
+from engine.errors import InputError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
+
+MATCHERS = {
+    "dense-flow": "Dense flow, needs no weights",
+    "sift": "SIFT key points, needs no weights",
+    "loftr": "LoFTR, as One-2-3-45 uses it",
+}
+"""What `load_matcher` knows: name and label."""
 
 
 @runtime_checkable
@@ -148,47 +161,33 @@ class SiftMatcher:
 
 
 class LoFTRMatcher:
-    """LoFTR (Sun et al. 2021, kornia) with weights from a local file, as One-2-3-45 uses it: grey, 480 x 480."""
+    """LoFTR (Sun et al. 2021, kornia's network) as One-2-3-45 uses it: trained indoors, grey pictures of 480 x 480.
+
+    The checkpoint is kornia's `loftr_indoor_ds_new.ckpt` (One-2-3-45's `indoor_ds_new.ckpt`): a `state_dict` of its
+    network, each name with `matcher.` before it or without. The sizes of the network are read off the tensors; what
+    shapes do not tell is as published: eight heads, layers that take turns between self and cross attention, and the
+    positional encoding with the corrected frequencies that `indoor_new` was trained with (kornia's `temp_bug_fix`).
+    On a CUDA device the products run in half precision.
+    """
 
     name = "loftr"
     _SIZE = 480
 
-    def __init__(self, weights: Path | str, *, device: str = "cpu") -> None:
-        """`weights`: a `.ckpt` whose `state_dict` has kornia's `indoor_new` layout. Raises `WeightsError`."""
+    def __init__(self, path: Path | str | None = None, *, device: str | None = None) -> None:
+        """`path` of the checkpoint, else where `weights.require` finds it; `device` of torch, else the best there is.
+
+        Raises `WeightsError` for weights that are missing, damaged or of another network.
+        """
         import torch
 
-        path = Path(weights)
-        if not path.is_file():
-            raise WeightsError(
-                f"No LoFTR weights at {path}. Put indoor_ds_new.ckpt there, or use the matcher that needs no weights."
-            )
-        try:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many types for a file that is no checkpoint
-            raise WeightsError(
-                f"{path} is not a readable checkpoint; it may be damaged or half copied. Copy it again."
-            ) from error
-        state = loaded.get("state_dict") if isinstance(loaded, dict) else None
-        if not isinstance(state, dict):
-            raise WeightsError(f"{path} has no state_dict, so it is no LoFTR checkpoint. Use indoor_ds_new.ckpt.")
-        self._device = torch.device(device)
-        self._model = self._network().eval().to(self._device)
-        state = {key.removeprefix("matcher."): value for key, value in state.items()}
-        try:
-            self._model.load_state_dict(state)
-        except RuntimeError as error:
-            raise WeightsError(
-                f"{path} holds the weights of another model, not LoFTR's indoor_new. Use indoor_ds_new.ckpt."
-            ) from error
+        from engine.device import pick_device
 
-    @staticmethod
-    def _network() -> Any:
-        """kornia's LoFTR as `indoor_new` was trained, with random weights."""
-        from kornia.feature.loftr.loftr import LoFTR, default_cfg
-
-        config: dict[str, Any] = copy.deepcopy(default_cfg)
-        config["coarse"]["temp_bug_fix"] = True
-        return LoFTR(pretrained=None, config=config)
+        file = weights.require("loftr") if path is None else Path(path)
+        state = {key.removeprefix("matcher."): tensor for key, tensor in weights.read_checkpoint(file).items()}
+        self._model = _loftr_of(state, file)
+        load_into(self._model, state, path=file, model="LoFTR")
+        self.device = torch.device(device or pick_device())
+        self._model.eval().requires_grad_(False).to(self.device)
 
     def match(self, a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `Matcher.match`."""
@@ -199,12 +198,49 @@ class LoFTRMatcher:
             torch.from_numpy(cv2.resize(_grey(p), size, interpolation=cv2.INTER_CUBIC))[None, None].float() / 255
             for p in (a, b)
         ]
-        with torch.inference_mode():
-            found = self._model({"image0": images[0].to(self._device), "image1": images[1].to(self._device)})
+        half = torch.autocast("cuda", torch.float16) if self.device.type == "cuda" else nullcontext()
+        with torch.inference_mode(), half:
+            found = self._model({"image0": images[0].to(self.device), "image1": images[1].to(self.device)})
         # LoFTR counts the first pixel's centre as (0.5, 0.5), as this project does.
         start, end = (
-            found[k].cpu().numpy().astype(np.float32) * (len(a) / self._SIZE) for k in ("keypoints0", "keypoints1")
+            found[k].cpu().numpy().astype(np.float32) * np.float32(len(a) / self._SIZE)
+            for k in ("keypoints0", "keypoints1")
         )
         keep = _sample(_foreground(a, 0.0).astype(np.float32), start)[:, 0] > 127
         keep &= _sample(_foreground(b, 0.0).astype(np.float32), end)[:, 0] > 127
         return start[keep], end[keep]
+
+
+def _loftr_of(state: dict[str, Tensor], path: Path) -> Any:
+    """kornia's network of the sizes of `state`, its own weights random: nothing is downloaded."""
+    from kornia.feature.loftr.loftr import LoFTR, default_cfg
+
+    config: dict[str, Any] = copy.deepcopy(default_cfg)
+    try:
+        stages = [len(state[f"backbone.layer{i}.0.conv1.weight"]) for i in (1, 2, 3)]
+        config["resnetfpn"] = {"initial_dim": len(state["backbone.conv1.weight"]), "block_dims": stages}
+        for part, width in (("coarse", stages[2]), ("fine", stages[0])):
+            layers = {key.split(".")[2] for key in state if key.startswith(f"loftr_{part}.layers.")}
+            names = [("self", "cross")[i % 2] for i in range(len(layers))]
+            config[part] |= {"d_model": width, "d_ffn": width, "layer_names": names}
+        config["coarse"]["temp_bug_fix"] = True
+        return LoFTR(pretrained=None, config=config)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise WeightsError(
+            f"{path} does not hold the weights of LoFTR: {reason}. Use loftr_indoor_ds_new.ckpt."
+        ) from error
+
+
+def load_matcher(name: str, path: Path | str | None = None) -> Matcher:
+    """The matcher of that name, one of `MATCHERS`; `path` of its weights where it has some, else where they are found.
+
+    Raises `InputError` for another name and `WeightsError` for weights that are missing, damaged or of another model.
+    """
+    if name == "dense-flow":
+        return DenseFlowMatcher()
+    if name == "sift":
+        return SiftMatcher()
+    if name == "loftr":
+        return LoFTRMatcher(path)
+    raise InputError(f"There is no matcher named '{name}'. Use one of {', '.join(MATCHERS)}.")

@@ -1,9 +1,10 @@
-"""Which pixels are the object: by alpha, by a plain background, or by GrabCut from a box and strokes."""
+"""Which pixels are the object: by alpha, by a plain background, by GrabCut or Segment Anything from what is drawn."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,11 +13,14 @@ import numpy.typing as npt
 from engine.errors import InputError
 from engine.progress import CancelToken
 
+if TYPE_CHECKING:
+    from engine.imaging.sam import SamSegmenter
+
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
-MODES = ("auto", "alpha", "plain", "grabcut", "whole")
+MODES = ("auto", "alpha", "plain", "grabcut", "sam", "whole")
 
 _NOTHING_FOUND = "No object was found in the picture. Draw a box around it or keep the whole picture."
 _MIN_SHARE = 0.002
@@ -35,7 +39,11 @@ class Foreground:
     mask: FloatArray
     """(H, W) in 0..1, soft at the edge."""
     method: str
-    """"alpha", "plain", "grabcut" or "whole"."""
+    """"alpha", "plain", "grabcut", "sam" or "whole"."""
+    weights: Path | None = None
+    """Whence the model came, if there was one."""
+    device: str = "cpu"
+    """Where it was found."""
 
 
 def extract_foreground(
@@ -44,6 +52,8 @@ def extract_foreground(
     mode: str = "auto",
     box: Box | None = None,
     strokes: npt.NDArray[Any] | None = None,
+    points: npt.ArrayLike | None = None,
+    model: str | Path | None = None,
     cancel: CancelToken | None = None,
 ) -> Foreground:
     """Find the object in a straight RGBA picture, uint8 (H, W, 4).
@@ -53,8 +63,13 @@ def extract_foreground(
     `strokes` (H, W): 1 belongs to the object, 2 does not, 0 is open. On an alpha channel strokes paint; elsewhere
     they are hard labels from which GrabCut corrects the rest. "whole" keeps every pixel.
 
-    Raises `InputError` when nothing (or next to nothing) is found or the options do not fit the picture, and
-    `Cancelled`.
+    "sam" asks Segment Anything, which is never taken unasked: it needs weights. The box and the `points` (N, 3) of x
+    and y in pixels and 1 (belongs to the object) or 0 (does not) prompt it, strokes paint over its answer; without a
+    box and a point it looks in the middle. Other modes have no use for points. `model` is one of `sam.KEYS` or a path
+    of weights, else the choice of `sam.shared`.
+
+    Raises `InputError` when nothing (or next to nothing) is found or the options do not fit the picture,
+    `WeightsError` for weights of Segment Anything that are missing or damaged, and `Cancelled`.
     """
     if mode not in MODES:
         raise InputError(f"Unknown way to find the foreground: '{mode}'. Use one of {', '.join(MODES)}.")
@@ -63,6 +78,7 @@ def extract_foreground(
     shape = picture.shape[:2]
     box = _checked_box(box, shape)
     strokes = _checked_strokes(strokes, shape)
+    marks = _checked_points(points, shape)
     cancel = cancel or CancelToken()
     cancel.check()
 
@@ -73,6 +89,12 @@ def extract_foreground(
         return _checked(_painted(mask, box, strokes), "alpha")
 
     rgb = _over_white(picture)
+    if mode == "sam":
+        from engine.imaging import sam
+
+        segmenter = sam.shared(model)
+        mask = _segmented(rgb, box, marks, strokes, segmenter, cancel)
+        return replace(_checked(mask, "sam"), weights=segmenter.path, device=str(segmenter.device))
     keyed: FloatArray | None = None
     if mode in ("auto", "plain"):
         keyed = _key_plain(rgb, cancel, demanding=mode == "auto")
@@ -111,10 +133,30 @@ def _checked_strokes(strokes: npt.NDArray[Any] | None, shape: tuple[int, int]) -
     return strokes.astype(np.uint8) if strokes.any() else None
 
 
+def _checked_points(points: npt.ArrayLike | None, shape: tuple[int, int]) -> FloatArray:
+    """Points (N, 3), N = 0 for none."""
+    marks = np.zeros((0, 3), np.float32) if points is None else np.asarray(points, np.float32)
+    if marks.size == 0:
+        return np.zeros((0, 3), np.float32)
+    if marks.ndim != 2 or marks.shape[1] != 3 or not np.isin(marks[:, 2], (0, 1)).all():
+        raise InputError("Points are three numbers each: x and y in pixels, and 1 to add or 0 to remove.")
+    outside = ~((marks[:, :2] >= 0) & (marks[:, :2] <= shape[::-1])).all(axis=1)
+    if outside.any():
+        x, y = marks[outside][0, :2]
+        raise InputError(
+            f"The point ({x:g}, {y:g}) lies outside the picture of {shape[1]} x {shape[0]} pixels. Choose it inside."
+        )
+    return marks
+
+
 def _checked(mask: FloatArray, method: str) -> Foreground:
     if float(mask.mean()) < _MIN_SHARE:
         if method == "alpha":
             raise InputError("The picture is transparent nearly everywhere. Choose another or keep the whole picture.")
+        if method == "sam":
+            raise InputError(
+                "Segment Anything found no object there. Draw a box around the object, or click a point on it."
+            )
         raise InputError(_NOTHING_FOUND)
     return Foreground(np.ascontiguousarray(np.clip(mask, 0.0, 1.0), np.float32), method)
 
@@ -400,6 +442,30 @@ def _salient_labels(small: ByteArray) -> ByteArray:
     # Objects usually stand on the lower edge's side of the picture and may be cut off there.
     labels[-inset_y:, inset_x:-inset_x] = cv2.GC_PR_BGD
     return labels
+
+
+# Segment Anything
+
+
+def _segmented(
+    rgb: ByteArray,
+    box: Box | None,
+    points: FloatArray,
+    strokes: ByteArray | None,
+    segmenter: SamSegmenter,
+    cancel: CancelToken,
+) -> FloatArray:
+    """The model's mask, refined along the picture's own edges."""
+    cancel.check()
+    found = segmenter.segment(rgb, box, points[:, :2], points[:, 2], cancel)
+    cancel.check()
+    height, width = _reduced(rgb, _GRABCUT_SIDE).shape[:2]
+    mask = np.asarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA), np.float32) > 0.5
+    added = np.zeros_like(mask)
+    for x, y, _ in points[points[:, 2] == 1] * (width / rgb.shape[1], height / rgb.shape[0], 1):
+        added[min(int(y), height - 1), min(int(x), width - 1)] = True
+    mask = _main_components(mask, 0.01, keep=added & mask)
+    return _painted(_refined(mask, rgb, cancel), None, strokes)
 
 
 # Shared steps; OpenCV's annotations know neither shape nor type, hence the wrappers

@@ -3,14 +3,18 @@
 from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
 from engine.surface.hull import visual_hull
-from engine.surface.network import BUILT_IN, PUBLISHED, SurfaceConfig, SurfaceNetwork
-from engine.surface.reconstruct import load_surface, reconstruct_surface
+from engine.surface.network import BUILT_IN, SurfaceConfig, SurfaceModel, SurfaceNetwork
+from engine.surface.published import PUBLISHED, PublishedNetwork
+from engine.surface.reconstruct import build_surface, load_surface, reconstruct_surface
 
 __all__ = [
     "BUILT_IN",
     "PUBLISHED",
+    "PublishedNetwork",
     "SurfaceConfig",
+    "SurfaceModel",
     "SurfaceNetwork",
+    "build_surface",
     "clean_mesh",
     "extract_mesh",
     "load_surface",

@@ -1,13 +1,15 @@
 """The reconstruction network: 2D feature pyramid, cost volume, 3D U-Net, SDF and colour blending.
 
-After SparseNeuS (arXiv 2206.05737, section 3) as One-2-3-45 uses it (arXiv 2306.16928, section 3.3). One code, two
-configurations: `PUBLISHED`, the layer layout of the released system, and `BUILT_IN`, smaller, which predicts a
-correction of the visual hull instead of a distance from nothing, and so starts from the hull.
+After SparseNeuS (arXiv 2206.05737, section 3) as One-2-3-45 uses it (arXiv 2306.16928, section 3.3). Here are the
+parts and `SurfaceNetwork`, the built-in one, small, which predicts a correction of the visual hull instead of a
+distance from nothing, and so starts from the hull. The released system is `engine.surface.published`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,103 +34,75 @@ HULL_CLAMP = 0.2
 
 @dataclass(frozen=True)
 class SurfaceConfig:
-    """Sizes of a `SurfaceNetwork`."""
+    """Sizes of a reconstruction network."""
 
     name: str
     """Short name, kept in the weights' card."""
-    volume_resolution: int = 96
+    volume_resolution: int
     """Voxels along a side of the cost volume."""
-    extent: float = 1.0
-    """Half side of the volume in world units; the outermost voxel centres lie on it."""
-    image_size: int = 256
+    image_size: int
     """Side in pixels that pictures are brought to."""
-    pyramid_channels: tuple[int, int, int] = (8, 16, 32)
+    pyramid_channels: tuple[int, int, int]
     """Channels of the feature pyramid at full, half and quarter size."""
-    feature_channels: int = 16
+    feature_channels: int
     """Channels that the pyramid is compressed to before it enters the volume."""
-    unet_channels: tuple[int, int, int, int] = (16, 16, 32, 64)
+    unet_channels: tuple[int, int, int, int]
     """Channels of the 3D U-Net at full, half, quarter and eighth resolution; the first is its output."""
-    sdf_width: int = 128
+    sdf_width: int
     """Width of the SDF network."""
-    sdf_layers: int = 4
-    """Linear layers of the SDF network."""
-    frequencies: int = 6
+    frequencies: int
     """Frequencies of the positional encoding of points."""
-    min_views: int = 2
-    """A voxel takes part when at least as many views see it."""
-    uses_alpha: bool = False
-    """Whether the pyramid sees the mask as a fourth channel."""
-    instance_norm: bool = False
-    """Normalise each sample by its own statistics instead of in-place ABN's running ones."""
-    hull: bool = False
-    """Predict a correction of the visual hull; voxels far outside the hull are left out."""
-    hull_band: float = 0.1
-    """Distance (world units) outside the hull up to which voxels take part."""
-    blend_pyramid: bool = True
-    """Whether colour blending sees the whole pyramid (else the compressed features)."""
-    blend_views: int = 0
-    """Views blended at a point, those that see it best; 0: all."""
-
-    @property
-    def blend_channels(self) -> int:
-        """Image features seen by colour blending."""
-        return sum(self.pyramid_channels) if self.blend_pyramid else self.feature_channels
+    extent: float = VOLUME_EXTENT
+    """Half side in world units of the cube around the origin that the surface is looked for in."""
 
     @property
     def voxel(self) -> float:
-        """Side of a voxel in world units."""
+        """Side in world units of a voxel, if the volume fills the cube."""
         return 2 * self.extent / (self.volume_resolution - 1)
 
 
-PUBLISHED = SurfaceConfig("published")
 BUILT_IN = SurfaceConfig(
     "built-in",
     volume_resolution=64,
-    extent=VOLUME_EXTENT,
     image_size=128,
     pyramid_channels=(8, 12, 16),
     feature_channels=8,
     unet_channels=(12, 24, 32, 48),
     sdf_width=64,
     frequencies=4,
-    uses_alpha=True,
-    instance_norm=True,
-    hull=True,
-    blend_pyramid=False,
-    blend_views=8,
 )
+SDF_LAYERS = 4
+"""Linear layers of the built-in network's SDF."""
+HULL_BAND = 0.1
+"""Distance (world units) outside the hull up to which voxels take part."""
+BLEND_VIEWS = 8
+"""Views blended at a point: those that see it best."""
+
+MakeNorm = Callable[[int], nn.Module]
+"""Makes the normalisation and activation of so many channels."""
 
 
 class Norm(nn.Module):
-    """Normalisation and leaky ReLU (0.01): in-place ABN (batch norm with scale |weight| + eps), or by instance."""
+    """Normalisation of each sample by its own statistics, in groups of four channels, and leaky ReLU (0.01)."""
 
-    def __init__(self, channels: int, instance: bool) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.instance = instance
-        self.running_mean: Tensor | None
-        self.running_var: Tensor | None
-        self.register_buffer("running_mean", None if instance else torch.zeros(channels))
-        self.register_buffer("running_var", None if instance else torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) to the same shape."""
-        if self.instance:
-            groups = max(1, x.shape[1] // 4)
-            return F.leaky_relu(F.group_norm(x, groups, self.weight.to(x.dtype), self.bias.to(x.dtype)), 0.01)
-        scale = self.weight.abs() + 1e-5
-        y = F.batch_norm(x, self.running_mean, self.running_var, scale, self.bias, self.training, 0.1, 1e-5)
-        return F.leaky_relu(y, 0.01)
+        groups = max(1, x.shape[1] // 4)
+        return F.leaky_relu(F.group_norm(x, groups, self.weight.to(x.dtype), self.bias.to(x.dtype)), 0.01)
 
 
 class Conv(nn.Module):
     """2D convolution without bias, normalisation, leaky ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, instance: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, norm: MakeNorm = Norm) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        self.bn = Norm(outputs, instance)
+        self.bn = norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, outputs, H / stride, W / stride)."""
@@ -138,16 +112,15 @@ class Conv(nn.Module):
 class FeaturePyramid(nn.Module):
     """Feature pyramid of MVSNet's family: three scales, all brought back to full size and stacked."""
 
-    def __init__(self, config: SurfaceConfig) -> None:
+    def __init__(self, inputs: int, channels: tuple[int, int, int], norm: MakeNorm = Norm) -> None:
         super().__init__()
-        fine, middle, coarse = config.pyramid_channels
-        i = config.instance_norm
-        self.conv0 = nn.Sequential(Conv(4 if config.uses_alpha else 3, fine, 3, 1, i), Conv(fine, fine, 3, 1, i))
+        fine, middle, coarse = channels
+        self.conv0 = nn.Sequential(Conv(inputs, fine, 3, 1, norm), Conv(fine, fine, 3, 1, norm))
         self.conv1 = nn.Sequential(
-            Conv(fine, middle, 5, 2, i), Conv(middle, middle, 3, 1, i), Conv(middle, middle, 3, 1, i)
+            Conv(fine, middle, 5, 2, norm), Conv(middle, middle, 3, 1, norm), Conv(middle, middle, 3, 1, norm)
         )
         self.conv2 = nn.Sequential(
-            Conv(middle, coarse, 5, 2, i), Conv(coarse, coarse, 3, 1, i), Conv(coarse, coarse, 3, 1, i)
+            Conv(middle, coarse, 5, 2, norm), Conv(coarse, coarse, 3, 1, norm), Conv(coarse, coarse, 3, 1, norm)
         )
         self.toplayer = nn.Conv2d(coarse, coarse, 1)
         self.lat1 = nn.Conv2d(middle, coarse, 1)
@@ -156,7 +129,7 @@ class FeaturePyramid(nn.Module):
         self.smooth0 = nn.Conv2d(coarse, fine, 3, padding=1)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures (V, 3 or 4, S, S) in 0..1, S a multiple of 4, to features (V, all channels, S, S), coarse first."""
+        """Pictures (V, inputs, S, S) in 0..1, S a multiple of 4, to features (V, all channels, S, S), coarse first."""
         c0 = self.conv0(pictures)
         c1 = self.conv1(c0)
         c2 = self.conv2(c1)
@@ -173,13 +146,13 @@ def _enlarge(x: Tensor, like: Tensor) -> Tensor:
 class Conv3(nn.Module):
     """Masked 3D convolution, normalisation, leaky ReLU: what a sparse convolution does, done densely."""
 
-    def __init__(self, inputs: int, outputs: int, instance: bool, stride: int = 1, transposed: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, transposed: bool = False) -> None:
         super().__init__()
         if transposed:
             self.conv: nn.Module = nn.ConvTranspose3d(inputs, outputs, 3, 2, 1, output_padding=1, bias=False)
         else:
             self.conv = nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn = Norm(outputs, instance)
+        self.bn = Norm(outputs)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(1, C, D, H, W) to the size of `mask` (1, 1, D', H', W'), zero outside it."""
@@ -192,20 +165,19 @@ class VolumeUNet(nn.Module):
     def __init__(self, inputs: int, config: SurfaceConfig) -> None:
         super().__init__()
         a, b, c, d = config.unet_channels
-        i = config.instance_norm
-        self.conv0 = Conv3(inputs, a, i)
-        self.conv1, self.conv2 = Conv3(a, b, i, stride=2), Conv3(b, b, i)
-        self.conv3, self.conv4 = Conv3(b, c, i, stride=2), Conv3(c, c, i)
-        self.conv5, self.conv6 = Conv3(c, d, i, stride=2), Conv3(d, d, i)
-        self.conv7 = Conv3(d, c, i, transposed=True)
-        self.conv9 = Conv3(c, b, i, transposed=True)
-        self.conv11 = Conv3(b, a, i, transposed=True)
+        self.conv0 = Conv3(inputs, a)
+        self.conv1, self.conv2 = Conv3(a, b, stride=2), Conv3(b, b)
+        self.conv3, self.conv4 = Conv3(b, c, stride=2), Conv3(c, c)
+        self.conv5, self.conv6 = Conv3(c, d, stride=2), Conv3(d, d)
+        self.conv7 = Conv3(d, c, transposed=True)
+        self.conv9 = Conv3(c, b, transposed=True)
+        self.conv11 = Conv3(b, a, transposed=True)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Volume (1, C, D, H, W), sides multiples of 8, and mask (1, 1, D, H, W) to (1, unet_channels[0], D, H, W)."""
         masks = [mask]
         for _ in range(3):
-            # A strided sparse convolution keeps every output that any input reaches.
+            # An output that any input reaches takes part.
             masks.append(F.max_pool3d(masks[-1], 3, 2, 1))
         x0 = self.conv0(x, masks[0])
         x2 = self.conv2(self.conv1(x0, masks[1]), masks[1])
@@ -216,49 +188,36 @@ class VolumeUNet(nn.Module):
         return x0 + self.conv11(y, masks[0])
 
 
+def encode_points(points: Tensor, frequencies: int) -> Tensor:
+    """Positional encoding (N, 3 + 6 * frequencies) of points (N, 3): x, sin x, cos x, sin 2x, cos 2x, sin 4x, ..."""
+    scaled = [points * 2.0**f for f in range(frequencies)]
+    return torch.cat([points, *(t for s in scaled for t in (s.sin(), s.cos()))], -1)
+
+
 class SDFNetwork(nn.Module):
     """MLP from an encoded point and its volume feature to a signed distance and a geometry feature.
 
-    The volume feature enters every layer but the first and the last. Softplus with beta 100.
+    The volume feature enters every layer but the first and the last. Softplus with beta 100. Untrained, the distance
+    is zero everywhere: no correction.
     """
 
     def __init__(self, config: SurfaceConfig, latent: int) -> None:
         super().__init__()
         self.frequencies = config.frequencies
-        width, layers = config.sdf_width, config.sdf_layers
-        first = 3 + 6 * config.frequencies
+        width, last = config.sdf_width, SDF_LAYERS - 1
         self.lins = nn.ModuleList()
-        for i in range(layers):
-            inputs = first if i == 0 else width if i == layers - 1 else width + latent
-            linear = nn.Linear(inputs, width + 1 if i == layers - 1 else width)
-            self._initialise(linear, i, layers, config.hull)
-            self.lins.append(nn.utils.parametrizations.weight_norm(linear) if not config.hull else linear)
-
-    @staticmethod
-    def _initialise(linear: nn.Linear, index: int, layers: int, hull: bool) -> None:
-        """A sphere of radius 0.5 (SAL's geometric initialisation); with a hull below: no correction."""
-        with torch.no_grad():
-            if hull:
-                nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
-                nn.init.zeros_(linear.bias)
-                if index == layers - 1:
-                    linear.weight[0].zero_()
-                return
-            if index == layers - 1:
-                nn.init.normal_(linear.weight, np.sqrt(np.pi / linear.in_features), 1e-4)
-                nn.init.constant_(linear.bias, -0.5)
-                return
-            nn.init.normal_(linear.weight, 0.0, np.sqrt(2 / linear.out_features))
+        for i in range(SDF_LAYERS):
+            inputs = 3 + 6 * config.frequencies if i == 0 else width if i == last else width + latent
+            linear = nn.Linear(inputs, width + 1 if i == last else width)
+            nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
-            if index == 0:
-                linear.weight[:, 3:].zero_()
-            else:
-                linear.weight[:, linear.out_features :].zero_()
+            self.lins.append(linear)
+        with torch.no_grad():
+            linear.weight[0].zero_()
 
     def forward(self, points: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Points (N, 3) and latent (N, C) to distance (N,) and feature (N, width)."""
-        scaled = [points * 2.0**f for f in range(self.frequencies)]
-        x = torch.cat([points, *(t for s in scaled for t in (s.sin(), s.cos()))], -1)
+        x = encode_points(points, self.frequencies)
         for i, linear in enumerate(self.lins):
             if 0 < i < len(self.lins) - 1:
                 x = torch.cat([x, latent], -1)
@@ -308,7 +267,7 @@ class BlendNetwork(nn.Module):
 
 @dataclass
 class SurfaceScene:
-    """What a network knows of one object after `SurfaceNetwork.encode`."""
+    """What a network knows of one object after `SurfaceModel.encode`."""
 
     pictures: Tensor
     """(V, 4, S, S) RGB over white and mask."""
@@ -320,12 +279,6 @@ class SurfaceScene:
     """(3, 3) intrinsics for size S."""
     volume: Tensor
     """(1, C, D, H, W) volume features; axes z, y, x as `grid_sample` wants them."""
-    low: Tensor
-    """(3,) centre of the volume's first voxel."""
-    high: Tensor
-    """(3,) centre of its last voxel."""
-    hull: SilhouetteField
-    """Silhouettes of the pictures."""
 
     @property
     def positions(self) -> Tensor:
@@ -333,20 +286,27 @@ class SurfaceScene:
         return -(self.w2c[:, :3, :3].transpose(1, 2) @ self.w2c[:, :3, 3:])[..., 0]
 
 
-class SurfaceNetwork(nn.Module):
-    """From posed pictures to a signed distance field with colours."""
+@dataclass
+class HullScene(SurfaceScene):
+    """What the built-in network knows: the volume is cut to the voxels around the hull."""
 
-    def __init__(self, config: SurfaceConfig) -> None:
-        super().__init__()
-        self.config = config
-        ranks = len(HULL_RANKS) if config.hull else 0
-        self.pyramid = FeaturePyramid(config)
-        self.compress = Conv(sum(config.pyramid_channels), config.feature_channels, 3, 1, config.instance_norm)
-        self.unet = VolumeUNet(2 * config.feature_channels + ranks, config)
-        self.sdf_network = SDFNetwork(config, config.unet_channels[0] + ranks)
-        self.blend = BlendNetwork(config.blend_channels, config.unet_channels[0])
-        self.log_variance = nn.Parameter(torch.tensor(0.3))
-        """NeuS's s = exp(10 v), Eq. 3."""
+    low: Tensor
+    """(3,) centre of the volume's first voxel."""
+    high: Tensor
+    """(3,) centre of its last voxel."""
+    hull: SilhouetteField
+    """Silhouettes of the pictures."""
+
+
+Scene = TypeVar("Scene", bound=SurfaceScene)
+
+
+class SurfaceModel(nn.Module, Generic[Scene]):
+    """From posed pictures to a signed distance field with colours: what both networks offer."""
+
+    config: SurfaceConfig
+    log_variance: nn.Parameter
+    """NeuS's s = exp(10 v), Eq. 3."""
 
     @property
     def device(self) -> torch.device:
@@ -366,12 +326,26 @@ class SurfaceNetwork(nn.Module):
         *,
         sources: npt.NDArray[np.int64] | None = None,
         cancel: CancelToken | None = None,
-    ) -> SurfaceScene:
+    ) -> Scene:
         """Read views (V, H, W, 4) in 0..1 (RGB over white, alpha the mask), cameras (V, 4, 4) and intrinsics (3, 3).
 
-        `sources` are the views that features and colours are taken from (default: all); silhouettes come from all.
-        Raises `InputError` for shapes that do not fit together or fewer than two views.
+        `sources` are the views that features and colours are taken from (default: all). Raises `InputError` for
+        shapes that do not fit together or fewer than two views, and `Cancelled`.
         """
+        raise NotImplementedError
+
+    def sdf(self, scene: Scene, points: Tensor) -> Tensor:
+        """Signed distance (N,) in world units at world points (N, 3), negative inside."""
+        raise NotImplementedError
+
+    def colors(self, scene: Scene, points: Tensor, directions: Tensor) -> Tensor:
+        """Colours (N, 3) in 0..1 at world points (N, 3) seen along unit `directions` (N, 3) (camera to point)."""
+        raise NotImplementedError
+
+    def _resized(
+        self, views: npt.NDArray, c2ws: npt.NDArray, k: npt.NDArray
+    ) -> tuple[Tensor, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Checked pictures (V, 4, S, S), cameras and intrinsics for the network's image size S."""
         views, c2ws, k = np.asarray(views, np.float32), np.asarray(c2ws, np.float32), np.asarray(k, np.float32)
         if views.ndim != 4 or views.shape[-1] != 4 or len(views) < 2 or c2ws.shape != (len(views), 4, 4):
             raise InputError(
@@ -384,6 +358,34 @@ class SurfaceNetwork(nn.Module):
         if views.shape[1:3] != (size, size):
             k[0], k[1] = k[0] * size / views.shape[2], k[1] * size / views.shape[1]
             pictures = F.interpolate(pictures, (size, size), mode="bilinear", antialias=True).clamp(0, 1)
+        return pictures, c2ws, k
+
+
+class SurfaceNetwork(SurfaceModel[HullScene]):
+    """The built-in network: corrects the visual hull. Silhouettes come from all views, whatever the `sources`."""
+
+    def __init__(self, config: SurfaceConfig) -> None:
+        super().__init__()
+        self.config = config
+        ranks = len(HULL_RANKS)
+        self.pyramid = FeaturePyramid(4, config.pyramid_channels)
+        self.compress = Conv(sum(config.pyramid_channels), config.feature_channels, 3)
+        self.unet = VolumeUNet(2 * config.feature_channels + ranks, config)
+        self.sdf_network = SDFNetwork(config, config.unet_channels[0] + ranks)
+        self.blend = BlendNetwork(config.feature_channels, config.unet_channels[0])
+        self.log_variance = nn.Parameter(torch.tensor(0.3))
+
+    def encode(
+        self,
+        views: npt.NDArray,
+        c2ws: npt.NDArray,
+        k: npt.NDArray,
+        *,
+        sources: npt.NDArray[np.int64] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> HullScene:
+        """See `SurfaceModel`."""
+        pictures, c2ws, k = self._resized(views, c2ws, k)
         masks = pictures[:, 3].cpu().numpy()
         hull = SilhouetteField.build(masks, c2ws, k, self.device)
         if sources is not None:
@@ -393,17 +395,12 @@ class SurfaceNetwork(nn.Module):
             for chunk in pictures.split(8 if cancel else len(pictures)):
                 if cancel:
                     cancel.check()
-                parts.append(self._features(chunk))
-        compressed = torch.cat([c for c, _ in parts]).float()
-        blending = torch.cat([b for _, b in parts]).float() if self.config.blend_pyramid else compressed
+                parts.append(self.compress(self.pyramid(chunk)))
+        features = torch.cat(parts).float()
         w2c = torch.from_numpy(world_to_camera(c2ws)).to(self.device)
         intrinsics = torch.from_numpy(k).to(self.device)
-        volume, low, high = self._volume(compressed, w2c, intrinsics, hull, cancel)
-        return SurfaceScene(pictures, blending, w2c, intrinsics, volume, low, high, hull)
-
-    def _features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        pyramid = self.pyramid(pictures if self.config.uses_alpha else pictures[:, :3])
-        return self.compress(pyramid), pyramid
+        volume, low, high = self._volume(features, w2c, intrinsics, hull, cancel)
+        return HullScene(pictures, features, w2c, intrinsics, volume, low, high, hull)
 
     def _volume(
         self, features: Tensor, w2c: Tensor, k: Tensor, hull: SilhouetteField, cancel: CancelToken | None
@@ -415,43 +412,32 @@ class SurfaceNetwork(nn.Module):
             axis = torch.linspace(-config.extent, config.extent, n, device=self.device)
             z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
             centres = torch.stack([x, y, z], -1).reshape(-1, 3)
-            seeds = torch.arange(len(centres), device=self.device)
-            if config.hull:
-                # Blocks of two voxels a side first: most of the cube is far outside.
-                rank = min(HULL_RANKS[2], len(hull.w2c) - 1)
-                pair = torch.arange(n, device=self.device) // 2
-                block = (pair[:, None, None] * (n // 2 + 1) + pair[:, None]) * (n // 2 + 1) + pair
-                even = torch.arange(0, n, 2, device=self.device)
-                corner = centres.view(n, n, n, 3)[even][:, even][:, :, even].reshape(-1, 3) + config.voxel / 2
-                reach = config.hull_band + config.voxel * 3**0.5 / 2
-                close = torch.zeros((n // 2 + 1) ** 3, dtype=torch.bool, device=self.device)
-                close[block[even][:, even][:, :, even].reshape(-1)] = torch.cat(
-                    [hull.largest(chunk, rank + 1)[:, rank] < reach for chunk in corner.split(32768)]
-                )
-                seeds = seeds[close[block.reshape(-1)]]
+            # Blocks of two voxels a side first: most of the cube is far outside.
+            rank = min(HULL_RANKS[2], len(hull.w2c) - 1)
+            pair = torch.arange(n, device=self.device) // 2
+            block = (pair[:, None, None] * (n // 2 + 1) + pair[:, None]) * (n // 2 + 1) + pair
+            even = torch.arange(0, n, 2, device=self.device)
+            corner = centres.view(n, n, n, 3)[even][:, even][:, :, even].reshape(-1, 3) + config.voxel / 2
+            reach = HULL_BAND + config.voxel * 3**0.5 / 2
+            close = torch.zeros((n // 2 + 1) ** 3, dtype=torch.bool, device=self.device)
+            close[block[even][:, even][:, :, even].reshape(-1)] = torch.cat(
+                [hull.largest(chunk, rank + 1)[:, rank] < reach for chunk in corner.split(32768)]
+            )
+            seeds = torch.arange(len(centres), device=self.device)[close[block.reshape(-1)]]
             taking_part, ranked = [], []
-            size = config.image_size
             for chunk in centres[seeds].split(32768):
                 if cancel:
                     cancel.check()
-                if config.hull:
-                    largest = hull.largest(chunk, max(HULL_RANKS) + 1)
-                    taking_part.append(largest[:, rank] < config.hull_band)
-                    ranked.append(_ranked(largest))
-                else:
-                    pixels, depth = project_points(chunk, w2c, k)
-                    seen = (pixels >= 0).all(-1) & (pixels < size).all(-1) & (depth > 0)
-                    taking_part.append(seen.sum(0) >= config.min_views)
+                largest = hull.largest(chunk, max(HULL_RANKS) + 1)
+                taking_part.append(largest[:, rank] < HULL_BAND)
+                ranked.append(_ranked(largest))
             mask = torch.zeros(len(centres), dtype=torch.bool, device=self.device)
             mask[seeds] = torch.cat(taking_part)
             box = _bounds(mask.view(n, n, n))
             mask_box = mask.view(n, n, n)[box]
             points = centres[mask]
         mean, variance = self._cost(features, points, w2c, k, cancel)
-        rows = [mean, variance]
-        if config.hull:
-            rows.append(torch.cat(ranked)[torch.cat(taking_part)])
-        inputs = torch.cat(rows, -1)
+        inputs = torch.cat([mean, variance, torch.cat(ranked)[torch.cat(taking_part)]], -1)
         dense = inputs.new_zeros((*mask_box.shape, inputs.shape[-1]))
         # Boolean indexing walks the box in the order in which it walks the cube.
         dense[mask_box] = inputs
@@ -481,44 +467,41 @@ class SurfaceNetwork(nn.Module):
             variances.append((weight * (values - mean) ** 2).sum(0))
         return torch.cat(means), torch.cat(variances)
 
-    def latent(self, scene: SurfaceScene, points: Tensor) -> Tensor:
+    def latent(self, scene: HullScene, points: Tensor) -> Tensor:
         """Volume features (N, C) at world points (N, 3), zero outside the volume."""
         grid = (points - scene.low) / (scene.high - scene.low) * 2 - 1
         grid = grid.clamp(-3, 3)[None, :, None, None]
         return F.grid_sample(scene.volume, grid, align_corners=True)[0, :, :, 0, 0].T
 
-    def sdf(self, scene: SurfaceScene, points: Tensor) -> Tensor:
-        """Signed distance (N,) in world units at world points (N, 3), negative inside."""
+    def sdf(self, scene: HullScene, points: Tensor) -> Tensor:
+        """See `SurfaceModel`."""
         latent = self.latent(scene, points)
-        if not self.config.hull:
-            return self.sdf_network(points, latent)[0]
         largest = scene.hull.largest(points, max(HULL_RANKS) + 1)
         ranked = _ranked(largest)
         correction = self.sdf_network(points, torch.cat([latent, ranked], -1))[0]
         # Where no voxel took part there is nothing to correct with; fading keeps the field continuous.
         base = largest[:, 0]
-        near = ((self.config.hull_band - ranked[:, 2] / HULL_SCALE) / (0.5 * self.config.hull_band)).clamp(0, 1)
+        near = ((HULL_BAND - ranked[:, 2] / HULL_SCALE) / (0.5 * HULL_BAND)).clamp(0, 1)
         return base + CORRECTION_SCALE * correction * near
 
     def colors(
-        self, scene: SurfaceScene, points: Tensor, directions: Tensor, *, visibility: Tensor | None = None
+        self, scene: HullScene, points: Tensor, directions: Tensor, *, visibility: Tensor | None = None
     ) -> Tensor:
-        """Colours (N, 3) in 0..1 at world points (N, 3) seen along unit `directions` (N, 3) (camera to point).
+        """See `SurfaceModel`.
 
         `visibility` (V, N) in 0..1 says how far each view sees each point (default: all do).
         """
-        config = self.config
         to_point = points[None] - scene.positions[:, None]
         to_point = F.normalize(to_point, dim=-1)
         cosine = (to_point * directions[None]).sum(-1)
         pixels, depth = project_points(points, scene.w2c, scene.k)
-        size = config.image_size
+        size = self.config.image_size
         seen = (pixels >= 0).all(-1) & (pixels < size).all(-1) & (depth > 0)
         prior = 8 * (cosine - 1) + torch.where(seen, 0.0, -60.0)
         if visibility is not None:
             prior = prior + visibility.clamp(min=1e-6).log()
-        if config.blend_views and config.blend_views < len(prior):
-            prior, chosen = prior.topk(config.blend_views, 0)
+        if len(prior) > BLEND_VIEWS:
+            prior, chosen = prior.topk(BLEND_VIEWS, 0)
             rows = torch.arange(len(points), device=points.device)
             values = self._gather(scene, pixels[chosen, rows], chosen)
             to_point, cosine = to_point[chosen, rows], cosine[chosen, rows]
@@ -536,7 +519,7 @@ class SurfaceNetwork(nn.Module):
         )
 
     @staticmethod
-    def _gather(scene: SurfaceScene, pixels: Tensor, views: Tensor) -> Tensor:
+    def _gather(scene: HullScene, pixels: Tensor, views: Tensor) -> Tensor:
         """(B, N, 4 + C) picture and feature values at pixels (B, N, 2) of views (B, N), bilinear."""
         stack = torch.cat([scene.pictures, scene.features], 1)
         height, width = stack.shape[-2:]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,43 +12,68 @@ import torch
 from torch import Tensor
 
 from engine import weights
+from engine.device import free
 from engine.errors import EmptyResultError, WeightsError
 from engine.mesh import Mesh, vertex_normals
 from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
 from engine.surface.hull import TrustedSilhouettes, project_points, sample_pictures
-from engine.surface.network import BUILT_IN, PUBLISHED, SurfaceConfig, SurfaceNetwork, SurfaceScene
+from engine.surface.network import BUILT_IN, HullScene, SurfaceConfig, SurfaceModel, SurfaceNetwork, SurfaceScene
+from engine.surface.published import PUBLISHED, PublishedNetwork, PublishedScene, is_published, load_published
 
 MODEL = "oriel-surface"
 """The kind of network that a card names."""
+KEYS = {"built-in": "surface", "one-2-3-45": "one-2-3-45-surface"}
+"""Name of each network and of its weights in `engine.weights`."""
+COLOR_CHUNK = 8192
+"""Vertices coloured at a time from the views that see them."""
+BLEND_CHUNK = 1024
+"""Vertices coloured at a time from all views: what is computed of them stays in the processor's cache."""
 CONFIGS: dict[str, SurfaceConfig] = {c.name: c for c in (PUBLISHED, BUILT_IN)}
 
 Silhouette = tuple[npt.NDArray, npt.NDArray, npt.NDArray]
 """A trusted mask (S, S) in 0..1, its camera_to_world (4, 4) and its intrinsics (3, 3)."""
 
 
-def load_surface(path: Path | None = None, device: torch.device | str = "cpu") -> SurfaceNetwork:
-    """Network with trained weights: the built-in ones, or a safetensors file with its card (.json) beside it.
+def build_surface(config: SurfaceConfig) -> SurfaceModel:
+    """Untrained network of a configuration: the released one for `PUBLISHED` and what differs from it in size only."""
+    return PublishedNetwork(config) if config.name == PUBLISHED.name else SurfaceNetwork(config)
 
-    Raises `WeightsError` when the file is missing, is not what its card says, or belongs to another model.
+
+def load_surface(name_or_path: str | Path = "built-in", device: torch.device | str = "cpu") -> SurfaceModel:
+    """Network with trained weights.
+
+    Args:
+        name_or_path: "built-in"; "one-2-3-45", the published checkpoint wherever `engine.weights` finds it; or a file,
+            either the project's own safetensors with its card (.json) beside it, or the published checkpoint (.pth).
+
+    Raises `WeightsError` when the weights are missing, damaged, or those of another model.
     """
-    found = weights.find("surface" if path is None else path)
+    key = KEYS.get(str(name_or_path))
+    path = Path(name_or_path) if key is None else weights.require(key)
+    own = path.suffix == ".safetensors" and not (path.is_file() and is_published(weights.read_header(path)))
+    network = _load_own(weights.find(path)) if own else load_published(weights.read_checkpoint(path), path)
+    return network.to(device).eval()
+
+
+def _load_own(found: weights.Weights) -> SurfaceModel:
+    """Network from the project's own weights and their card."""
     tensors = found.load(MODEL)
     advice = "Copy the file and its card again, or train new weights with `oriel train surface`."
     config = CONFIGS.get(str(found.card.get("config")))
     if config is None:
         raise WeightsError(f"The card of the weights {found.path} names no known reconstruction network. {advice}")
-    network = SurfaceNetwork(config)
+    network = build_surface(config)
     try:
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
     except RuntimeError:
         raise WeightsError(f"The weights {found.path} do not fit the network {config.name!r}. {advice}") from None
-    return network.to(device).eval()
+    return network
 
 
 def reconstruct_surface(
-    network: SurfaceNetwork,
+    network: SurfaceModel,
     views: npt.NDArray,
     c2ws: npt.NDArray,
     k: npt.NDArray,
@@ -69,6 +95,8 @@ def reconstruct_surface(
     with torch.no_grad():
         report(Progress("surface", 0, 5, "Reading the views"))
         scene = network.encode(views, c2ws, k, cancel=cancel or CancelToken())
+        if network.device.type != "cpu":
+            free()
 
         def plain(points: Tensor) -> Tensor:
             return network.sdf(scene, points.to(network.device)).cpu()
@@ -96,27 +124,54 @@ def reconstruct_surface(
 
 
 def color_vertices(
-    network: SurfaceNetwork, scene: SurfaceScene, mesh: Mesh, *, cancel: CancelToken | None = None
+    network: SurfaceModel, scene: Any, mesh: Mesh, *, cancel: CancelToken | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Colours (V, 3) of a mesh's vertices, each seen straight on, from the views that see it."""
+    """Colours (V, 3) of a mesh's vertices, each seen straight on; `scene` is what the network made of the views.
+
+    The built-in network takes them from the views that see a vertex, the published one, as released, from all.
+    """
     vertices = torch.from_numpy(mesh.vertices).to(network.device)
-    normals = torch.from_numpy(vertex_normals(mesh.vertices, mesh.faces)).to(network.device)
-    depth_maps = splat_depth(vertices, scene)
+    if isinstance(network, PublishedNetwork):
+        paint, chunk = _released_painter(network, scene, vertices), BLEND_CHUNK
+    else:
+        assert isinstance(network, SurfaceNetwork)
+        paint, chunk = _painter(network, scene, vertices, mesh), COLOR_CHUNK
     out = []
     with torch.no_grad():
-        for start in range(0, len(vertices), 8192):
+        for start in range(0, len(vertices), chunk):
             if cancel:
                 cancel.check()
-            points, normal = vertices[start : start + 8192], normals[start : start + 8192]
-            pixels, depth = project_points(points, scene.w2c, scene.k)
-            front = sample_pictures(depth_maps[:, None], pixels)[..., 0]
-            hidden = (depth - front) / network.config.voxel
-            visible = torch.sigmoid(4 * (2 - hidden))
-            to_camera = torch.nn.functional.normalize(scene.positions[:, None] - points[None], dim=-1)
-            facing = (to_camera * normal[None]).sum(-1).clamp(min=0.02)
-            colors = network.colors(scene, points, -normal, visibility=visible * facing**2)
+            colors = paint(slice(start, start + chunk))
             out.append((colors.clamp(0, 1) * 255).round().byte().cpu())
     return torch.cat(out).numpy()
+
+
+def _painter(network: SurfaceNetwork, scene: HullScene, vertices: Tensor, mesh: Mesh) -> Callable[[slice], Tensor]:
+    """Colours of a part of the vertices, from the views that see them, the less the more askance."""
+    normals = torch.from_numpy(vertex_normals(mesh.vertices, mesh.faces)).to(network.device)
+    depth_maps = splat_depth(vertices, scene)
+
+    def paint(part: slice) -> Tensor:
+        points, normal = vertices[part], normals[part]
+        pixels, depth = project_points(points, scene.w2c, scene.k)
+        front = sample_pictures(depth_maps[:, None], pixels)[..., 0]
+        hidden = (depth - front) / network.config.voxel
+        visible = torch.sigmoid(4 * (2 - hidden))
+        to_camera = torch.nn.functional.normalize(scene.positions[:, None] - points[None], dim=-1)
+        facing = (to_camera * normal[None]).sum(-1).clamp(min=0.02)
+        return network.colors(scene, points, -normal, visibility=visible * facing**2)
+
+    return paint
+
+
+def _released_painter(network: PublishedNetwork, scene: PublishedScene, vertices: Tensor) -> Callable[[slice], Tensor]:
+    """Colours of a part of the vertices as the released code has them: from all views, whether they see it or not."""
+
+    def paint(part: slice) -> Tensor:
+        points = vertices[part]
+        return network.colors(scene, points, -network.normals(scene, points))
+
+    return paint
 
 
 def splat_depth(vertices: Tensor, scene: SurfaceScene) -> Tensor:

@@ -37,8 +37,9 @@ from engine.progress import CancelToken, Progress, ProgressCallback, ignore_prog
 from engine.surface.cases import CaseMaker, SurfaceCase, degrade
 from engine.surface.extraction import FieldFunction, extract_mesh
 from engine.surface.hull import SilhouetteField
-from engine.surface.network import BUILT_IN, PUBLISHED, SurfaceConfig, SurfaceNetwork
-from engine.surface.reconstruct import CONFIGS, MODEL
+from engine.surface.network import BUILT_IN, SurfaceConfig, SurfaceModel
+from engine.surface.published import PUBLISHED
+from engine.surface.reconstruct import CONFIGS, MODEL, build_surface
 from engine.surface.rendering import eikonal_loss, gradient, render_rays, sample_depths, sparsity_loss
 
 TRAINING_SOURCES = 10
@@ -100,7 +101,7 @@ class _State:
 
 
 def losses(
-    network: SurfaceNetwork, case: SurfaceCase, views: npt.NDArray, rng: np.random.Generator, points: int, rays: int
+    network: SurfaceModel, case: SurfaceCase, views: npt.NDArray, rng: np.random.Generator, points: int, rays: int
 ) -> dict[str, Tensor]:
     """Weighted loss terms of one case seen through `views`.
 
@@ -203,7 +204,7 @@ def train_surface(
     device = torch.device(auto if options.device == "auto" else options.device)
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    network = SurfaceNetwork(config).to(device)
+    network = build_surface(config).to(device)
     average = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=0.01)
     state = _State()
@@ -237,8 +238,8 @@ def _make_cases(options: TrainOptions, config: SurfaceConfig) -> _Cases:
 
 def _train(
     options: TrainOptions,
-    network: SurfaceNetwork,
-    average: SurfaceNetwork,
+    network: SurfaceModel,
+    average: SurfaceModel,
     optimizer: torch.optim.Optimizer,
     state: _State,
     cases: _Cases,
@@ -314,7 +315,7 @@ def _train(
 
 
 @torch.no_grad()
-def evaluate(network: SurfaceNetwork, maker: CaseMaker, split: str, count: int) -> dict[str, float]:
+def evaluate(network: SurfaceModel, maker: CaseMaker, split: str, count: int) -> dict[str, float]:
     """Mean volume IoU and F-score of the network and of the visual hull of the same views, on fixed objects.
 
     True renders are degraded by a fixed amount; a generator's views are taken as they are. The F-score's
@@ -364,7 +365,7 @@ def _f_score(field: FieldFunction, extent: float, case: SurfaceCase) -> float:
     return float(2 * precision * recall / max(precision + recall, 1e-9))
 
 
-def export(network: SurfaceNetwork, path: Path, options: TrainOptions, state: _State, figures: dict[str, Any]) -> None:
+def export(network: SurfaceModel, path: Path, options: TrainOptions, state: _State, figures: dict[str, Any]) -> None:
     """Write float16 weights and their card."""
     tensors = {name: value.half() for name, value in network.state_dict().items()}
     threads = f"CPU, {torch.get_num_threads()} thread(s)"

@@ -152,6 +152,11 @@ class FieldNetwork(nn.Module):
         self.point_width = 3 * (2 * c.frequencies + 1) + 3 + 4 + c.volume_channels
         h = c.hidden
         self.from_features = nn.Conv2d(up[2], h, 1)  # before sampling: cheaper than after
+        # What the narrow fine map has no room for comes straight from the wide coarse ones.
+        self.from_coarse = nn.ModuleList(nn.Conv2d(i, h + c.bins * c.volume_channels, 1) for i in (w[3], up[0]))
+        for conv in self.from_coarse:
+            nn.init.zeros_(conv.weight)
+            nn.init.zeros_(conv.bias)
         self.from_point = nn.Linear(self.point_width, h)
         self.from_code = nn.Linear(w[3] + 2, h)
         self.trunk = nn.ModuleList(nn.Linear(h, h) for _ in range(3))
@@ -182,16 +187,21 @@ class FieldNetwork(nn.Module):
         tokens = self.norm(self.attention(tokens))
         code = tokens[:, 0]
         x = tokens[:, 1:].transpose(1, 2).reshape(n, c, h, w).contiguous(memory_format=torch.channels_last)
+        maps = [x]
         for stage, skip in zip(self.up, skips[-2::-1], strict=True):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = stage(torch.cat([x, skip], 1))
+            maps.append(x)
         side = x.shape[-1]
-        volume = self.to_volume(x).view(n, self.config.volume_channels, self.config.bins, side, side)
+        wide = F.interpolate(self.from_coarse[0](maps[0]), scale_factor=2.0, mode="bilinear", align_corners=False)
+        wide = F.interpolate(wide + self.from_coarse[1](maps[1]), (side, side), mode="bilinear", align_corners=False)
+        of_points, of_volume = wide.split([self.config.hidden, wide.shape[1] - self.config.hidden], 1)
+        volume = (self.to_volume(x) + of_volume).view(n, self.config.volume_channels, self.config.bins, side, side)
         pooled = [code, *(skip.mean((2, 3)) for skip in skips[-2:])]  # straight from the convolutions: learns sooner
         votes = edge_votes(picture)
         elevation = self.to_elevation(torch.cat([*pooled, 10 * (votes - votes.mean(2, keepdim=True)).flatten(1)], 1))
         elevation = elevation.float() + (votes * self.trust_votes[:, None]).sum(1)
-        return FieldCode(picture, self.from_features(x), volume, code, elevation)
+        return FieldCode(picture, self.from_features(x) + of_points, volume, code, elevation)
 
     def decode(
         self, code: FieldCode, points: Tensor, elevation: Tensor, *, color: bool = True

@@ -15,6 +15,7 @@ import torch
 
 from engine.errors import OrielError
 from engine.evaluation.heldout import heldout_count
+from tests.benchmarks.published import measure_published
 from tests.benchmarks.quality import measure_quality
 from tests.benchmarks.ratios import measure_data, measure_extraction, measure_matchers
 from tests.benchmarks.speed import measure_speed
@@ -26,8 +27,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--count", type=int, default=24, help="held-out objects to measure (default 24)")
     parser.add_argument("--all", action="store_true", help="measure every held-out object")
-    parser.add_argument("--stage", choices=("speed", "quality", "ratios"), help="only this part (default: all)")
+    parser.add_argument(
+        "--stage",
+        choices=("speed", "quality", "ratios", "published"),
+        help="only this part (default: all but published)",
+    )
     parser.add_argument("--quality", choices=("draft", "standard", "fine"), default="standard", help="of held-out runs")
+    parser.add_argument("--tiny", action="store_true", help="published: tiny models, to see on a CPU that all runs")
+    parser.add_argument("--memory", type=float, help="published: budget of GPU memory in GB (default: what is free)")
     parser.add_argument("--json", type=Path, default=Path("out/benchmarks.json"), help="where the figures are written")
     arguments = parser.parse_args()
     count = heldout_count() if arguments.all else max(1, min(arguments.count, heldout_count()))
@@ -42,6 +49,9 @@ def main() -> int:
             ("ratios", lambda: measure_matchers(table, min(count, 24))),
             ("ratios", lambda: measure_data(table)),
         ]
+        if arguments.stage == "published":
+            options = {"tiny": arguments.tiny, "memory_gb": arguments.memory}
+            parts.append(("published", lambda: measure_published(table, folder / "published", **options)))
         for name, measure in parts:
             if arguments.stage in (None, name):
                 try:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from engine import cameras
-from engine.errors import Cancelled, InputError, OutputError
+from engine.errors import Cancelled, InputError, OutputError, WeightsError
 from engine.pipeline import QUALITIES, STAGES, Options, Run
 from engine.progress import CancelToken, Progress
 
@@ -74,7 +74,19 @@ def test_the_report_gives_seconds_and_memory_by_stage(finished):
         assert cost["seconds"] > 0
         assert 50 < cost["peak_mb"] < 4096
     assert run.report["seconds"] == pytest.approx(sum(s["seconds"] for s in run.report["stages"].values()), abs=0.01)
-    assert "uilt-in" in run.report["generator"]
+
+
+def test_the_report_says_what_did_each_part(finished):
+    used = Run.open(finished[0]).report["used"]
+    assert {part: what["name"] for part, what in used.items()} == {
+        "foreground": "alpha",
+        "generator": "built-in",
+        "matcher": "dense-flow",
+        "surface": "built-in",
+    }
+    assert "trained by Oriel" in used["generator"]["label"]
+    assert used["surface"]["path"].endswith("surface.safetensors")
+    assert (used["surface"]["source"], used["matcher"]["path"]) == ("built in", None)
 
 
 def test_progress_tells_every_stage_and_shows_every_result(finished):
@@ -237,14 +249,56 @@ def test_the_same_seed_gives_the_same_mesh(run, finished):
 def test_options_survive_being_written(house_picture, tmp_path):
     strokes = np.zeros((200, 200), np.uint8)
     strokes[10:20, 10:20] = 2
-    options = Options(mode="grabcut", box=(5, 6, 190, 180), strokes=strokes, elevation=12.5, formats=("ply", "glb"))
+    options = Options(
+        mode="sam",
+        box=(5, 6, 190, 180),
+        points=((20.5, 30.0, True), (3.0, 4.0, False)),
+        strokes=strokes,
+        elevation=12.5,
+        generator="zero123-xl",
+        sampler="published",
+        matcher="loftr",
+        surface="one-2-3-45",
+        memory_gb=8.0,
+        formats=("ply", "glb"),
+    )
     run = Run.create(house_picture, tmp_path / "run", options)
     back = Run.open(run.folder).options
     assert dataclasses.replace(back, strokes=None) == dataclasses.replace(options, strokes=None)
     assert np.array_equal(np.asarray(Image.open(back.strokes)), strokes)
     assert run.change(strokes=strokes.copy(), box=(5, 6, 190, 180)) is None
+    assert run.change(memory_gb=6.0) is None, "what was made with more memory is as good"
+    assert Run.open(run.folder).options.memory_gb == 6
+    assert run.change(surface="built-in") == "surface"
+    assert run.change(matcher="sift", surface="one-2-3-45") == "elevation"
+    assert run.change(sampler="fast", matcher="loftr") == "views"
+    assert run.change(points=(), sampler="published") == "foreground"
     assert run.change(strokes=None) == "foreground"
     assert Run.open(run.folder).options.strokes is None
+
+
+def test_a_run_from_before_there_was_a_choice_of_models_opens(house_picture, tmp_path):
+    run = Run.create(house_picture, tmp_path / "run", Options(quality="fine"))
+    path = run.folder / "run.json"
+    record = json.loads(path.read_text())
+    for name in ("points", "sampler", "matcher", "memory_gb"):
+        del record["options"][name]
+    path.write_text(json.dumps(record))
+    (run.folder / "report.json").write_text(json.dumps({"stages": {}, "generator": "Built-in"}))
+    assert Run.open(run.folder).options == Options(quality="fine")
+
+
+def test_missing_weights_are_said_before_any_work(house_picture, tmp_path):
+    for number, wanted in enumerate(({"generator": "zero123"}, {"matcher": "loftr"}, {"mode": "sam"})):
+        run = Run.create(house_picture, tmp_path / f"run{number}", Options(**wanted))
+        with pytest.raises(WeightsError, match="Models page"):
+            run.execute(lambda event: pytest.fail(f"{event}"))
+        assert (run.status, run.error_kind) == ("failed", "WeightsError")
+    # Nothing has to be matched where the elevation is known.
+    run = Run.create(house_picture, tmp_path / "typed", Options(matcher="loftr", elevation=20.0))
+    token = CancelToken()
+    with pytest.raises(Cancelled):
+        run.execute(lambda event: token.cancel(), token)
 
 
 def test_a_given_mask_is_used(house_picture, tmp_path):
@@ -269,6 +323,8 @@ def test_a_given_mask_is_used(house_picture, tmp_path):
         {"formats": ("fbx",)},
         {"elevation": 100.0},
         {"height_m": -1.0},
+        {"sampler": "slow"},
+        {"memory_gb": 0.5},
         {"up": "X"},
         {"box": (10, 10, 5, 20)},
     ],

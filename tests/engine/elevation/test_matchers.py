@@ -3,8 +3,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine.elevation import DenseFlowMatcher, LoFTRMatcher, Matcher, SiftMatcher
-from engine.errors import WeightsError
+from engine import weights
+from engine.elevation import MATCHERS, DenseFlowMatcher, LoFTRMatcher, Matcher, SiftMatcher, load_matcher
+from engine.errors import InputError, WeightsError
+from tests.engine.elevation.plain_loftr import PlainLoftr
+from tests.tiny_models import tiny_loftr, write_tiny_loftr
 
 SIZE = 160
 
@@ -39,25 +42,81 @@ def test_nothing_to_match(matcher):
     assert start.shape == end.shape == (0, 2)
 
 
-def test_loftr_reads_a_checkpoint_and_matches(tmp_path):
-    torch.manual_seed(0)
+def test_matchers_are_loaded_by_name(tmp_path):
+    path = write_tiny_loftr(tmp_path / "loftr.ckpt")
+    for name in MATCHERS:
+        matcher = load_matcher(name, path if name == "loftr" else None)
+        assert isinstance(matcher, Matcher)
+        start, end = matcher.match(*shifted_pair())
+        assert start.shape == end.shape and start.shape[1] == 2 and start.dtype == end.dtype == np.float32
+    with pytest.raises(InputError, match=r"'magic'.*dense-flow, sift, loftr"):
+        load_matcher("magic")
+
+
+def test_loftr_gives_what_the_published_equations_give_in_every_layout(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (2, 480, 480))
+    grey[1] = np.roll(grey[0], 8, axis=1)
+    pictures = np.stack([grey / 255] * 3 + [np.ones_like(grey)], axis=-1).astype(np.float32)
+    with torch.inference_mode():
+        plain = PlainLoftr(tiny_loftr().state_dict())
+        start, end = plain.match(*(torch.from_numpy(g.astype(np.float32)) / 255 for g in grey))
+    assert len(start) > 20
+    for i, layout in enumerate(({"prefix": "matcher."}, {"prefix": ""}, {"prefix": "", "wrapped": False})):
+        path = write_tiny_loftr(tmp_path / f"{i}.ckpt", **layout)
+        found = load_matcher("loftr", path).match(*pictures)
+        np.testing.assert_allclose(found[0], start, atol=1e-4)
+        np.testing.assert_allclose(found[1] / 480, end / 480, atol=1e-4)
+
+
+def test_loftr_has_the_published_sizes(tmp_path):
+    """The 11.6 million numbers of `loftr_indoor_ds_new.ckpt`, here in half precision, and the corrected positions."""
+    from kornia.feature.loftr.loftr import LoFTR
+
     path = tmp_path / "indoor_ds_new.ckpt"
-    state = {f"matcher.{k}": v for k, v in LoFTRMatcher._network().state_dict().items()}
-    torch.save({"state_dict": state}, path)
-    start, end = LoFTRMatcher(path).match(*shifted_pair())
-    assert start.shape == end.shape and start.shape[1] == 2
+    state = {name: tensor.bfloat16().zero_() for name, tensor in LoFTR(pretrained=None).state_dict().items()}
+    assert 11.5e6 < sum(tensor.numel() for tensor in state.values()) < 11.7e6
+    torch.save({"state_dict": {f"matcher.{name}": tensor for name, tensor in state.items()}}, path)
+    network = LoFTRMatcher(path)._model
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert network.config["coarse"]["layer_names"] == ["self", "cross"] * 4 and network.config["coarse"]["temp_bug_fix"]
+    assert network.config["fine"]["layer_names"] == ["self", "cross"]
+
+
+def test_loftr_is_found_by_the_registry(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
+    with pytest.raises(WeightsError, match=r"LoFTR.*fetch"):
+        load_matcher("loftr")
+    weights.use("loftr", write_tiny_loftr(tmp_path / "loftr_indoor_ds_new.ckpt"))
+    try:
+        assert load_matcher("loftr").name == "loftr"
+    finally:
+        weights.set_paths({})
 
 
 def test_loftr_says_what_is_wrong_with_its_weights(tmp_path):
-    with pytest.raises(WeightsError, match="No LoFTR weights at"):
+    with pytest.raises(WeightsError, match=r"none\.ckpt"):
         LoFTRMatcher(tmp_path / "none.ckpt")
     damaged = tmp_path / "damaged.ckpt"
     damaged.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(WeightsError, match="damaged"):
         LoFTRMatcher(damaged)
-    torch.save({"weights": 1}, tmp_path / "other.ckpt")
-    with pytest.raises(WeightsError, match="state_dict"):
-        LoFTRMatcher(tmp_path / "other.ckpt")
     torch.save({"state_dict": {"layer": torch.zeros(2)}}, tmp_path / "another.ckpt")
-    with pytest.raises(WeightsError, match="another model"):
+    with pytest.raises(WeightsError, match=r"it lacks 'backbone\.layer1"):
         LoFTRMatcher(tmp_path / "another.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda s: s.pop("fine_preprocess.merge_feat.bias"), r"missing: fine_preprocess\.merge_feat\.bias"),
+        (lambda s: s.update(extra=torch.zeros(1)), "left over: extra"),
+        (lambda s: s.update({"backbone.bn1.bias": torch.zeros(9)}), r"backbone\.bn1\.bias \(9,\), not \(8,\)"),
+    ],
+    ids=["missing", "left over", "shape"],
+)
+def test_every_tensor_of_loftr_is_used_or_named(tmp_path, change, text):
+    state = tiny_loftr().state_dict()
+    change(state)
+    torch.save({"state_dict": state}, tmp_path / "loftr.ckpt")
+    with pytest.raises(WeightsError, match=text):
+        LoFTRMatcher(tmp_path / "loftr.ckpt")

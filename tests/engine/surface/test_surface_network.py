@@ -10,7 +10,15 @@ from surface_scenes import house
 from engine import weights
 from engine.errors import Cancelled, InputError, WeightsError
 from engine.progress import CancelToken
-from engine.surface import BUILT_IN, PUBLISHED, SurfaceNetwork, load_surface, reconstruct_surface
+from engine.surface import (
+    BUILT_IN,
+    PUBLISHED,
+    PublishedNetwork,
+    SurfaceNetwork,
+    build_surface,
+    load_surface,
+    reconstruct_surface,
+)
 from engine.surface.extraction import dense_grid, extract_mesh, march
 from engine.surface.hull import SilhouetteField
 from engine.surface.reconstruct import MODEL
@@ -33,13 +41,15 @@ def encoded(network, scene):
 
 
 def test_published_layout_has_the_published_sizes():
-    network = SurfaceNetwork(PUBLISHED)
+    network = PublishedNetwork(PUBLISHED)
     shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
     assert shapes["compress.conv.weight"] == (16, 56, 3, 3)
     assert shapes["unet.conv0.conv.weight"] == (16, 32, 3, 3, 3)
-    assert shapes["sdf_network.lins.1.parametrizations.weight.original1"] == (128, 128 + 16)
     assert shapes["sdf_network.lins.0.parametrizations.weight.original1"] == (128, 3 + 36)
-    assert shapes["sdf_network.lins.3.bias"] == (129,)
+    assert shapes["sdf_network.lins.1.parametrizations.weight.original1"] == (128, 128 + 16)
+    assert shapes["sdf_network.lins.2.parametrizations.weight.original1"] == (128, 128 + 16)
+    assert "sdf_network.lins.3.bias" not in shapes
+    assert shapes["blend.base_fc.0.weight"] == (64, 3 * 59 + 16)
 
 
 def test_untrained_built_in_network_is_the_visual_hull(network, encoded):
@@ -51,8 +61,8 @@ def test_untrained_built_in_network_is_the_visual_hull(network, encoded):
 @pytest.mark.parametrize("config", [SMALL, SMALL_PUBLISHED], ids=["built-in", "published"])
 def test_refined_extraction_of_a_network_equals_a_dense_one(config, scene):
     torch.manual_seed(1)
-    network = SurfaceNetwork(config).eval()
-    if config.hull:  # a correction that is not nothing
+    network = build_surface(config).eval()
+    if isinstance(network, SurfaceNetwork):  # a correction that is not nothing
         torch.nn.init.normal_(network.sdf_network.lins[-1].weight, 0.0, 0.02)
     with torch.no_grad():
         encoded = network.encode(scene.views, scene.c2ws, scene.k)

@@ -1,0 +1,114 @@
+"""Lists of pages: `urls.txt`, one address a line, as people write, copy and export them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from engine.errors import InputError
+
+_UID = re.compile(r"/(?:3d-)?models/(?:[^/]*-)?([0-9a-f]{32})(?=$|[/?#])", re.IGNORECASE)
+_BARE_UID = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+_TRACKING = re.compile(r"utm_.*|fbclid|gclid|dclid|msclkid|mc_[ce]id|igshid|yclid|ref|ref_src|_ga|_gl", re.IGNORECASE)
+_SKETCHFAB = re.compile(r"(?:www\.)?sketchfab\.com", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page to collect a model from."""
+
+    url: str
+    """Address without tracking parameters and fragment."""
+    key: str
+    """What tells it from other pages, however the address is written: the model's id if the address holds one.
+    Also the name of the model's files."""
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of a list that names no page."""
+
+    number: int
+    text: str
+    reason: str
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= 80 else f"{self.text[:77]}..."
+        return f"line {self.number}: {shown!r} {self.reason}"
+
+
+@dataclass
+class PageList:
+    """What a list holds: each page once, in the order of the list."""
+
+    pages: list[Page] = field(default_factory=list)
+    bad: list[BadLine] = field(default_factory=list)
+    duplicates: int = 0
+
+
+def read_list(path: Path) -> PageList:
+    """Read a list; InputError if there is no such file or no page in it."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"The list {path} cannot be read: {error.strerror or error}. Check the path.") from error
+    utf16 = text.startswith((b"\xff\xfe", b"\xfe\xff"))
+    found = parse_list(text.decode("utf-16" if utf16 else "utf-8-sig", "replace").splitlines())
+    if not found.pages:
+        first = f" The first bad line: {found.bad[0]}." if found.bad else ""
+        raise InputError(f"The list {path} names no page.{first} Write one address a line.")
+    return found
+
+
+def parse_list(lines: Iterable[str]) -> PageList:
+    """Read lines: blank ones and what follows a `#` after a blank are passed over, bad ones named."""
+    found = PageList()
+    seen: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().strip("\"',;<>").strip()
+        if not text:
+            continue
+        page = parse_page(text)
+        if isinstance(page, str):
+            found.bad.append(BadLine(number, text, page))
+        elif page.key in seen:
+            found.duplicates += 1
+        else:
+            seen.add(page.key)
+            found.pages.append(page)
+    return found
+
+
+def parse_page(text: str) -> Page | str:
+    """The page that an address names, or what is wrong with the address. A model's bare id is taken as well."""
+    if _BARE_UID.fullmatch(text):
+        return Page(f"https://sketchfab.com/3d-models/{text.lower()}", text.lower())
+    if re.search(r"[\s\x00-\x1f]", text):
+        return "is not one address: it holds blanks"
+    if "://" not in text and re.match(r"[\w.-]+\.[a-z]{2,}/", text, re.IGNORECASE):
+        text = f"https://{text}"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "is not an address"
+    if parts.scheme.lower() not in ("http", "https") or not host:
+        return "is not an address that begins with https://"
+    uid = _UID.search(parts.path)
+    if uid is None and _SKETCHFAB.fullmatch(host):
+        return "is not the page of a model: its address would end in the model's id, 32 letters and digits"
+    if uid is None and host == "skfb.ly":
+        return "is a short link: open it and take the address of the page"
+    asked = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _TRACKING.fullmatch(pair[0])]
+    place = host if port is None else f"{host}:{port}"
+    path = parts.path.rstrip("/")
+    url = urlunsplit((parts.scheme.lower(), place, path, urlencode(asked), ""))
+    if uid is not None:
+        return Page(url, uid[1].lower())
+    name = re.sub(r"[^a-z0-9]+", "-", path.rpartition("/")[2].lower()).strip("-")[:40] or "page"
+    told = f"{place.removeprefix('www.')}{path}?{urlencode(sorted(asked))}"
+    return Page(url, f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}")

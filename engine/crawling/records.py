@@ -1,0 +1,260 @@
+"""What a crawl has done, on disk: plain files in the folder of the models that survive a kill at any instant.
+
+    downloaded_urls.txt   one address a line, as the original script wrote it
+    failed_urls.tsv       address, reason, attempts, time; the last line of an address counts
+    skipped_urls.tsv      address, kind, reason, time
+    crawl.json            the list and the options of the last crawl
+
+Each line is written whole and flushed to the disk before the next page begins. A line that a power cut or a kill
+tore is mended when the folder is next opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from engine.crawling.lists import Page, parse_page
+from engine.errors import InputError, OutputError
+
+DOWNLOADED, FAILED, SKIPPED = "downloaded_urls.txt", "failed_urls.tsv", "skipped_urls.tsv"
+_FAILED_HEAD = "# url\treason\tattempts\ttime"
+_SKIPPED_HEAD = "# url\tkind\treason\ttime"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A page that could not be collected."""
+
+    page: Page
+    reason: str
+    attempts: int = 1
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A page that was left out on purpose."""
+
+    page: Page
+    kind: str
+    """`noai`, `not-downloadable` or `licence`."""
+    reason: str
+    time: str = ""
+
+
+class Records:
+    """The records of one folder, by the pages' keys; `open` them to write, `read` them to look."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.downloaded: dict[str, str] = {}
+        """Addresses by key."""
+        self.failed: dict[str, Failure] = {}
+        self.skipped: dict[str, Skip] = {}
+        self._lock: FileLock | None = None
+        self._writing = threading.Lock()
+
+    # -- opening ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def read(cls, folder: Path) -> Records:
+        """The records as they are now, also while a crawl writes them."""
+        if not folder.is_dir():
+            raise InputError(f"There is no folder {folder}. Name the folder that the models are in.")
+        records = cls(folder)
+        records._load()
+        return records
+
+    @classmethod
+    def open(cls, folder: Path, known: Collection[str] = ()) -> Records:
+        """Lock the folder, mend what a kill tore and read the records; `close` them at the end.
+
+        `known` are keys of pages: a last line without an end that names one of them is whole.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / ".crawl.lock", thread_local=False)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(
+                f"Another crawl is at work in {folder}. Wait for it, stop it, or choose another folder."
+            ) from error
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        records = cls(folder)
+        records._lock = lock
+        try:
+            for name in (DOWNLOADED, FAILED, SKIPPED):
+                _mend(folder / name, known)
+            records._load()
+        except OSError as error:
+            lock.release()
+            raise _unwritable(folder, error) from error
+        return records
+
+    def close(self) -> None:
+        """Give the folder free for other crawls."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Records:
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        self.close()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def add_downloaded(self, page: Page) -> None:
+        """Record a page as done, once."""
+        with self._writing:
+            if page.key not in self.downloaded:
+                self._append(DOWNLOADED, "", page.url)
+                self.downloaded[page.key] = page.url
+            self.failed.pop(page.key, None)
+            self.skipped.pop(page.key, None)
+
+    def add_failed(self, page: Page, reason: str, attempts: int) -> None:
+        """Record a page that was given up; `attempts` are those of this crawl."""
+        with self._writing:
+            before = self.failed.get(page.key)
+            failure = Failure(page, _plain(reason), attempts + (before.attempts if before else 0), _now())
+            self._append(FAILED, _FAILED_HEAD, page.url, failure.reason, str(failure.attempts), failure.time)
+            self.failed[page.key] = failure
+
+    def add_skipped(self, page: Page, kind: str, reason: str) -> None:
+        """Record a page that was left out, with the reason."""
+        with self._writing:
+            skip = Skip(page, kind, _plain(reason), _now())
+            self._append(SKIPPED, _SKIPPED_HEAD, page.url, kind, skip.reason, skip.time)
+            self.skipped[page.key] = skip
+
+    def _append(self, name: str, head: str, *cells: str) -> None:
+        path = self.folder / name
+        try:
+            with path.open("ab", buffering=0) as file:
+                size = file.tell()
+                begin = f"{head}\n" if head and size == 0 else ""
+                line = f"{begin}{chr(9).join(cells)}\n".encode()
+                try:
+                    if file.write(line) != len(line):
+                        raise OSError(errno.ENOSPC, "no space left")
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(size)  # another page's line may still follow
+                    raise
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def write_settings(self, settings: dict[str, Any]) -> None:
+        """Keep the list and the options, for `status` and `retry`."""
+        write_whole(self.folder / "crawl.json", json.dumps(settings, indent=1).encode())
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """The list and the options of the last crawl; empty if unknown."""
+        try:
+            settings = json.loads((self.folder / "crawl.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return settings if isinstance(settings, dict) else {}
+
+    def state(self, page: Page) -> str:
+        """`done`, `skipped`, `failed` or `waiting`."""
+        if page.key in self.downloaded:
+            return "done"
+        if page.key in self.skipped:
+            return "skipped"
+        return "failed" if page.key in self.failed else "waiting"
+
+    def _load(self) -> None:
+        for cells in _rows(self.folder / DOWNLOADED):
+            page = parse_page(cells[0])
+            if isinstance(page, Page):
+                self.downloaded.setdefault(page.key, page.url)
+        for cells in _rows(self.folder / SKIPPED):
+            page = parse_page(cells[0])
+            if isinstance(page, Page):
+                self.skipped[page.key] = Skip(page, *(cells[1:] + [""] * 3)[:3])
+        for cells in _rows(self.folder / FAILED):
+            page = parse_page(cells[0])
+            if isinstance(page, Page):
+                reason, attempts, time = (cells[1:] + [""] * 3)[:3]
+                self.failed[page.key] = Failure(page, reason, int(attempts) if attempts.isdecimal() else 1, time)
+        # A page may have failed, or been left out, before it was brought: the best outcome counts.
+        for key in self.downloaded:
+            self.failed.pop(key, None)
+            self.skipped.pop(key, None)
+        for key in self.skipped:
+            self.failed.pop(key, None)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.tmp")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig", "replace")
+    except FileNotFoundError:
+        return []
+    # What stands after the last end of a line may still be being written; addresses without an end are kept,
+    # as the original script's file may lack the last one.
+    lines = (line.strip() for line in text.split("\n"))
+    return [line.split("\t") for line in lines if line and not line.startswith("#") and "\0" not in line]
+
+
+def _mend(path: Path, known: Collection[str]) -> None:
+    """End the last line, or cut it off if it was torn. Zeros are what a power cut leaves of a line."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 65536))
+        tail = file.read()
+        if tail.endswith(b"\n"):
+            return
+        end = tail.rfind(b"\n") + 1
+        last = tail[end:].decode("utf-8", "replace").strip()
+        page = parse_page(last.split("\t")[0]) if last and "\0" not in last else ""
+        # An address that ends in the model's id cannot be a piece of a longer one; a torn line of cells is let go.
+        whole = (
+            isinstance(page, Page) and path.name == DOWNLOADED and (page.key in page.url.lower() or page.key in known)
+        )
+        if whole:
+            file.write(b"\n")
+        else:
+            file.truncate(size - len(tail) + end)
+        os.fsync(file.fileno())
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path} cannot be written: {error.strerror or error}. Check its rights and the free space.")

@@ -1,0 +1,177 @@
+"""Where networks run, and in how much memory: the device, the budget, the largest batch that fits.
+
+What fits is found by trying: work starts in one batch, a batch that runs out of memory is halved, and the size that
+worked is remembered while the program runs. A budget below what the card has is enforced by torch's own limit on the
+process, so it is met by the same halving.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.errors import InputError, OrielError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+BUDGETS_GB = (6, 8, 12, 18)
+"""Budgets of GPU memory that are offered, in gigabytes; beside them `auto`, which is whatever is free."""
+ROOM_GB = 10.0
+"""With less than this, the parts of a model that are not in use wait in the main memory."""
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+_sizes: dict[str, int] = {}
+
+
+def pick_device(wanted: str = "auto") -> torch.device:
+    """The device to run on: one of `DEVICES`; `auto` is CUDA, else Apple's MPS, else the CPU.
+
+    Raises `InputError` when the wanted one is not there.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        wanted = next(name for name, found in there.items() if found)
+    if wanted not in there:
+        raise InputError(f"Device is {wanted!r}, but has to be one of {', '.join(DEVICES)}.")
+    if not there[wanted]:
+        found = ", ".join(name for name, is_there in there.items() if is_there)
+        raise InputError(f"This computer has no {wanted} device that torch can use. Choose one of: auto, {found}.")
+    return torch.device(wanted)
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """Half precision on CUDA; single on the CPU, and on MPS, where some layers lose their range in half."""
+    import torch
+
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for reports: `NVIDIA H100`, `Apple GPU (MPS)` or `CPU, 8 cores`."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return "Apple GPU (MPS)" if device.type == "mps" else f"CPU, {psutil.cpu_count(logical=False) or 1} cores"
+
+
+@dataclass(frozen=True)
+class MemoryBudget:
+    """How much GPU memory a run may take."""
+
+    gb: float | None = None
+    """Gigabytes, or None for whatever is free."""
+
+    def __post_init__(self) -> None:
+        if self.gb is not None and not self.gb >= 1:
+            raise InputError(f"The memory budget is {self.gb:g} GB, but has to be at least 1 GB, or `auto`.")
+
+    @classmethod
+    def parse(cls, value: MemoryBudget | float | str | None) -> MemoryBudget:
+        """From a setting: `auto` or nothing, or gigabytes as a number or text. `InputError` for anything else."""
+        if isinstance(value, MemoryBudget):
+            return value
+        if value is None or value == "auto":
+            return cls()
+        try:
+            return cls(float(value))
+        except ValueError:
+            raise InputError(f"The memory budget is {value!r}, but has to be `auto` or gigabytes, e.g. 8.") from None
+
+    def available_gb(self, device: torch.device) -> float:
+        """Gigabytes to use on `device`: the budget, or less where less is free; infinite off CUDA."""
+        import torch
+
+        if device.type != "cuda":
+            return float("inf")
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        own = torch.cuda.memory_reserved(device)
+        return min((free_bytes + own) / 2**30, self.gb or float("inf"))
+
+    def offloads(self, device: torch.device) -> bool:
+        """Whether parts of a model that are not in use should leave `device`."""
+        return self.available_gb(device) < ROOM_GB
+
+    @contextmanager
+    def limit(self, device: torch.device) -> Iterator[None]:
+        """While open, torch refuses to take more than the budget on `device`; the CPU has no such limit."""
+        import torch
+
+        if self.gb is None or device.type != "cuda":
+            yield
+            return
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(self.gb * 2**30 / total, 1.0), device)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
+def free() -> None:
+    """Give back the GPU memory that nothing holds any more."""
+    if gc.isenabled():  # the window keeps the search for garbage to its own thread
+        gc.collect()
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory, or the computer's, was not enough."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    )
+
+
+def in_batches(
+    items: Sequence[T], run: Callable[[Sequence[T]], R], *, key: str, largest: int | None = None
+) -> Iterator[tuple[Sequence[T], R]]:
+    """Run all items in the largest batches that fit, and give each batch with its result.
+
+    Args:
+        items: what is to be done; a batch is a slice of it.
+        run: does one batch. Called again with half as many when memory runs out, so it must bear a new start.
+        key: names the kind of work and device; the size that fits is remembered under it.
+        largest: items in a batch at most; all of them if not given.
+
+    Raises `OrielError` when even one item does not fit, and whatever else `run` raises.
+    """
+    start = 0
+    while start < len(items):
+        left = len(items) - start
+        size = min(_sizes.get(key, left), largest or left, left)
+        size = -(-left // -(-left // size))  # as many batches, but of about the same size
+        part = items[start : start + size]
+        try:
+            result = run(part)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise OrielError(
+                    "There is not enough memory for even one view at a time. Close other programs, choose a larger "
+                    "memory budget, or the built-in generator."
+                ) from error
+            _sizes[key] = size // 2
+        else:
+            start += size
+            yield part, result
+            continue
+        free()  # outside the handler, which holds on to the tensors of the failed batch

@@ -1,0 +1,456 @@
+"""Zero123's weights on disk: the released checkpoint, and the folder that diffusers reads; converted both ways.
+
+**The released checkpoint** (`zero123-xl.ckpt`, `105000.ckpt`) is the state of a `LatentDiffusion` of the CompVis code.
+How its keys are named was learnt from the released modules (cvlab-columbia/zero123: `ldm/modules/diffusionmodules/
+openaimodel.py` and `model.py`, `ldm/modules/attention.py`, `ldm/modules/ema.py`, `ldm/modules/encoders/modules.py`,
+`configs/sd-objaverse-finetune-c_concat-256.yaml`) and from OpenAI's CLIP:
+
+    model.diffusion_model.*         the U-Net: `input_blocks`, `middle_block`, `output_blocks`, `time_embed`, `out`
+    model_ema.*                     its running mean, names without their dots: `diffusion_modelinput_blocks00weight`
+    first_stage_model.*             the VAE: `encoder.down.0.block.0`, `decoder.up.3.block.0`, attention as convolutions
+    cond_stage_model.model.visual.* CLIP's picture half: `transformer.resblocks`, queries, keys and values in one matrix
+    cond_stage_model.model.*        what is left of CLIP's text half; not used
+    cc_projection.*                 one linear layer
+    betas, alphas_cumprod, ...      the noise schedule; not used, since it follows from two numbers
+
+The released code draws with the running mean (`ema_scope`), and so do we.
+
+**The diffusers folder** holds `unet`, `vae`, `image_encoder` and `cc_projection` (diffusers' community pipeline
+`pipeline_zero1to3.py`: key `projection`) or `clip_camera_projection` (the hub's `zero123-xl-diffusers`: key `proj`),
+each a `config.json` beside one file of weights, whose names are those of diffusers' and transformers' modules.
+
+All sizes are read off the shapes. What shapes do not tell is fixed by the layout: 8 heads of attention in the U-Net,
+64 channels a head in CLIP, 32 groups in every group norm.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine import weights
+from engine.errors import WeightsError
+
+State = dict[str, Tensor]
+
+UNET, VAE, CLIP, PROJECTION = "unet", "vae", "image_encoder", "cc_projection"
+PARTS = (UNET, VAE, CLIP, PROJECTION)
+SCALE = 0.18215
+"""Factor between the VAE's latents and those that are denoised (Stable Diffusion 1.x)."""
+BETAS = (0.00085, 0.012)
+"""First and last variance of the noise schedule, linear in their square roots over 1000 steps."""
+
+_UNET, _EMA, _VAE = "model.diffusion_model.", "model_ema.", "first_stage_model."
+_CLIP, _PROJECTION = "cond_stage_model.model.visual.", "cc_projection."
+_HEADS, _CLIP_HEAD = 8, 64
+_UNUSED = ("cond_stage_model.", "model_ema.", "first_stage_model.loss.")
+_SCHEDULE = {
+    "betas",
+    "alphas_cumprod",
+    "alphas_cumprod_prev",
+    "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
+    "log_one_minus_alphas_cumprod",
+    "sqrt_recip_alphas_cumprod",
+    "sqrt_recipm1_alphas_cumprod",
+    "posterior_variance",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1",
+    "posterior_mean_coef2",
+    "lvlb_weights",
+    "logvar",
+    "scale_factor",
+}
+_FILES = ("diffusion_pytorch_model", "model", "pytorch_model")
+_ENDINGS = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A Zero123 model as tensors, under the names of diffusers and transformers."""
+
+    tensors: dict[str, State]
+    """By part (`PARTS`) and key; the projection's keys are `weight` and `bias`."""
+    configs: dict[str, dict[str, Any]]
+    """What the classes of diffusers and transformers take, by part; nothing for the projection."""
+    unused: tuple[str, ...] = ()
+    """Keys of the file that a picture needs nothing of: CLIP's text half, the schedule, weights that have a mean."""
+    path: Path = Path("The checkpoint")
+    """Where they were read from, for errors."""
+
+
+def read(path: Path) -> Checkpoint:
+    """A model from a released checkpoint or a diffusers folder; `WeightsError` says what is wrong with it."""
+    if path.is_dir():
+        return from_folder(path)
+    try:
+        return replace(from_original(weights.read_checkpoint(path)), path=path)
+    except _LayoutError as error:
+        raise WeightsError(
+            f"{path} is not a Zero123 checkpoint: {error}. Choose zero123-xl.ckpt or 105000.ckpt."
+        ) from None
+
+
+class _LayoutError(Exception):
+    """A key that is missing, left over or of a shape that does not fit."""
+
+
+# -- the released checkpoint ---------------------------------------------------------------------------------
+
+
+def from_original(tensors: Mapping[str, Tensor]) -> Checkpoint:
+    """Convert the state of the released code; the running mean of the U-Net is taken where there is one."""
+    unet = _under(tensors, _UNET)
+    if not unet:
+        raise _LayoutError(f"it has no keys that start with {_UNET}")
+    mean = {key: tensors.get(_EMA + ("diffusion_model." + key).replace(".", "")) for key in unet}
+    chosen = {key: value if (m := mean[key]) is None else m for key, value in unet.items()}
+    vae, clip = _under(tensors, _VAE, skip="loss."), _under(tensors, _CLIP)
+    configs = {UNET: _read_unet(chosen), VAE: _read_vae(vae), CLIP: _read_clip(clip)}
+    found = {
+        UNET: _rename(chosen, _unet_names(configs[UNET])),
+        VAE: _rename(vae, _vae_names(configs[VAE])),
+        CLIP: _split_clip(clip, configs[CLIP]),
+        PROJECTION: _under(tensors, _PROJECTION),
+    }
+    # attention of the VAE: 1 x 1 convolutions there, linear layers here
+    found[VAE] = {k: v[:, :, 0, 0] if _is_flat(k) and v.ndim == 4 else v for k, v in found[VAE].items()}
+    if set(found[PROJECTION]) != {"weight", "bias"}:
+        raise _LayoutError("it has no cc_projection, so it is a plain Stable Diffusion")
+    used = {_VAE + key for key in vae} | {_CLIP + key for key in clip} | {_PROJECTION + k for k in found[PROJECTION]}
+    used |= {_UNET + key for key in unet if mean[key] is None}
+    used |= {_EMA + ("diffusion_model." + key).replace(".", "") for key in unet if mean[key] is not None}
+    unused = tuple(sorted(set(tensors) - used))
+    for key in unused:
+        if key not in _SCHEDULE and not key.startswith((*_UNUSED, _UNET)):
+            raise _LayoutError(f"the key {key} is unknown")
+    return Checkpoint(found, configs, unused)
+
+
+def to_original(checkpoint: Checkpoint) -> State:
+    """The same model under the released code's keys, with the noise schedule; the U-Net as itself and as its mean."""
+    configs, tensors = checkpoint.configs, checkpoint.tensors
+    vae = {k: v[:, :, None, None] if _is_flat(k) else v for k, v in tensors[VAE].items()}
+    unet = _rename(tensors[UNET], _turned(_unet_names(configs[UNET])))
+    state = {_UNET + key: value for key, value in unet.items()}
+    state |= {_EMA + ("diffusion_model." + key).replace(".", ""): value for key, value in unet.items()}
+    state |= {_VAE + key: value for key, value in _rename(vae, _turned(_vae_names(configs[VAE]))).items()}
+    state |= {_CLIP + key: value for key, value in _join_clip(tensors[CLIP], configs[CLIP]).items()}
+    state |= {_PROJECTION + key: value for key, value in tensors[PROJECTION].items()}
+    betas = torch.linspace(BETAS[0] ** 0.5, BETAS[1] ** 0.5, 1000, dtype=torch.float64) ** 2
+    kept = (1 - betas).cumprod(0)
+    return state | {"betas": betas.float(), "alphas_cumprod": kept.float()}
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str, skip: str = "\0") -> State:
+    """What lies under a prefix, without it."""
+    cut = len(prefix)
+    return {k[cut:]: v for k, v in tensors.items() if k.startswith(prefix) and not k[cut:].startswith(skip)}
+
+
+def _turned(names: dict[str, str]) -> dict[str, str]:
+    return {ours: theirs for theirs, ours in names.items()}
+
+
+def _rename(state: State, names: dict[str, str]) -> State:
+    """Tensors under other names: the longest beginning of a key that is in `names` is replaced."""
+    renamed = {}
+    for key, value in state.items():
+        head, tail = key, ""
+        while head and head not in names:
+            head, _, part = head.rpartition(".")
+            tail = f".{part}{tail}"
+        if not head:
+            raise _LayoutError(f"the key {key} is unknown")
+        renamed[names[head] + tail] = value
+    return renamed
+
+
+def _count(keys: Iterable[str], pattern: str) -> int:
+    """How many of pattern.format(0), pattern.format(1), ... keys start with, without a gap."""
+    count, keys = 0, tuple(keys)
+    while any(key.startswith(pattern.format(count)) for key in keys):
+        count += 1
+    return count
+
+
+def _need(state: State, key: str) -> Tensor:
+    if key not in state:
+        raise _LayoutError(f"the key {key} is missing")
+    return state[key]
+
+
+def _read_unet(state: State) -> dict[str, Any]:
+    """Configuration of diffusers' U-Net from the shapes of the released one."""
+    widths: list[int] = []
+    attentive: list[bool] = []
+    layers = 0
+    for block in range(1, _count(state, "input_blocks.{}.")):
+        name = f"input_blocks.{block}"
+        if f"{name}.0.op.weight" in state:
+            widths.append(0)
+            continue
+        width = _need(state, f"{name}.0.out_layers.3.weight").shape[0]
+        if not attentive or (widths and widths[-1] == 0):
+            widths = [*widths[:-1], width]
+            attentive.append(f"{name}.1.norm.weight" in state)
+        layers += len(widths) == 1
+    depth = _count(state, "middle_block.1.transformer_blocks.{}.")
+    first, last = _need(state, "input_blocks.0.0.weight"), _need(state, "out.2.weight")
+    context = _need(state, "middle_block.1.transformer_blocks.0.attn2.to_k.weight").shape[1]
+    return {
+        "in_channels": first.shape[1],
+        "out_channels": last.shape[0],
+        "block_out_channels": widths,
+        "layers_per_block": layers,
+        "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attentive],
+        "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attentive)],
+        "transformer_layers_per_block": depth,
+        "cross_attention_dim": context,
+        "attention_head_dim": _HEADS,  # diffusers' name for the number of heads here
+        "sample_size": 32,
+    }
+
+
+_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+
+
+def _unet_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """Modules of the released U-Net by name, and diffusers' names of them."""
+    names = {
+        "time_embed.0": "time_embedding.linear_1",
+        "time_embed.2": "time_embedding.linear_2",
+        "input_blocks.0.0": "conv_in",
+        "out.0": "conv_norm_out",
+        "out.2": "conv_out",
+    }
+    levels, layers = len(config["block_out_channels"]), config["layers_per_block"]
+
+    def resnet(theirs: str, ours: str) -> None:
+        names.update({f"{theirs}.{a}": f"{ours}.{b}" for a, b in _RESNET.items()})
+
+    block = 1
+    for level, kind in enumerate(config["down_block_types"]):
+        for layer in range(layers):
+            resnet(f"input_blocks.{block}.0", f"down_blocks.{level}.resnets.{layer}")
+            if kind.startswith("CrossAttn"):
+                names[f"input_blocks.{block}.1"] = f"down_blocks.{level}.attentions.{layer}"
+            block += 1
+        if level < levels - 1:
+            names[f"input_blocks.{block}.0.op"] = f"down_blocks.{level}.downsamplers.0.conv"
+            block += 1
+    resnet("middle_block.0", "mid_block.resnets.0")
+    names["middle_block.1"] = "mid_block.attentions.0"
+    resnet("middle_block.2", "mid_block.resnets.1")
+    block = 0
+    for level, kind in enumerate(config["up_block_types"]):
+        attentive = kind.startswith("CrossAttn")
+        for layer in range(layers + 1):
+            resnet(f"output_blocks.{block}.0", f"up_blocks.{level}.resnets.{layer}")
+            if attentive:
+                names[f"output_blocks.{block}.1"] = f"up_blocks.{level}.attentions.{layer}"
+            if layer == layers and level < levels - 1:
+                names[f"output_blocks.{block}.{1 + attentive}.conv"] = f"up_blocks.{level}.upsamplers.0.conv"
+            block += 1
+    return names
+
+
+def _read_vae(state: State) -> dict[str, Any]:
+    """Configuration of diffusers' VAE from the shapes of the released one."""
+    levels = _count(state, "encoder.down.{}.")
+    widths = [_need(state, f"encoder.down.{level}.block.0.conv1.weight").shape[0] for level in range(levels)]
+    if not widths:
+        raise _LayoutError(f"it has no VAE ({_VAE}encoder.*)")
+    return {
+        "in_channels": _need(state, "encoder.conv_in.weight").shape[1],
+        "out_channels": _need(state, "decoder.conv_out.weight").shape[0],
+        "latent_channels": _need(state, "post_quant_conv.weight").shape[0],
+        "block_out_channels": widths,
+        "layers_per_block": _count(state, "encoder.down.0.block.{}."),
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "scaling_factor": SCALE,
+        "sample_size": 256,
+    }
+
+
+_FLAT = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def _is_flat(key: str) -> bool:
+    """Whether a key of diffusers' VAE is the matrix of a linear layer of its attention."""
+    return ".attentions." in key and key.removesuffix(".weight").endswith(_FLAT) and key.endswith(".weight")
+
+
+def _vae_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """Modules of the released VAE by name, and diffusers' names of them."""
+    names = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
+    levels, layers = len(config["block_out_channels"]), config["layers_per_block"]
+
+    def resnet(theirs: str, ours: str) -> None:
+        names.update({f"{theirs}.{part}": f"{ours}.{part}" for part in ("norm1", "conv1", "norm2", "conv2")})
+        names[f"{theirs}.nin_shortcut"] = f"{ours}.conv_shortcut"
+
+    for half in ("encoder", "decoder"):
+        names[f"{half}.conv_in"] = f"{half}.conv_in"
+        names[f"{half}.norm_out"] = f"{half}.conv_norm_out"
+        names[f"{half}.conv_out"] = f"{half}.conv_out"
+        resnet(f"{half}.mid.block_1", f"{half}.mid_block.resnets.0")
+        resnet(f"{half}.mid.block_2", f"{half}.mid_block.resnets.1")
+        theirs, ours = f"{half}.mid.attn_1", f"{half}.mid_block.attentions.0"
+        pairs = zip(("norm", "q", "k", "v", "proj_out"), ("group_norm", *_FLAT), strict=True)
+        names.update({f"{theirs}.{a}": f"{ours}.{b}" for a, b in pairs})
+    for level in range(levels):
+        for layer in range(layers):
+            resnet(f"encoder.down.{level}.block.{layer}", f"encoder.down_blocks.{level}.resnets.{layer}")
+        names[f"encoder.down.{level}.downsample.conv"] = f"encoder.down_blocks.{level}.downsamplers.0.conv"
+        # the released decoder counts its levels from the finest, diffusers from the coarsest
+        block = levels - 1 - level
+        for layer in range(layers + 1):
+            resnet(f"decoder.up.{level}.block.{layer}", f"decoder.up_blocks.{block}.resnets.{layer}")
+        names[f"decoder.up.{level}.upsample.conv"] = f"decoder.up_blocks.{block}.upsamplers.0.conv"
+    return names
+
+
+def _read_clip(state: State) -> dict[str, Any]:
+    """Configuration of transformers' CLIP picture encoder from the shapes of OpenAI's."""
+    if not state:
+        raise _LayoutError(f"it has no CLIP picture encoder ({_CLIP}*)")
+    patches, places = _need(state, "conv1.weight"), _need(state, "positional_embedding")
+    width, patch = patches.shape[0], patches.shape[2]
+    return {
+        "hidden_size": width,
+        "intermediate_size": _need(state, "transformer.resblocks.0.mlp.c_fc.weight").shape[0],
+        "projection_dim": _need(state, "proj").shape[1],
+        "num_hidden_layers": _count(state, "transformer.resblocks.{}."),
+        "num_attention_heads": width // _CLIP_HEAD,
+        "image_size": round((places.shape[0] - 1) ** 0.5) * patch,
+        "patch_size": patch,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    }
+
+
+def _clip_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """Modules of OpenAI's picture encoder and transformers' names of them; without queries, keys and values."""
+    embeddings = "vision_model.embeddings"
+    names = {
+        "class_embedding": f"{embeddings}.class_embedding",
+        "conv1": f"{embeddings}.patch_embedding",
+        "positional_embedding": f"{embeddings}.position_embedding.weight",
+        "ln_pre": "vision_model.pre_layrnorm",
+        "ln_post": "vision_model.post_layernorm",
+        "proj": "visual_projection.weight",
+    }
+    pairs = {
+        "ln_1": "layer_norm1",
+        "ln_2": "layer_norm2",
+        "mlp.c_fc": "mlp.fc1",
+        "mlp.c_proj": "mlp.fc2",
+        "attn.out_proj": "self_attn.out_proj",
+    }
+    for layer in range(config["num_hidden_layers"]):
+        theirs, ours = f"transformer.resblocks.{layer}", f"vision_model.encoder.layers.{layer}"
+        names.update({f"{theirs}.{a}": f"{ours}.{b}" for a, b in pairs.items()})
+    return names
+
+
+def _split_clip(state: State, config: Mapping[str, Any]) -> State:
+    """OpenAI's picture encoder under transformers' names: one matrix of queries, keys and values becomes three."""
+    state, parts = dict(state), State()
+    for layer in range(config["num_hidden_layers"]):
+        theirs, ours = f"transformer.resblocks.{layer}.attn", f"vision_model.encoder.layers.{layer}.self_attn"
+        for kind in ("weight", "bias"):
+            _need(state, f"{theirs}.in_proj_{kind}")
+            rows = state.pop(f"{theirs}.in_proj_{kind}").chunk(3)
+            parts |= {f"{ours}.{name}_proj.{kind}": row for name, row in zip("qkv", rows, strict=True)}
+    renamed = _rename(state, _clip_names(config))
+    return renamed | parts | {"visual_projection.weight": renamed["visual_projection.weight"].T}
+
+
+def _join_clip(state: State, config: Mapping[str, Any]) -> State:
+    """The inverse of `_split_clip`."""
+    state, joined = dict(state), State()
+    for layer in range(config["num_hidden_layers"]):
+        theirs, ours = f"transformer.resblocks.{layer}.attn", f"vision_model.encoder.layers.{layer}.self_attn"
+        for kind in ("weight", "bias"):
+            joined[f"{theirs}.in_proj_{kind}"] = torch.cat([state.pop(f"{ours}.{n}_proj.{kind}") for n in "qkv"])
+    renamed = _rename(state, _turned(_clip_names(config)))
+    return renamed | joined | {"proj": renamed["proj"].T}
+
+
+# -- the diffusers folder ------------------------------------------------------------------------------------
+
+
+def from_folder(folder: Path) -> Checkpoint:
+    """Read a folder in diffusers' layout; `WeightsError` names the part that is missing or damaged."""
+    tensors: dict[str, State] = {}
+    configs: dict[str, dict[str, Any]] = {}
+    for part in (UNET, VAE, CLIP):
+        tensors[part], configs[part] = weights.read_checkpoint(_weights_file(folder, part)), _read_config(folder, part)
+    named = PROJECTION if (folder / PROJECTION).is_dir() else "clip_camera_projection"
+    state = weights.read_checkpoint(_weights_file(folder, named))
+    tensors[PROJECTION] = {key.rpartition(".")[2]: value for key, value in state.items()}
+    if set(tensors[PROJECTION]) != {"weight", "bias"}:
+        raise WeightsError(f"{folder / named} is not Zero123's projection: it holds {', '.join(sorted(state))}.")
+    # until 2023 diffusers named the VAE's attention otherwise
+    old = dict(zip(("query", "key", "value", "proj_attn"), _FLAT, strict=True))
+    for key in [key for key in tensors[VAE] if ".attentions." in key]:
+        module, _, kind = key.rpartition(".")
+        stem, _, name = module.rpartition(".")
+        if name in old:
+            tensors[VAE][f"{stem}.{old[name]}.{kind}"] = tensors[VAE].pop(key)
+    # and transformers kept a list of numbers among CLIP's weights
+    tensors[CLIP].pop("vision_model.embeddings.position_ids", None)
+    return Checkpoint(tensors, configs, path=folder)
+
+
+def to_folder(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a model in diffusers' layout, as safetensors."""
+    from safetensors.torch import save_file
+
+    classes = {UNET: "UNet2DConditionModel", VAE: "AutoencoderKL", CLIP: "CLIPVisionModelWithProjection"}
+    for part in PARTS:
+        state = checkpoint.tensors[part]
+        config = {"_class_name": classes.get(part, "CCProjection"), **checkpoint.configs.get(part, {})}
+        if part == PROJECTION:
+            config |= {"in_channel": state["weight"].shape[1], "out_channel": state["weight"].shape[0]}
+            state = {f"projection.{key}": value for key, value in state.items()}
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / part / "config.json").write_text(json.dumps(config, indent=1))
+        name = "model" if part == CLIP else "diffusion_pytorch_model"
+        save_file({k: v.contiguous() for k, v in state.items()}, folder / part / f"{name}.safetensors")
+
+
+def _weights_file(folder: Path, part: str) -> Path:
+    for ending in _ENDINGS:
+        for name in _FILES:
+            if (folder / part / f"{name}{ending}").is_file():
+                return folder / part / f"{name}{ending}"
+    raise WeightsError(
+        f"{folder} is not a Zero123 folder in diffusers' layout: {part}/ holds no weights. Fetch or copy it again."
+    )
+
+
+def _read_config(folder: Path, part: str) -> dict[str, Any]:
+    path = folder / part / "config.json"
+    try:
+        config = json.loads(path.read_text())
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read ({error}). Fetch or copy the folder again.") from None
+    return config
