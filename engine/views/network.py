@@ -154,9 +154,8 @@ class FieldNetwork(nn.Module):
         self.from_features = nn.Conv2d(up[2], h, 1)  # before sampling: cheaper than after
         # What the narrow fine map has no room for comes straight from the wide coarse ones.
         self.from_coarse = nn.ModuleList(nn.Conv2d(i, h + c.bins * c.volume_channels, 1) for i in (w[3], up[0]))
-        for conv in self.from_coarse:
-            nn.init.zeros_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        for parameter in self.from_coarse.parameters():
+            nn.init.zeros_(parameter)
         self.from_point = nn.Linear(self.point_width, h)
         self.from_code = nn.Linear(w[3] + 2, h)
         self.trunk = nn.ModuleList(nn.Linear(h, h) for _ in range(3))

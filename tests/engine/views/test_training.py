@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,14 @@ def test_training_resumes_and_writes_weights_with_a_card(trained):
     card = json.loads(trained.with_suffix(".json").read_text())
     assert card["network"]["width"] == 8
     assert "--steps 6" in card["command"] or "--steps 3" in card["command"]
+
+
+def test_training_goes_on_from_weights_of_another_picture_size(trained, tmp_path):
+    network = replace(TINY, input_size=32)
+    weights = train(replace(options(tmp_path, steps=1), start=trained, network=network))
+    first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert first["event"] == "start" and first["new"] == []
+    assert load_generator("built-in", weights).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
 
 
 def test_a_case_fits_together():
@@ -131,7 +140,7 @@ def test_built_in_weights_read_elevation():
     generator = load_generator()
     with torch.inference_mode():
         errors = [abs(generator.estimate_elevation(c.image) - c.elevation) for c in map(heldout_case, range(12))]
-    assert np.median(errors) < 12
+    assert np.median(errors) < 5
 
 
 def test_render_mesh_projects_the_source_onto_what_it_sees():
