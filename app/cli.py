@@ -1,4 +1,4 @@
-"""The command line: `oriel reconstruct | runs | data | train | weights | doctor | demo`.
+"""The command line: `oriel reconstruct | runs | crawl | data | train | weights | doctor | demo`.
 
 What is heavy is imported by the command that needs it, so that `oriel --help` answers at once.
 """
@@ -31,11 +31,12 @@ QUALITIES = ("draft", "standard", "fine")
 FORMATS = ("glb", "obj", "ply", "stl")
 SAMPLERS = ("fast", "published")
 DELEGATED = {
+    ("crawl",): "app.crawl_cli",
     ("data",): "engine.data.cli",
     ("train", "views"): "engine.views.train",
     ("train", "surface"): "engine.surface.train",
 }
-"""Commands that modules of the engine bring along, with `add_arguments(parser)` and `run(arguments)`."""
+"""Commands that other modules bring along, with `add_arguments(parser)` and `run(arguments)`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub.set_defaults(run=_doctor)
 
+    commands.add_parser("crawl", help="collect 3D models from the web: search, run, status, retry, credits")
     commands.add_parser("data", help="procedural architecture: contact sheets, GLB export")
     sub = commands.add_parser("train", help="train the built-in weights: views or surface")
     models = sub.add_subparsers(metavar="MODEL", required=True)

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import itertools
+import os
 import signal
 import socket
 import sys
@@ -14,7 +15,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PySide6.QtCore import QSize, QSocketNotifier, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QImage, QImageReader
@@ -26,8 +27,10 @@ from engine.errors import Cancelled, OrielError
 from engine.progress import CancelToken, Progress
 from widgets.common import opaque, to_qimage
 from widgets.main_window import MainWindow
+from widgets.models import ModelEntry, bytes_text
 from widgets.reconstruct.incoming import SUFFIXES
-from widgets.reconstruct.request import HistoryEntry, Picture, QueueEntry, Request
+from widgets.reconstruct.model_choices import ROWS
+from widgets.reconstruct.request import Choice, HistoryEntry, Picture, QueueEntry, Request
 from widgets.reconstruct.stage_bar import STAGES, seconds_text
 from widgets.reconstruct.tab import RunContents
 from widgets.theme import RESOURCES, theme
@@ -36,10 +39,14 @@ if TYPE_CHECKING:
     from app.history import History
     from engine.pipeline import Options, Run
 
+T = TypeVar("T")
+
 ENGINE_NICENESS = 5
 """The engine's thread gives way to the window's."""
 GARBAGE_INTERVAL = 0.5
 """Seconds between two looks whether a search for garbage is due."""
+SLOW = "Without a GPU that torch can use, the views take many minutes; the run tells how many."
+"""What is said of a diffusion model without a GPU."""
 RECENT_RUNS = 3
 """Runs that the estimate of the remaining time is taken from."""
 THUMBNAIL = 128
@@ -72,16 +79,19 @@ class Job:
 class Session:
     """What goes on between the window and the engine, from the first picture to the last wait at closing.
 
-    Everything here runs on the Qt thread and waits for two others: `engine`, which alone uses torch, and
-    `files`, which reads pictures, runs and meshes so that a look at the history does not wait for a run.
+    Everything here runs on the Qt thread and waits for three others: `engine`, which alone uses torch for a run,
+    `files`, which reads pictures, runs and meshes so that a look at the history does not wait for a run, and `fetcher`,
+    which fetches and checks models, one at a time.
     """
 
     def __init__(self, window: MainWindow, settings: Settings) -> None:
         self.window = window
         self.tab = window.reconstruct
         self.settings = settings
+        settings.apply_weights()
         self.engine = EngineThread(nice=ENGINE_NICENESS)
         self.files = EngineThread("oriel-files")
+        self.fetcher = EngineThread("oriel-models")
         self.queue: list[Job] = []
         self.current: Job | None = None
         self.closing = False
@@ -94,6 +104,9 @@ class Session:
         self._preview_cancel = CancelToken()
         self._pixels: tuple[Picture, Any] | None = None
         self._thumbnails: dict[tuple[str, str], QImage] = {}
+        self._model_work: dict[str, CancelToken] = {}
+        self._damaged: set[str] = set()
+        self._has_gpu = True  # until torch is there to tell
         self._closed = asyncio.Event()
         self._connect()
 
@@ -112,6 +125,15 @@ class Session:
         tab.picture_chosen.connect(self._then(self.load_picture))
         tab.preview_wanted.connect(self._then(self.find_foreground))
         tab.folder_used.connect(lambda folder: setattr(self.settings, "last_folder", folder))
+        page = self.window.models
+        self.window.models_shown.connect(self._then(self.refresh_models))
+        page.fetch_requested.connect(self._then(self.fetch_model))
+        page.cancel_requested.connect(lambda key: self._model_work[key].cancel())
+        page.use_requested.connect(self._then(self.use_model))
+        page.check_requested.connect(self._then(self.check_model))
+        page.remove_requested.connect(self._then(self.remove_model))
+        page.folder_requested.connect(_show_place)
+        tab.input.models.picked.connect(self._remember_model)
         self.window.theme_chosen.connect(lambda mode: setattr(self.settings, "theme", mode))
         self.window.close_requested.connect(self._then(self.close))
 
@@ -122,7 +144,8 @@ class Session:
         self.window.restore_place(self.settings.window)
         if self.settings.last_folder:
             self.tab.last_folder = self.settings.last_folder
-        self.tab.input.set_options(quality=self.settings.quality, generator=self.settings.generator)
+        self.tab.input.set_options(quality=self.settings.quality)
+        self.tab.input.models.remember(self.settings.models | {"memory_gb": self.settings.memory_gb})
         self.window.show()
         self._spawn(self._warm_up())
         with _garbage_kept_to_this_thread():
@@ -139,11 +162,14 @@ class Session:
         self._preview_cancel.cancel()
         if self.current:
             self.current.cancel.cancel()
+        for token in self._model_work.values():
+            token.cancel()
         me = asyncio.current_task()
         while others := {task for task in self._tasks if task is not me}:
             await asyncio.wait(others)
         await self.engine.close()
         await self.files.close()
+        await self.fetcher.close()
         self.settings.window = self.window.place()
         with contextlib.suppress(OrielError):  # nobody is left to read it
             self.settings.save()
@@ -154,6 +180,7 @@ class Session:
         """Fill the window, then import what the first run needs while the user looks for a picture."""
         await self.files.submit(self._open_history)
         await self.refresh_history()
+        await self.refresh_models()
         self.tab.set_samples(await self.files.submit(_samples))
         # Loading libraries holds the interpreter, which would be felt in the middle of a run. One call each, so that
         # closing need not wait for all. Nothing of Qt is imported on another thread than its own.
@@ -162,8 +189,12 @@ class Session:
                 if self.closing:
                     return
                 await thread.submit(importlib.import_module, name)
-        if not self.closing and self.current is None:
+        if self.closing:
+            return
+        if self.current is None:
             self.tab.prepare_viewport()
+        self._has_gpu = await self.engine.submit(_has_gpu)
+        await self.refresh_models()
 
     def _open_history(self) -> None:
         from app.history import History
@@ -196,8 +227,12 @@ class Session:
             return
         self._preview_cancel.cancel()
         self._preview_cancel = cancel = CancelToken()
+        # Segment Anything needs torch, which is the engine's.
+        thread = self.engine if mode == "sam" else self.files
+        if mode == "sam" and self.current is not None:
+            self.tab.input.show_problem(picture, "Segment Anything waits until the run is done.")
         try:
-            found = await self.files.submit(_foreground, self._pixels[1], mode, picture.box, picture.strokes, cancel)
+            found = await thread.submit(_foreground, self._pixels[1], mode, picture, cancel)
         except Cancelled:
             return
         except OrielError as error:
@@ -211,7 +246,7 @@ class Session:
     def add_requests(self, requests: list[Request]) -> None:
         """Queue new runs."""
         for request in requests:
-            self.settings.quality, self.settings.generator = request.quality, request.generator
+            self.settings.quality = request.quality
             self._add(Job(next(self._numbers), request.picture.name, request=request))
 
     def retry_view(self, index: int) -> None:
@@ -231,8 +266,10 @@ class Session:
             return
         picture = self._pictures.get(run.folder.name)
         if picture is not None and picture is self.tab.input.picture:
+            drawn = {"box": picture.box, "strokes": picture.strokes, "points": picture.points}
+            models = self.tab.input.models.values()
             mode = self.tab.input.mode.currentData()
-            await self.files.submit(run.change, mode=mode, box=picture.box, strokes=picture.strokes)
+            await self.files.submit(lambda: run.change(mode=mode, **drawn, **models))
         self._add(Job(next(self._numbers), run.name, run=run))
 
     def cancel(self) -> None:
@@ -287,7 +324,7 @@ class Session:
         first = next((stage for stage in STAGES if stage not in run.stages_done), "texture")
         if job.view is not None:
             first = "surface"
-        self.tab.stages.set_expected(await self.files.submit(_expected_seconds, self.history, run.options.quality))
+        self.tab.stages.set_expected(await self.files.submit(_expected_seconds, self.history, run.options))
         self._current_run = (key, run.name, first)
         if job.view is not None:
             self.tab.begin_retry(key, run.name, job.view)
@@ -343,7 +380,8 @@ class Session:
         picture = await self._picture_of(run)
         if self.tab.shown_key == key and picture is not None:
             options = run.options
-            self.tab.input.set_options(mode=options.mode, quality=options.quality, generator=options.generator)
+            models = {part: getattr(options, part) for part in ROWS}
+            self.tab.input.set_options(mode=options.mode, quality=options.quality, **models)
             self.tab.input.set_elevation(options.elevation)
             self.tab.input.set_pictures([picture])
 
@@ -394,8 +432,113 @@ class Session:
             strokes = options.strokes
             if isinstance(strokes, Path):
                 strokes = await self.files.submit(_grey, strokes)
-            self._pictures[key] = Picture(found[0], run.name, options.box, strokes)
+            self._pictures[key] = Picture(found[0], run.name, options.box, strokes, options.points)
         return self._pictures[key]
+
+    # -- models ------------------------------------------------------------------------------------------
+
+    async def refresh_models(self) -> None:
+        """Show which models are on this machine, and offer them for the next run."""
+        if self.closing:
+            return
+        found = await self.files.submit(_models, frozenset(self._damaged))
+        self.window.models.set_entries(found.entries)
+        self.window.models.set_places(found.places)
+        self.tab.input.set_choices(found.choices, found.preferred, "" if self._has_gpu else SLOW)
+
+    async def fetch_model(self, key: str) -> None:
+        """Fetch a model from the hub and check it."""
+        from engine import weights
+
+        if await self._work_on_model(key, "Fetching", weights.fetch) is not None:
+            self.window.models.show_note(key, "Fetched.")
+
+    async def check_model(self, key: str) -> None:
+        """Compare a model's files with what they should be."""
+        from engine import weights
+
+        problems = await self._work_on_model(key, "Checking", weights.check)
+        if problems:
+            self._damaged.add(key)
+            self.window.models.show_note(key, "\n".join(problems), "error")
+            await self.refresh_models()
+        elif problems is not None:
+            self.window.models.show_note(key, "It is whole, and of the right kind.")
+
+    async def use_model(self, key: str, path: Path) -> None:
+        """Take a file or a folder of the user's for a model from now on."""
+        from engine import weights
+
+        def use(key: str, progress: Callable[[Progress], None], cancel: CancelToken) -> weights.Located:
+            return weights.use(key, path)
+
+        if await self._work_on_model(key, "Looking at it", use) is not None:
+            await self._save_model_paths()
+            self.window.models.show_note(key, "It is of the right kind, and used from now on.")
+
+    async def remove_model(self, key: str) -> None:
+        """Forget the user's file for a model, or delete what was fetched."""
+        from engine import weights
+
+        try:
+            freed = await self.files.submit(weights.remove, key)
+        except OrielError as error:
+            self.window.models.show_note(key, str(error), "error")
+        else:
+            text = (
+                f"Removed; {bytes_text(freed)} are free again." if freed else "Forgotten; the file stays where it is."
+            )
+            self.window.models.show_note(key, text)
+        self._damaged.discard(key)
+        await self._save_model_paths()
+        await self.refresh_models()
+
+    async def _work_on_model(self, key: str, words: str, work: Callable[..., T]) -> T | None:
+        """Do something that takes its time to a model, and show it; what it returned, None if it did not go well.
+
+        `work` is called with the key, `progress` and `cancel`.
+        """
+        if key in self._model_work or self.closing:
+            return None
+        page, token = self.window.models, CancelToken()
+        page.set_work(key, "Waiting" if self._model_work else words)
+        self._model_work[key] = token
+        funnel = ProgressFunnel(lambda events: page.take_progress(key, words, events[-1]))
+
+        def begin() -> T:
+            token.check()
+            return work(key, progress=funnel.post, cancel=token)
+
+        note = None
+        try:
+            done = await self.fetcher.submit(begin)
+            self._damaged.discard(key)
+            return done
+        except Cancelled:
+            kept = " What has come stays, and fetching goes on from there." if words == "Fetching" else ""
+            note = (f"Stopped.{kept}", "info")
+        except OrielError as error:
+            note = (str(error), "error")
+        finally:
+            del self._model_work[key]
+            funnel.close()
+            page.set_work(key, None)
+            if note is not None:
+                page.show_note(key, *note)
+            await self.refresh_models()
+        return None
+
+    async def _save_model_paths(self) -> None:
+        try:
+            await self.files.submit(self.settings.keep_weights)
+        except OrielError as error:
+            self.tab.show_error(str(error))
+
+    def _remember_model(self, part: str, value: Any) -> None:
+        if part == "memory_gb":
+            self.settings.memory_gb = value
+        else:
+            self.settings.models = {**self.settings.models, part: value}
 
     # -- export ------------------------------------------------------------------------------------------
 
@@ -455,7 +598,12 @@ def _options(request: Request) -> Options:
         box=request.picture.box,
         strokes=request.picture.strokes,
         elevation=request.elevation,
+        points=request.picture.points,
         generator=request.generator,
+        sampler=request.sampler,
+        matcher=request.matcher,
+        surface=request.surface,
+        memory_gb=request.memory_gb,
         quality=request.quality,
     )
 
@@ -474,11 +622,13 @@ def _load(source: Path | bytes) -> Any:
     return load_picture(source)
 
 
-def _foreground(pixels: Any, mode: str, box: Any, strokes: Any, cancel: CancelToken) -> Any:
+def _foreground(pixels: Any, mode: str, picture: Picture, cancel: CancelToken) -> Any:
     from engine.imaging import extract_foreground
 
     cancel.check()
-    return extract_foreground(pixels, mode=mode, box=box, strokes=strokes, cancel=cancel)
+    return extract_foreground(
+        pixels, mode=mode, box=picture.box, strokes=picture.strokes, points=picture.points, cancel=cancel
+    )
 
 
 def _grey(path: Path) -> Any:
@@ -487,6 +637,69 @@ def _grey(path: Path) -> Any:
 
     with Image.open(path) as image:
         return np.array(image.convert("L"))
+
+
+@dataclass(frozen=True)
+class _Models:
+    """What the window shows of the models on this machine."""
+
+    entries: list[ModelEntry]
+    places: str
+    choices: dict[str, list[Choice]]
+    preferred: dict[str, str]
+
+
+def _models(damaged: frozenset[str]) -> _Models:
+    from engine import choices, hub, weights
+
+    entries = []
+    for key, model in weights.MODELS.items():
+        located = weights.locate(key)
+        if located is None:
+            state = "partly" if weights.unfinished(key) else "missing"
+        else:
+            state = "built in" if located.source == "built in" else "present"
+        entries.append(
+            ModelEntry(
+                key=key,
+                label=model.label,
+                purpose=_sentence(model.purpose),
+                licence=model.licence,
+                origin=model.origin,
+                size=model.size if located is None else located.size,
+                files=tuple((file.name, file.size) for file in model.files),
+                state="damaged" if key in damaged and located is not None else state,
+                path=None if located is None else located.path,
+                source="" if located is None else located.source,
+            )
+        )
+    offered = {
+        part: [Choice(name, label, choices.present(part, name)) for name, label in choices.names(part).items()]
+        for part in ("generator", "matcher", "surface", "foreground")
+    }
+    preferred = {part: choices.preferred(part) for part in ("generator", "matcher", "surface")}
+    named = os.environ.get("ORIEL_WEIGHTS")
+    places = [
+        "Looked for at the paths that you give here",
+        f"in {named} (ORIEL_WEIGHTS)" if named else "in the folder that ORIEL_WEIGHTS names (not set)",
+        f"in the hub's cache {hub.cache()}",
+    ]
+    fetching = "HF_HUB_OFFLINE forbids fetching" if hub.offline() else f"fetched from {hub.endpoint()} when you ask"
+    return _Models(entries, f"{', '.join(places)}; {fetching}.", offered, preferred)
+
+
+def _has_gpu() -> bool:
+    from engine.device import pick_device
+
+    return pick_device().type != "cpu"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _show_place(path: Path) -> None:
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(path if path.is_dir() else path.parent)))
 
 
 def _thumbnail(path: Path) -> QImage:
@@ -533,9 +746,13 @@ def _entries(history: History, thumbnails: dict[tuple[str, str], QImage]) -> lis
     return entries
 
 
-def _expected_seconds(history: History, quality: str) -> dict[str, float]:
-    """Mean seconds of each stage over the last finished runs of a quality."""
-    recent = [run for run in history.runs() if run.status == "done" and run.options.quality == quality][:RECENT_RUNS]
+def _expected_seconds(history: History, options: Options) -> dict[str, float]:
+    """Mean seconds of each stage over the last finished runs of the same quality by the same models."""
+
+    def alike(other: Options) -> bool:
+        return all(getattr(other, name) == getattr(options, name) for name in ("quality", "generator", "surface"))
+
+    recent = [run for run in history.runs() if run.status == "done" and alike(run.options)][:RECENT_RUNS]
     stages = [run.report.get("stages", {}) for run in recent]
     found = {stage: [s[stage]["seconds"] for s in stages if stage in s] for stage in STAGES}
     return {stage: sum(seconds) / len(seconds) for stage, seconds in found.items() if seconds}
@@ -573,6 +790,8 @@ def _contents(run: Run) -> RunContents:
         mesh=run.mesh() if "surface" in done else None,
         seconds={stage: stages[stage]["seconds"] for stage in STAGES if stage in stages and stage in done},
         height_m=run.options.height_m,
+        used=run.report.get("used", {}),
+        error_kind=run.error_kind,
     )
 
 

@@ -399,6 +399,8 @@ class Run:
             raise InputError(f"Stage is {start!r}, but has to be one of {', '.join(STAGES)}.")
         missing = [s for s in STAGES if s not in self.stages_done]
         start = min([start, *missing[:1]], key=STAGES.index)
+        from engine.imaging import sam
+
         with self._executing(progress, cancel) as work:
             first = STAGES.index(start)
             # A new elevation makes the views stale.
@@ -412,6 +414,7 @@ class Run:
             _require_models(self.options, STAGES[first:])
             if first <= STAGES.index("foreground"):
                 self._stage("foreground", self._foreground, work, restart=True)
+            sam.release()  # a preview may have loaded it as well
             if first <= STAGES.index("views"):
                 self._mark(generator_elevation=None, views_elevation=None)
                 self._stage("views", self._first_views, work, restart=True, finish=False)
@@ -477,9 +480,9 @@ class Run:
                 strokes=strokes,
                 cancel=work.cancel,
             )
-            sam.release()
             mask = found.mask
-            self._note_used("foreground", found.method, path=found.weights)
+            segmenter = sam.shared(found.weights) if found.weights is not None else None
+            self._note_used("foreground", found.method, segmenter, found.weights)
         work.report("foreground", 1, 3, "Framing", ("mask", mask))
         framed = frame(picture, mask, FRAMED_SIZE).image
         work.report("foreground", 2, 3, "Framing", ("framed", framed))
@@ -660,7 +663,7 @@ class Run:
             "label": getattr(model, "label", None) or choices.names(part).get(name, Path(name).name),
             "path": None if path is None else str(path),
             "source": located[0].source if located else None if path is None else "options",
-            "device": str(getattr(model, "device", "cpu" if path is None else device.pick_device())),
+            "device": str(getattr(model, "device", "cpu")),
         }
         self.report["used"] = used
 

@@ -1,4 +1,4 @@
-"""Pictures of the Reconstruct tab: the real window with a real run, empty, running, done and failed.
+"""Pictures of the window: a real run, empty, running, done and failed, and the Models page with what can go wrong.
 
     xvfb-run -a -s "-screen 0 1920x1080x24" python packaging/screenshots.py OUT [--picture FILE]
 
@@ -12,11 +12,15 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+if TYPE_CHECKING:
+    from app.window import Session
+
 SIZES = ((1280, 800), (1920, 1080))
 RUN_SECONDS = 240
 
@@ -45,18 +49,27 @@ async def take_all(out: Path, picture: Path, sizes: tuple[tuple[int, int], ...] 
     tab = window.reconstruct
     serving = asyncio.ensure_future(session.run())
 
-    async def shoot(state: str, modes: tuple[str, ...] = ("dark", "light")) -> None:
+    async def shoot(
+        state: str, modes: tuple[str, ...] = ("dark", "light"), ready: Callable[[], None] | None = None
+    ) -> None:
         for mode in modes:
             theme.set_mode(mode)
             for width, height in sizes:
                 window.setGeometry(0, 0, width, height)
                 await asyncio.sleep(0.7)
+                if ready is not None:
+                    ready()
+                    await asyncio.sleep(0.3)
                 shot = QApplication.primaryScreen().grabWindow(window.winId())
                 shot.save(str(out / f"{state}-{width}x{height}-{mode}.png"))
 
     theme.set_mode("dark")
     await settle(lambda: tab.viewport is not None)
     await shoot("empty")
+    await shoot("choices", ready=tab.input.models.open)
+    tab.input.models.sheet.hide()
+    await models_page(session, shoot)
+    window.show_tab(0)
 
     broken = Path(tempfile.mkdtemp()) / "notes.png"
     broken.write_text("This is not a picture.")
@@ -87,6 +100,28 @@ async def take_all(out: Path, picture: Path, sizes: tuple[tuple[int, int], ...] 
     await serving
 
 
+async def models_page(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
+    """The Models page as it comes up, while a model is fetched, without a network, and with a file that is no model."""
+    from engine.progress import Progress
+
+    page = session.window.models
+    session.window.show_models("zero123-xl")
+    await shoot("models")
+    page.set_work("zero123-xl", "Fetching")
+    page.take_progress("zero123-xl", "Fetching", Progress("weights", 6.1e9, 15.5e9, "Fetching zero123-xl.ckpt"))
+    await shoot("models-fetching", ("light",))
+    page.set_work("zero123-xl", None)
+    os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    await session.fetch_model("zero123-xl")
+    await shoot("models-no-network", ("dark",))
+    del os.environ["HF_ENDPOINT"]
+    page.choose("loftr")
+    wrong = Path(tempfile.mkdtemp()) / "loftr_indoor_ds_new.ckpt"
+    wrong.write_text("<html>Sign in to download this file.</html>")
+    await session.use_model("loftr", wrong)
+    await shoot("models-wrong-file", ("light",))
+
+
 def main() -> int:
     """Parse the command line and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -95,6 +130,7 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ["ORIEL_HOME"] = tempfile.mkdtemp(prefix="oriel-screenshots-")
+    os.environ["HF_HUB_CACHE"] = str(Path(os.environ["ORIEL_HOME"], "hub"))
     picture = arguments.picture or next(iter(sorted((ROOT / "resources" / "samples").glob("*.*"))))
 
     import qasync

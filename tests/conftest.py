@@ -19,11 +19,40 @@ LEAK_GRACE = 5.0
 
 @pytest.fixture(autouse=True)
 def oriel_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home for each test: no test sees or changes the user's history and settings."""
+    """An empty home for each test: no test sees or changes the user's history, settings and models."""
+    from engine import weights
+
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("ORIEL_HOME", str(folder))
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub"))
     monkeypatch.delenv("ORIEL_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights, "_paths", {})
+    monkeypatch.setattr(weights, "_added", [])
     return folder
+
+
+@pytest.fixture(scope="session")
+def published_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model of every kind in published layout, for `ORIEL_WEIGHTS`."""
+    from tests import tiny_models
+
+    folder = tmp_path_factory.mktemp("published")
+    tiny_models.write_tiny_zero123(folder / "zero123-xl.ckpt")
+    tiny_models.write_tiny_loftr(folder / "loftr.ckpt")
+    tiny_models.write_tiny_sam(folder / "sam-vit-b.pth")
+    tiny_models.write_tiny_one2345_surface(folder / "one-2-3-45-surface.pth")
+    return folder
+
+
+@pytest.fixture
+def tiny_draft(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the draft quality as small, and a diffusion model's steps as few, as they can be."""
+    from engine import pipeline
+    from engine.views.zero123 import generator
+
+    monkeypatch.setattr(generator, "FAST_STEPS", 2)
+    tiny = pipeline.Quality(view_size=64, resolution=48, faces=400, texture_size=64, input_size=64)
+    monkeypatch.setitem(pipeline.QUALITIES, "draft", tiny)
 
 
 @pytest.fixture

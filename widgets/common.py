@@ -297,16 +297,17 @@ class ShortcutSheet(Overlay):
 
 
 class ElidedLabel(QLabel):
-    """One line that ends in an ellipsis where there is no room; the tooltip has the whole."""
+    """One line that ends in an ellipsis where there is no room; the tooltip has the whole, or `detail`."""
 
     def __init__(self, text: str = "", name: str = "") -> None:
         super().__init__(text)
+        self.detail = ""
         self.setObjectName(name)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
 
     def paintEvent(self, event: Any) -> None:
         shown = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
-        self.setToolTip(self.text() if shown != self.text() else "")
+        self.setToolTip(self.detail or (self.text() if shown != self.text() else ""))
         painter = QPainter(self)
         painter.setPen(self.palette().windowText().color())
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, shown)

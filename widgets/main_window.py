@@ -1,4 +1,4 @@
-"""The window: four tabs, a line at the bottom, and the keys that work everywhere."""
+"""The window: four tabs, the page of models, a line at the bottom, and the keys that work everywhere."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from widgets.common import IconButton, MessagePage, ShortcutSheet, label, with_key
+from widgets.models import ModelsPage
 from widgets.reconstruct.incoming import may_hold_picture
 from widgets.reconstruct.tab import ReconstructTab
 from widgets.theme import theme
@@ -43,6 +44,7 @@ FULL_SCREEN_BASIS = (1280, 720)
 KEYS = {
     "Everywhere": [
         ("Ctrl+1 … 4", "go to a tab"),
+        ("Ctrl+M", "models, and back"),
         ("F11", "full screen"),
         ("Ctrl+Shift+L", "dark or light"),
         ("F1", "this page"),
@@ -54,6 +56,7 @@ KEYS = {
         ("Ctrl+Return", "reconstruct, or add to the queue"),
         ("Esc", "cancel the run"),
         ("Ctrl+I", "picture and options"),
+        ("Ctrl+Shift+M", "which models do the work"),
         ("Ctrl+F", "search the history"),
         ("Return / Del", "open / delete a run in the history"),
     ],
@@ -72,6 +75,11 @@ KEYS = {
         ("S  F", "save a picture, a film"),
         ("E  Ctrl+E", "export"),
     ],
+    "Models": [
+        ("F  C", "fetch, check"),
+        ("U  Shift+U", "use a file, a folder of yours"),
+        ("S  Del", "show where it lies, remove"),
+    ],
     "Views": [
         ("Arrows", "move from view to view"),
         ("Return", "enlarge, then arrows for the next"),
@@ -81,10 +89,15 @@ KEYS = {
 
 
 class MainWindow(QMainWindow):
-    """Four tabs. `close_requested` asks the application to stop its work and then call `close_now`."""
+    """Four tabs and the page of models.
+
+    `close_requested` asks the application to stop its work and then call `close_now`.
+    """
 
     close_requested = Signal()
     theme_chosen = Signal(str)
+    models_shown = Signal()
+    """The page of models came up: what it shows may be old."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,15 +108,20 @@ class MainWindow(QMainWindow):
         self.resize(1280, 800)
         self._may_close = False
         self._was_maximised = False
+        self._last_tab = 0
 
         self.reconstruct = ReconstructTab()
         self.pages = QStackedWidget()
         self.pages.addWidget(self.reconstruct)
         for name, (icon, sentence) in PLACEHOLDERS.items():
             self.pages.addWidget(MessagePage(icon, name, sentence))
+        self.models = ModelsPage()
+        self.pages.addWidget(self.models)
         self._message = label("", "")
         self._build()
         self.reconstruct.status_changed.connect(self._message.setText)
+        self.reconstruct.models_requested.connect(self.show_models)
+        self.models.closed.connect(lambda: self.show_tab(self._last_tab))
         self.sheet = ShortcutSheet(self.centralWidget(), KEYS)
         self._bind_keys()
         theme.changed.connect(self._restyle)
@@ -128,6 +146,14 @@ class MainWindow(QMainWindow):
             row.addWidget(button)
         self.tabs.idClicked.connect(self.show_tab)
         row.addStretch(1)
+        self._models_button = IconButton(
+            "models",
+            with_key("Weights on this machine, and how to get more", "Ctrl+M"),
+            self.toggle_models,
+            text="Models",
+        )
+        self._models_button.setCheckable(True)
+        row.addWidget(self._models_button)
         tip = with_key("Dark or light", "Ctrl+Shift+L") + "; right click: follow the system"
         self._theme_button = IconButton("sun", tip, self.toggle_theme)
         self._theme_button.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
@@ -161,6 +187,7 @@ class MainWindow(QMainWindow):
             ("F1", self.toggle_sheet),
             ("F11", self.toggle_full_screen),
             ("Ctrl+Shift+L", self.toggle_theme),
+            ("Ctrl+M", self.toggle_models),
             ("Ctrl+Q", self.close),
             ("Esc", self.escape),
             ("Ctrl+O", self._on_tab(tab.open_dialog)),
@@ -170,6 +197,7 @@ class MainWindow(QMainWindow):
             ("Ctrl+I", self._on_tab(lambda: tab.show_side("picture"))),
             ("Ctrl+F", self._on_tab(lambda: tab.show_side("history"))),
             ("Ctrl+E", self._on_tab(tab.export_requested.emit)),
+            ("Ctrl+Shift+M", self._on_tab(lambda: (tab.show_side("picture"), tab.input.models.open()))),
         ]
         for key, action in keys:
             QShortcut(QKeySequence(key), self, action)
@@ -180,8 +208,28 @@ class MainWindow(QMainWindow):
 
     def show_tab(self, index: int) -> None:
         """Go to a tab, 0..3."""
+        self._last_tab = index
         self.pages.setCurrentIndex(index)
         self.tabs.button(index).setChecked(True)
+        self._models_button.setChecked(False)
+
+    def show_models(self, key: str = "") -> None:
+        """Go to the page of models, and to the model `key` on it."""
+        self.pages.setCurrentWidget(self.models)
+        self.tabs.setExclusive(False)
+        self.tabs.button(self._last_tab).setChecked(False)
+        self.tabs.setExclusive(True)
+        self._models_button.setChecked(True)
+        self.models_shown.emit()
+        if key:
+            self.models.choose(key)
+
+    def toggle_models(self) -> None:
+        """Go to the page of models, or back from it."""
+        if self.pages.currentWidget() is self.models:
+            self.show_tab(self._last_tab)
+        else:
+            self.show_models()
 
     def show_status(self, text: str) -> None:
         """Say something in the line at the bottom."""
@@ -222,6 +270,8 @@ class MainWindow(QMainWindow):
         """Close what lies on top, cancel the run, or leave full screen: the first that there is."""
         if self.sheet.isVisible():
             self.sheet.dismiss()
+        elif self.pages.currentWidget() is self.models:
+            self.models.escape()
         elif self.pages.currentIndex() == 0 and self.reconstruct.escape():
             pass
         elif self.isFullScreen():

@@ -73,6 +73,7 @@ def test_the_choices_are_those_of_the_pipeline():
     assert cli.STAGES == pipeline.STAGES
     assert cli.MODES == pipeline.MODES
     assert cli.FORMATS == pipeline.FORMATS
+    assert cli.SAMPLERS == pipeline.SAMPLERS
     assert tuple(pipeline.QUALITIES) == cli.QUALITIES
 
 

@@ -36,7 +36,7 @@ def editor(qtbot):
 @pytest.fixture
 def emitted(editor):
     out = []
-    editor.edited.connect(lambda box, strokes: out.append((box, strokes)))
+    editor.edited.connect(lambda box, strokes, points: out.append((box, strokes, points)))
     return out
 
 
@@ -247,6 +247,115 @@ def test_the_mask_fades_the_background(editor, dark):
     assert kept.red() == pytest.approx(200, abs=3) and kept.green() == pytest.approx(40, abs=3)
     assert kept.saturation() > 2 * faded.saturation() or faded.lightness() < 60
     assert (faded.lightness() < 100) == dark
+
+
+def click(editor, x, y, button=LEFT, modifiers=NONE):
+    QTest.mouseClick(editor.canvas, button, modifiers, at(editor, x, y))
+
+
+def test_clicks_set_points_where_they_are_allowed(editor, emitted):
+    click(editor, 100, 100)
+    click(editor, 100, 100, RIGHT)
+    assert editor.points() == () and not emitted
+    editor.allow_points(True)
+    click(editor, 100, 100)
+    click(editor, 300, 50, RIGHT)
+    click(editor, 200, 250, LEFT, SHIFT)
+    assert [add for _, _, add in editor.points()] == [True, False, False]
+    places = [place for x, y, _ in editor.points() for place in (x, y)]
+    assert places == pytest.approx([100, 100, 300, 50, 200, 250], abs=1)
+    assert len(emitted) == 3 and emitted[-1] == (None, None, editor.points())
+    editor.set_tool("add")
+    click(editor, 50, 50)
+    assert len(editor.points()) == 3 and editor.strokes()[50, 50] == 1
+
+
+def test_points_and_the_box_do_not_hinder_each_other(editor):
+    editor.allow_points(True)
+    drag(editor, (50, 40), (120, 90), (200, 180))
+    box = editor.box()
+    assert box == pytest.approx((50, 40, 200, 180), abs=1) and editor.points() == ()
+    click(editor, 120, 100)
+    assert editor.box() == box and len(editor.points()) == 1
+    drag(editor, (120, 100), (130, 110), (120, 100))  # a drag that comes back is no click
+    assert editor.box() == box and len(editor.points()) == 1
+    click(editor, 200, 180)  # the corner's handle
+    drag(editor, (300, 100), (350, 150), button=RIGHT)
+    assert editor.box() == box and len(editor.points()) == 1
+    drag(editor, (60, 60), (80, 70))
+    assert editor.box() == pytest.approx((70, 50, 220, 190), abs=2) and len(editor.points()) == 1
+    QTest.keyClick(editor.canvas, Qt.Key.Key_Delete)
+    assert editor.box() is None and len(editor.points()) == 1
+
+
+@pytest.mark.parametrize("button", [LEFT, RIGHT])
+def test_a_click_on_a_point_takes_it_away(editor, button):
+    editor.allow_points(True)
+    click(editor, 100, 100)
+    click(editor, 300, 50, RIGHT)
+    click(editor, 101, 99, button)
+    assert len(editor.points()) == 1 and not editor.points()[0][2]
+
+
+def test_points_are_undone_with_everything_else(editor):
+    editor.allow_points(True)
+    click(editor, 100, 100)
+    drag(editor, (50, 40), (200, 180))
+    click(editor, 300, 50, RIGHT)
+    points = editor.points()
+    QTest.mouseClick(editor.reset_button, LEFT)
+    assert editor.points() == () and editor.box() is None and not editor.reset_button.isEnabled()
+    QTest.keyClick(editor.canvas, Qt.Key.Key_Z, CONTROL)
+    assert editor.points() == points and editor.box() is not None
+    for count in (1, 1, 0):
+        QTest.keyClick(editor.canvas, Qt.Key.Key_Z, CONTROL)
+        assert len(editor.points()) == count
+    assert editor.box() is None
+    for _ in range(3):
+        QTest.keyClick(editor.canvas, Qt.Key.Key_Z, CONTROL | SHIFT)
+    assert editor.points() == points
+
+
+def test_clicks_beside_the_picture_set_no_point(editor, emitted):
+    editor.allow_points(True)
+    wheel(editor, 200, 150, -360)
+    click(editor, -20, 100)
+    click(editor, 200, 320, RIGHT)
+    assert editor.points() == () and not emitted
+
+
+def test_points_are_drawn_while_they_are_allowed_and_kept_while_not(editor):
+    points = ((100.0, 100.0, True), (300.0, 50.0, False))
+    editor.set_picture(np.full((300, 400, 4), 255, np.uint8), None, None, points)
+    editor.allow_points(True)
+    assert editor.points() == points and editor.reset_button.isEnabled() and not editor.undo_button.isEnabled()
+
+    def colour(x, y):
+        image = editor.canvas.grab().toImage()
+        return image.pixelColor((at(editor, x, y) + QPoint(4, 3)) * image.devicePixelRatio())
+
+    added, removed = colour(100, 100), colour(300, 50)
+    assert added.green() > added.red() + 50 and removed.red() > removed.green() + 50
+    editor.allow_points(False)
+    assert colour(100, 100) == colour(300, 50) == QColor("white")
+    assert editor.points() == points and not editor.reset_button.isEnabled()
+
+
+def test_a_hint_stands_on_the_picture_until_there_is_a_prompt(editor):
+    plain = editor.canvas.grab().toImage()
+    editor.allow_points(True)
+    assert editor.canvas.grab().toImage() != plain
+    click(editor, 100, 100)
+    QTest.mouseMove(editor.canvas, at(editor, 20, 20))
+    foot = editor.canvas.rect().adjusted(0, editor.canvas.height() * 3 // 4, 0, 0)
+    assert editor.canvas.grab(foot).toImage() == plain.copy(foot)
+
+
+def test_the_tip_says_what_a_click_does(editor):
+    assert "click" not in editor.tool_buttons["box"].toolTip()
+    editor.allow_points(True)
+    tip = editor.tool_buttons["box"].toolTip()
+    assert "click points" in tip and "Shift" in tip and "(B)" in tip
 
 
 def test_tool_buttons_name_their_keys(editor):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import time
-from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,62 +14,10 @@ from app.settings import Settings
 from app.window import Session
 from engine import weights
 from engine.pipeline import Options, Run
-from widgets.main_window import MainWindow
-from widgets.reconstruct.request import Picture
-from widgets.theme import theme
+from tests.gui.driving import banner, bring, busy, until
 
-Scenario = Callable[[Session], Coroutine[Any, Any, None]]
 HAVE_WEIGHTS = {"views", "surface"} <= {found.name for found in weights.available()}
 needs_weights = pytest.mark.skipif(not HAVE_WEIGHTS, reason="the built-in weights are not in this checkout")
-
-
-@pytest.fixture
-def drive(qapp) -> Iterator[Callable[[Scenario], None]]:
-    """Runs a scenario in an open window on a qasync loop, and closes the window as a user does if it is still open."""
-    import qasync
-
-    qapp.setQuitOnLastWindowClosed(False)
-    loop = qasync.QEventLoop(qapp)
-    asyncio.set_event_loop(loop)
-
-    async def whole(scenario: Scenario) -> None:
-        theme.set_mode("dark")
-        window = MainWindow()
-        session = Session(window, Settings.load())
-        serving = asyncio.ensure_future(session.run())
-        try:
-            await scenario(session)
-        finally:
-            window.close()
-            await asyncio.wait_for(serving, 120)
-            assert not session.engine.alive and not session.files.alive
-            assert not window.isVisible()
-            window.deleteLater()
-
-    yield lambda scenario: loop.run_until_complete(whole(scenario))
-    loop.close()
-    asyncio.set_event_loop(None)
-    qapp.setQuitOnLastWindowClosed(True)
-
-
-async def until(condition: Callable[[], Any], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        await asyncio.sleep(0.02)
-
-
-def busy() -> float:
-    """How many times longer than on an idle machine things may take now."""
-    return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-def bring(session: Session, *paths: Path) -> None:
-    session.tab.bring([Picture(path, path.stem) for path in paths])
-
-
-def banner(session: Session) -> str:
-    return session.tab.banner.text.text() if session.tab.banner.isVisible() else ""
 
 
 def old_run(picture: Path, name: str) -> Run:

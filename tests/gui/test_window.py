@@ -170,14 +170,14 @@ def test_the_request_carries_the_options(window, qtbot, tmp_path) -> None:
 
 
 def test_the_built_in_generator_is_named_honestly(window) -> None:
-    assert "trained by Oriel" in window.reconstruct.input.generator.currentText()
+    assert "trained by Oriel" in window.reconstruct.input.models.boxes["generator"].currentText()
 
 
 def test_a_box_drawn_by_the_user_goes_into_the_request(window, tmp_path) -> None:
     tab, wanted = window.reconstruct, []
     drop(window, file_mime(picture_files(tmp_path, 1)))
     tab.preview_wanted.connect(lambda picture, mode: wanted.append(picture.box))
-    tab.input.editor.edited.emit((1, 2, 15, 12), None)
+    tab.input.editor.edited.emit((1, 2, 15, 12), None, ())
     tab.input._want_preview()
     assert wanted[-1] == (1, 2, 15, 12)
 

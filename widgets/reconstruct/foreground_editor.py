@@ -1,4 +1,4 @@
-"""The picture with its foreground, to be corrected with a box and strokes."""
+"""The picture with its foreground, to be corrected with a box, points and strokes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,21 @@ BACKGROUND_SHARE = 0.2
 """How much of the picture shows through where it is not the object."""
 HANDLE = 9
 """Side of the box's handles, in pixels of the screen."""
+POINT_RADIUS = 7
+"""Of a point's disc, in pixels of the screen."""
 MAX_ZOOM = 16.0
 
 Box = tuple[float, float, float, float]
+Points = tuple[tuple[float, float, bool], ...]
+"""x and y in pixels of the picture, and whether the object is there or not."""
+
+_BOX_TIP = "Draw a box around the object"
+_POINTS_TIP = (
+    "Draw a box around the object, or click points on it; Shift or the right button: points that are not on it; "
+    "a click on a point takes it away"
+)
+_HINT = "Click on the object, or draw a box"
+"""Over the picture until there is a point or a box."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,13 @@ class BoxEdit:
     """The box was drawn, moved or removed."""
 
     box: Box | None
+
+
+@dataclass(frozen=True)
+class PointsEdit:
+    """A point was set or taken away: all points as they are now."""
+
+    points: Points
 
 
 @dataclass(frozen=True)
@@ -41,19 +60,22 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Reset:
-    """Box and strokes were all taken away."""
+    """Box, points and strokes were all taken away."""
+
+
+Edit = BoxEdit | PointsEdit | Stroke | Reset
 
 
 class Edits:
-    """Everything the user did to one picture, in order; the box follows from it. Undo has no limit."""
+    """Everything the user did to one picture, in order; box and points follow from it. Undo has no limit."""
 
-    def __init__(self, box: Box | None = None) -> None:
-        self._first_box = box
-        self._all: list[BoxEdit | Stroke | Reset] = []
+    def __init__(self, box: Box | None = None, points: Points = ()) -> None:
+        self._first_box, self._first_points = box, points
+        self._all: list[Edit] = []
         self._count = 0
 
     @property
-    def done(self) -> list[BoxEdit | Stroke | Reset]:
+    def done(self) -> list[Edit]:
         """The edits in force, oldest first."""
         return self._all[: self._count]
 
@@ -68,6 +90,16 @@ class Edits:
         return self._first_box
 
     @property
+    def points(self) -> Points:
+        """The points in force."""
+        for edit in reversed(self.done):
+            if isinstance(edit, Reset):
+                return ()
+            if isinstance(edit, PointsEdit):
+                return edit.points
+        return self._first_points
+
+    @property
     def can_undo(self) -> bool:
         """Whether there is an edit to take back."""
         return self._count > 0
@@ -77,7 +109,7 @@ class Edits:
         """Whether an edit was taken back and nothing done since."""
         return self._count < len(self._all)
 
-    def do(self, edit: BoxEdit | Stroke | Reset) -> None:
+    def do(self, edit: Edit) -> None:
         """Add an edit; what was undone before is forgotten."""
         self._all[self._count :] = [edit]
         self._count += 1
@@ -90,17 +122,17 @@ class Edits:
 class ForegroundEditor(QWidget):
     """Shows a picture with everything but the object faded, and lets the user say what the object is.
 
-    A box is dragged around the object; strokes paint what belongs to it (green) and what does not (red). All is in
-    pixels of the picture.
+    A box is dragged around the object; strokes paint what belongs to it (green) and what does not (red). Where points
+    are allowed, clicks set some on the object (green) and off it (red). All is in pixels of the picture.
     """
 
-    edited = Signal(object, object)
-    """The user changed something: the box (x0, y0, x1, y1) or None, the strokes uint8 (H, W) or None."""
+    edited = Signal(object, object, object)
+    """The user changed something: the box (x0, y0, x1, y1) or None, the strokes uint8 (H, W) or None, the points."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.canvas = Canvas()
-        self.canvas.edited.connect(lambda: self.edited.emit(self.box(), self.strokes()))
+        self.canvas.edited.connect(lambda: self.edited.emit(self.box(), self.strokes(), self.points()))
         self.canvas.changed.connect(self._refresh)
         self.setFocusProxy(self.canvas)
         # The style sheet of the window knows no checked flat button.
@@ -113,7 +145,7 @@ class ForegroundEditor(QWidget):
         tools.setSpacing(2)
         self.tool_buttons: dict[str, IconButton] = {}
         for tool, icon, text, key in (
-            ("box", "select", "Draw a box around the object", "B"),
+            ("box", "select", _BOX_TIP, "B"),
             ("add", "brush-add", "Paint what belongs to the object; Shift or the right button: what does not", "A"),
             ("remove", "brush-remove", "Paint what does not belong to the object", "R"),
         ):
@@ -126,7 +158,7 @@ class ForegroundEditor(QWidget):
         self.undo_button = self._button("undo", "Undo", undo, lambda: self.canvas.step(-1))
         self.redo_button = self._button("redo", "Redo", redo, lambda: self.canvas.step(+1))
         self.reset_button = self._button(
-            "eraser", "Remove the box and all strokes", "Ctrl+Backspace", self.canvas.reset
+            "eraser", "Remove the box, all points and all strokes", "Ctrl+Backspace", self.canvas.reset
         )
         self.fit_button = self._button("fit", "Fit the picture", "0", self.canvas.fit)
         for button in (self.undo_button, self.redo_button, self.reset_button, self.fit_button):
@@ -148,13 +180,21 @@ class ForegroundEditor(QWidget):
         column.addWidget(self.canvas, 1)
         self.set_tool("box")
 
-    def set_picture(self, picture: Any, box: Box | None = None, strokes: Any = None) -> None:
+    def set_picture(self, picture: Any, box: Box | None = None, strokes: Any = None, points: Points = ()) -> None:
         """Show another picture, uint8 (H, W, 4), with what was drawn on it before, and forget all edits."""
-        self.canvas.set_picture(picture, box, strokes)
+        self.canvas.set_picture(picture, box, strokes, points)
 
     def set_mask(self, mask: Any) -> None:
         """Fade what is not the object: `mask` is float (H, W) in 0..1, None to fade nothing."""
         self.canvas.set_mask(mask)
+
+    def allow_points(self, allowed: bool) -> None:
+        """Let clicks of the box tool set points, and show those there are; else they are kept out of sight."""
+        self.canvas.allow_points(allowed)
+        tip = with_key(_POINTS_TIP if allowed else _BOX_TIP, "B")
+        self.tool_buttons["box"].setToolTip(tip)
+        self.tool_buttons["box"].setAccessibleName(tip)
+        self._refresh()
 
     def set_tool(self, tool: str) -> None:
         """Draw with `box`, `add` or `remove`."""
@@ -166,6 +206,10 @@ class ForegroundEditor(QWidget):
         """The box (x0, y0, x1, y1) in pixels of the picture, None if there is none."""
         box = self.canvas.edits.box
         return None if box is None else (round(box[0]), round(box[1]), round(box[2]), round(box[3]))
+
+    def points(self) -> Points:
+        """The points (x, y, whether the object is there) in pixels of the picture, in the order they were set."""
+        return self.canvas.edits.points
 
     def strokes(self) -> Any:
         """What was painted, uint8 (H, W): 0 nothing, 1 object, 2 background; None if nothing was."""
@@ -185,14 +229,14 @@ class ForegroundEditor(QWidget):
         edits = self.canvas.edits
         self.undo_button.setEnabled(edits.can_undo)
         self.redo_button.setEnabled(edits.can_redo)
-        self.reset_button.setEnabled(edits.box is not None or self.canvas.has_strokes)
+        self.reset_button.setEnabled(self.canvas.is_marked)
 
 
 class Canvas(QWidget):
     """The drawing area of the editor."""
 
     edited = Signal()
-    """Box or strokes are other than before; a drag counts when it ends."""
+    """Box, points or strokes are other than before; a drag counts when it ends."""
     changed = Signal()
     """As `edited`, and for a new picture."""
 
@@ -201,6 +245,7 @@ class Canvas(QWidget):
         self.edits = Edits()
         self.has_strokes = False
         self.tool = "box"
+        self.points_allowed = False
         self._pixels: Any = None
         self._shown = QImage()
         self._reduced = QImage()
@@ -214,6 +259,7 @@ class Canvas(QWidget):
         self._pointer: QPointF | None = None
         self._draft_box: Box | None = None
         self._draft_stroke: tuple[int, list[QPointF]] | None = None
+        self._draft_point: tuple[QPointF, bool] | None = None
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -221,13 +267,22 @@ class Canvas(QWidget):
         self.setAccessibleName("Foreground")
         self.setAccessibleDescription("The picture; draw a box around the object and paint what belongs to it")
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether there is anything that `reset` would take away."""
+        return self.edits.box is not None or self.has_strokes or bool(self._shown_points)
+
+    @property
+    def _shown_points(self) -> Points:
+        return self.edits.points if self.points_allowed else ()
+
     # -- content -----------------------------------------------------------------------------------------
 
-    def set_picture(self, picture: Any, box: Box | None, strokes: Any) -> None:
+    def set_picture(self, picture: Any, box: Box | None, strokes: Any, points: Points) -> None:
         """Show another picture and forget all edits."""
         self._pixels = np.ascontiguousarray(picture)
         height, width = picture.shape[:2]
-        self.edits = Edits(box)
+        self.edits = Edits(box, tuple((float(x), float(y), bool(add)) for x, y, add in points))
         self._first_strokes = QImage(width, height, QImage.Format.Format_ARGB32_Premultiplied)
         self._first_strokes.fill(Qt.GlobalColor.transparent)
         self._had_strokes = strokes is not None and bool(np.any(strokes))
@@ -277,6 +332,12 @@ class Canvas(QWidget):
         self._update_cursor()
         self.update()
 
+    def allow_points(self, allowed: bool) -> None:
+        """Set points by clicks of the box tool, and show them."""
+        self.points_allowed = allowed
+        self._update_cursor()
+        self.update()
+
     def step(self, by: int) -> None:
         """Undo (-1) or redo (+1)."""
         if self._drag is None and (self.edits.can_undo if by < 0 else self.edits.can_redo):
@@ -285,8 +346,8 @@ class Canvas(QWidget):
             self._tell()
 
     def reset(self) -> None:
-        """Take box and strokes away; can be undone."""
-        if self.edits.box is not None or self.has_strokes:
+        """Take box, points and strokes away; can be undone."""
+        if self.is_marked:
             self._do(Reset())
 
     def remove_box(self) -> None:
@@ -294,13 +355,24 @@ class Canvas(QWidget):
         if self.edits.box is not None:
             self._do(BoxEdit(None))
 
+    def click_point(self, at: QPointF, belongs: bool) -> None:
+        """Set a point at a place of the screen, or take away the one that is there."""
+        points = self.edits.points
+        hit = self._point_at(at)
+        if hit is not None:
+            self._do(PointsEdit(points[:hit] + points[hit + 1 :]))
+            return
+        place = self.to_picture(at)
+        if 0 <= place.x() <= self._shown.width() and 0 <= place.y() <= self._shown.height():
+            self._do(PointsEdit((*points, (round(place.x(), 1), round(place.y(), 1), belongs))))
+
     def scale_brush(self, factor: float) -> None:
         """Make the brush wider or narrower."""
         longest = max(self._shown.width(), self._shown.height(), 1)
         self._brush = min(max(self._brush * factor, 1.0), 0.5 * longest)
         self.update()
 
-    def _do(self, edit: BoxEdit | Stroke | Reset) -> None:
+    def _do(self, edit: Edit) -> None:
         self.edits.do(edit)
         if isinstance(edit, Stroke):
             painter = QPainter(self._painted)
@@ -383,6 +455,11 @@ class Canvas(QWidget):
             return nearest
         return (0, 0) if self._screen_box(box).contains(point) else None
 
+    def _point_at(self, spot: QPointF) -> int | None:
+        """Which point is at a place of the screen, the last one of several."""
+        distances = [QLineF(self.to_screen(QPointF(x, y)), spot).length() for x, y, _ in self._shown_points]
+        return max((i for i, d in enumerate(distances) if d <= POINT_RADIUS + 1), default=None)
+
     def _update_cursor(self) -> None:
         shape = Qt.CursorShape.CrossCursor
         if self._drag is not None and self._drag[0] == "pan":
@@ -394,6 +471,8 @@ class Canvas(QWidget):
         elif self.tool == "box" and self._pointer is not None:
             grip = self._drag[1] if self._drag is not None else self._grip(self._pointer)
             shape = _GRIP_CURSORS.get(grip, shape)
+            if self._drag is None and self._point_at(self._pointer) is not None:
+                shape = Qt.CursorShape.PointingHandCursor
         self.setCursor(shape)
 
     # -- drags -------------------------------------------------------------------------------------------
@@ -419,7 +498,7 @@ class Canvas(QWidget):
         return box if box[2] - box[0] >= 2 and box[3] - box[1] >= 2 else None
 
     def _stop_drag(self) -> None:
-        self._drag = self._draft_box = self._draft_stroke = None
+        self._drag = self._draft_box = self._draft_stroke = self._draft_point = None
         self._update_cursor()
         self.update()
 
@@ -437,12 +516,16 @@ class Canvas(QWidget):
             return
         point, button = event.position(), event.button()
         left, right = button == Qt.MouseButton.LeftButton, button == Qt.MouseButton.RightButton
+        other = right or bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
         if button == Qt.MouseButton.MiddleButton or (left and self._space):
             self._drag = ("pan", None, point, self._offset)
-        elif self.tool == "box" and left:
-            self._drag = ("box", self._grip(point), point, self.edits.box)
+        elif self.tool == "box" and (left or (right and self.points_allowed)):
+            grip = self._grip(point)
+            self._drag = ("box", grip, point, self.edits.box) if left else ("point", None, point, None)
+            # Until the pointer moves it may be a click; one on a handle is a drag that came to nothing.
+            if self.points_allowed and (grip in (None, (0, 0)) or self._point_at(point) is not None):
+                self._draft_point = (point, not other)
         elif self.tool != "box" and (left or right):
-            other = right or bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
             label = ADD if (self.tool == "add") != other else REMOVE
             self._drag = ("stroke", None, point, None)
             self._draft_stroke = (label, [self.to_picture(point)])
@@ -456,19 +539,24 @@ class Canvas(QWidget):
         elif self._drag[0] == "pan":
             self._offset = self._drag[3] + point - self._drag[2]
             self._fitted = False
-        elif self._drag[0] == "box":
+        elif self._drag[0] in ("box", "point"):
             moved = QLineF(self._drag[2], point).length() >= 3
-            self._draft_box = self._box_during(point) if moved or self._draft_box is not None else None
+            if moved:
+                self._draft_point = None
+            if self._drag[0] == "box":
+                self._draft_box = self._box_during(point) if moved or self._draft_box is not None else None
         elif self._draft_stroke is not None:
             self._draft_stroke[1].append(self.to_picture(point))
         self.update()
 
     def mouseReleaseEvent(self, event: Any) -> None:
-        drag, box, stroke = self._drag, self._draft_box, self._draft_stroke
+        drag, box, stroke, click = self._drag, self._draft_box, self._draft_stroke, self._draft_point
         if drag is None:
             return
         self._stop_drag()
-        if box is not None and box != self.edits.box:
+        if click is not None:
+            self.click_point(*click)
+        elif box is not None and box != self.edits.box:
             self._do(BoxEdit(box))
         elif stroke is not None:
             points = tuple((p.x(), p.y()) for p in stroke[1])
@@ -528,6 +616,9 @@ class Canvas(QWidget):
         box = self._draft_box or self.edits.box
         if box is not None:
             self._paint_box(painter, box)
+        self._paint_points(painter)
+        if self.points_allowed and self.tool == "box" and box is None and not self._shown_points:
+            self._paint_hint(painter)
         if self.tool != "box" and self._pointer is not None and not self._space:
             radius = self._brush * self._scale / 2
             for color, width in ((QColor(0, 0, 0, 150), 3.0), (QColor(255, 255, 255), 1.2)):
@@ -588,6 +679,30 @@ class Canvas(QWidget):
             painter.setBrush(accent)
             for point in self._handles(box).values():
                 painter.drawRoundedRect(QRectF(point.x() - HANDLE / 2, point.y() - HANDLE / 2, HANDLE, HANDLE), 2, 2)
+
+    def _paint_points(self, painter: QPainter) -> None:
+        arm = POINT_RADIUS * 0.5
+        for x, y, belongs in self._shown_points:
+            at = self.to_screen(QPointF(x, y))
+            painter.setPen(QPen(QColor(0, 0, 0, 120), 4.0))
+            painter.setBrush(COLORS[ADD if belongs else REMOVE])
+            painter.drawEllipse(at, POINT_RADIUS, POINT_RADIUS)
+            painter.setPen(QPen(QColor(255, 255, 255), 1.8))
+            painter.drawEllipse(at, POINT_RADIUS, POINT_RADIUS)
+            painter.drawLine(at - QPointF(arm, 0), at + QPointF(arm, 0))
+            if belongs:
+                painter.drawLine(at - QPointF(0, arm), at + QPointF(0, arm))
+
+    def _paint_hint(self, painter: QPainter) -> None:
+        metrics = self.fontMetrics()
+        text = metrics.elidedText(_HINT, Qt.TextElideMode.ElideRight, self.width() - 32)
+        pill = QRectF(0, 0, metrics.horizontalAdvance(text) + 20, metrics.height() + 8)
+        pill.moveCenter(QPointF(self.width() / 2, self.height() - pill.height()))
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(0, 0, 0, 170))
+        painter.drawRoundedRect(pill, pill.height() / 2, pill.height() / 2)
+        painter.setPen(QColor(255, 255, 255))
+        painter.drawText(pill, Qt.AlignmentFlag.AlignCenter, text)
 
 
 _GRIP_CURSORS = {

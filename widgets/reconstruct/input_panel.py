@@ -21,10 +21,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.views import GENERATORS
-from widgets.common import ElidedComboBox, ElidedLabel, IconButton, clear_layout, label, with_key
+from widgets.common import ElidedLabel, IconButton, clear_layout, label, with_key
 from widgets.reconstruct.foreground_editor import ForegroundEditor
-from widgets.reconstruct.request import Picture, QueueEntry, Request
+from widgets.reconstruct.model_choices import MISSING_TIP, ModelChoices
+from widgets.reconstruct.request import Choice, Picture, QueueEntry, Request
 from widgets.theme import theme
 
 MODES = {
@@ -32,6 +32,7 @@ MODES = {
     "alpha": ("Alpha channel", "The picture's own transparency"),
     "plain": ("Plain background", "Remove a background of one colour"),
     "grabcut": ("Box and strokes", "GrabCut: draw a box around the object, correct it with strokes"),
+    "sam": ("Segment Anything", "SAM: click on the object, or draw a box around it"),
     "whole": ("Whole picture", "Keep everything"),
 }
 QUALITIES = {
@@ -43,6 +44,7 @@ METHODS = {
     "alpha": "Found by its alpha channel",
     "plain": "Found on its plain background",
     "grabcut": "Found by GrabCut",
+    "sam": "Found by Segment Anything",
     "whole": "The whole picture is kept",
 }
 EDIT_DELAY_MS = 150
@@ -221,25 +223,19 @@ class InputPanel(QWidget):
         elevation_row.addWidget(self.elevation, 1)
         self.quality = _combo(QUALITIES, "How fine the views, the mesh and the texture are")
         self.quality.setCurrentIndex(1)
-        self.generator = ElidedComboBox()
-        self.generator.setToolTip("What draws the object from other sides")
-        self.generator.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.generator.setMinimumContentsLength(12)
-        for name, text in GENERATORS.items():
-            self.generator.addItem(text, name)
-            self.generator.setItemData(self.generator.count() - 1, text, Qt.ItemDataRole.ToolTipRole)
+        self.models = ModelChoices()
         form = QGridLayout()
         form.setHorizontalSpacing(14)
         form.setVerticalSpacing(8)
         form.setColumnStretch(1, 1)
-        for box in (self.mode, self.elevation_kind, self.quality, self.generator):
+        for box in (self.mode, self.elevation_kind, self.quality):
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         for row, (text, field) in enumerate(
             (
                 ("Object", self.mode),
                 ("Elevation", elevation_row),
                 ("Quality", self.quality),
-                ("Views by", self.generator),
+                ("Models", self.models),
             )
         ):
             form.addWidget(label(text, "muted"), row, 0)
@@ -299,7 +295,7 @@ class InputPanel(QWidget):
     def show_picture(self, picture: Picture, pixels: Any) -> None:
         """Show loaded `pixels`, uint8 (H, W, 4), if `picture` is still the one in work."""
         if picture is self.picture:
-            self.editor.set_picture(pixels, picture.box, picture.strokes)
+            self.editor.set_picture(pixels, picture.box, picture.strokes, picture.points)
             self._pages.setCurrentIndex(1)
             self.note.setText("Looking for the object…")
             self._want_preview()
@@ -326,11 +322,20 @@ class InputPanel(QWidget):
 
     # -- options -----------------------------------------------------------------------------------------
 
-    def set_options(self, *, mode: str | None = None, quality: str | None = None, generator: str | None = None) -> None:
-        """Choose options by their names in `engine.pipeline.Options`."""
-        for box, value in ((self.mode, mode), (self.quality, quality), (self.generator, generator)):
+    def set_options(self, *, mode: str | None = None, quality: str | None = None, **models: Any) -> None:
+        """Choose options by their names in `engine.pipeline.Options`; `models` are those of `ModelChoices`."""
+        for box, value in ((self.mode, mode), (self.quality, quality)):
             if value is not None and box.findData(value) >= 0:
                 box.setCurrentIndex(box.findData(value))
+        self.models.choose(**models)
+
+    def set_choices(self, choices: dict[str, list[Choice]], preferred: dict[str, str], note: str = "") -> None:
+        """Offer models, by the part of the work that they do; see `ModelChoices.set_choices`."""
+        present = {choice.name for choice in choices.get("foreground", []) if choice.present}
+        item = self.mode.model().item(list(MODES).index("sam"))
+        item.setEnabled("sam" in present)
+        item.setToolTip(MODES["sam"][1] if "sam" in present else MISSING_TIP)
+        self.models.set_choices({part: c for part, c in choices.items() if part != "foreground"}, preferred, note)
 
     def set_elevation(self, elevation: float | None) -> None:
         """Choose a known elevation in degrees, or None to estimate it."""
@@ -353,7 +358,7 @@ class InputPanel(QWidget):
                     mode=self.mode.currentData(),
                     elevation=known,
                     quality=self.quality.currentData(),
-                    generator=self.generator.currentData(),
+                    **self.models.values(),
                 )
                 for picture in self.pictures
             ]
@@ -403,6 +408,7 @@ class InputPanel(QWidget):
         self.button.setEnabled(picture is not None and (self._usable or len(self.pictures) > 1))
 
     def _mode_changed(self) -> None:
+        self.editor.allow_points(self.mode.currentData() == "sam")
         self._want_preview()
 
     def _elevation_kind_changed(self, index: int) -> None:
@@ -411,9 +417,9 @@ class InputPanel(QWidget):
             self.elevation.setFocus()
             self.elevation.selectAll()
 
-    def _edited(self, box: Any, strokes: Any) -> None:
+    def _edited(self, box: Any, strokes: Any, points: Any) -> None:
         if picture := self.picture:
-            picture.box, picture.strokes = box, strokes
+            picture.box, picture.strokes, picture.points = box, strokes, points
             self._delay.start()
 
     def _want_preview(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ class Picture:
     box: tuple[int, int, int, int] | None = None
     strokes: Any = None
     """uint8 (H, W): 0 none, 1 add, 2 remove; or None."""
+    points: tuple[tuple[float, float, bool], ...] = ()
+    """x, y in pixels, and whether the object is there (True) or not."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,26 @@ class Request:
     elevation: float | None = None
     quality: str = "standard"
     generator: str = "built-in"
+    sampler: str = "fast"
+    matcher: str = "dense-flow"
+    surface: str = "built-in"
+    memory_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several ways to do a part of the work."""
+
+    name: Any
+    """The value of the option."""
+    label: str
+    present: bool = True
+    """Whether the weights that it takes are on this machine."""
+
+
+def short_label(label: str) -> str:
+    """The name in a label without what is said about it: `LoFTR` of `LoFTR, as One-2-3-45 uses it`."""
+    return re.split(r"[,(]", label)[0].strip()
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from widgets.reconstruct.history_panel import HistoryPanel
 from widgets.reconstruct.incoming import SUFFIXES, pictures_from_mime
 from widgets.reconstruct.input_panel import InputPanel
 from widgets.reconstruct.preview import Invitation, LivePreview
-from widgets.reconstruct.request import HistoryEntry, Picture
+from widgets.reconstruct.request import HistoryEntry, Picture, short_label
 from widgets.reconstruct.stage_bar import STAGES, StageBar
 from widgets.reconstruct.views_grid import ViewOverlay, ViewsGrid
 from widgets.theme import theme
@@ -65,6 +65,10 @@ class RunContents:
     mesh: Any = None
     seconds: dict[str, float] = field(default_factory=dict)
     height_m: float | None = None
+    used: dict[str, Any] = field(default_factory=dict)
+    """What did each part of the work, as the run's report says."""
+    error_kind: str | None = None
+    """Class of the error, e.g. `WeightsError`."""
 
 
 class ReconstructTab(QWidget):
@@ -86,6 +90,8 @@ class ReconstructTab(QWidget):
     preview_wanted = Signal(object, str)
     status_changed = Signal(str)
     """The line at the bottom of the window; empty for nothing."""
+    models_requested = Signal(str)
+    """The page of models is wanted, at this model if one is named."""
     folder_used = Signal(str)
     """Folder that a picture was opened from."""
 
@@ -125,6 +131,7 @@ class ReconstructTab(QWidget):
         # middle: stages, message, mesh
         self.title = ElidedLabel("Mesh", "heading")
         self.clock = label("", "muted")
+        self.used = ElidedLabel("", "small")
         self.stages = StageBar()
         self.stages.cancel_requested.connect(self.cancel_requested)
         self.stages.remaining_changed.connect(self.clock.setText)
@@ -135,11 +142,13 @@ class ReconstructTab(QWidget):
         self._pages.addWidget(self.invitation)
         self._pages.addWidget(self.preview)
         self.stages.hide()
+        self.used.hide()
         middle = Panel(spacing=10)
         middle.top.addWidget(self.title, 1)
         middle.top.addWidget(self.clock)
         middle.body.addLayout(middle.top)
         middle.body.addWidget(self.stages)
+        middle.body.addWidget(self.used)
         middle.body.addWidget(self.banner)
         middle.body.addWidget(self._pages, 1)
         middle.setMinimumWidth(420)
@@ -193,6 +202,7 @@ class ReconstructTab(QWidget):
         self.input.picture_chosen.connect(self.picture_chosen)
         self.input.preview_wanted.connect(self.preview_wanted)
         self.input.remove_requested.connect(self.remove_requested)
+        self.input.models.models_requested.connect(lambda: self.models_requested.emit(""))
         self.history.open_requested.connect(self.open_requested)
         self.history.folder_requested.connect(self.folder_requested)
         self.history.rerun_requested.connect(self.rerun_requested)
@@ -260,6 +270,7 @@ class ReconstructTab(QWidget):
     def clear_run(self) -> None:
         """Show no run."""
         self.shown_key = None
+        self._show_used({})
         self.title.setText("Mesh")
         self.stages.reset()
         self.views.clear()
@@ -285,6 +296,7 @@ class ReconstructTab(QWidget):
         self.following = True
         self.banner.hide()
         self.shown_key = key
+        self._show_used({})
         self.title.setText(name)
         order = list(STAGES)
         if order.index(first) <= order.index("views"):
@@ -403,6 +415,7 @@ class ReconstructTab(QWidget):
     def _show_contents(self, contents: RunContents) -> None:
         self.shown_key = contents.key
         self.title.setText(contents.name)
+        self._show_used(contents.used)
         if not self.stages.running:
             self.stages.show_report(contents.seconds, contents.status, contents.stage)
         if contents.elevation is not None:
@@ -421,7 +434,9 @@ class ReconstructTab(QWidget):
         go_on = {} if self.stages.running else {"Continue": self.continue_requested.emit}
         if contents.status == "failed":
             actions: dict[str, Callable[[], Any]] = {}
-            if contents.stage == "foreground" and self.input.picture is not None:
+            if contents.error_kind == "WeightsError":
+                actions["Models"] = lambda: self.models_requested.emit("")
+            elif contents.stage == "foreground" and self.input.picture is not None:
                 actions["Draw a box"] = self._draw_box
             if go_on:
                 actions["Try again"] = self.continue_requested.emit
@@ -430,6 +445,12 @@ class ReconstructTab(QWidget):
             self.banner.show_message("Cancelled. What was finished is kept.", "info", go_on)
         elif contents.status == "unfinished":
             self.banner.show_message("This run was interrupted. What was finished is kept.", "warning", go_on)
+
+    def _show_used(self, used: dict[str, Any]) -> None:
+        words, details = used_text(used)
+        self.used.setText(words)
+        self.used.detail = details
+        self.used.setVisible(bool(words))
 
     def _show_page(self, page: QWidget) -> None:
         self._pages.setCurrentWidget(page)
@@ -484,6 +505,24 @@ class ReconstructTab(QWidget):
     def set_history(self, entries: list[HistoryEntry]) -> None:
         """Show the runs of the past, newest first."""
         self.history.set_entries(entries)
+
+
+def used_text(used: dict[str, Any]) -> tuple[str, str]:
+    """One line on what did the parts of a run (`used` in its report), and one line for each with its weights' place."""
+    words, details = [], []
+    for part, title in (
+        ("foreground", "Object"),
+        ("generator", "Views"),
+        ("matcher", "Elevation"),
+        ("surface", "Surface"),
+    ):
+        if (what := used.get(part)) is None:
+            continue
+        name = short_label(what["label"])
+        words.append(f"{title}: {name}")
+        place = f", {what['path']} ({what['source']})" if what["path"] else ""
+        details.append(f"{title}: {what['label']}{place}, on {what['device']}")
+    return "  ·  ".join(words), "\n".join(details)
 
 
 class DropHint(QLabel):

@@ -1,0 +1,43 @@
+"""An open window with the engine behind it, for the tests that drive it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from app.settings import Settings
+from app.window import Session
+from tests.gui.driving import Drive, Scenario
+from widgets.main_window import MainWindow
+from widgets.theme import theme
+
+
+@pytest.fixture
+def drive(qapp) -> Iterator[Drive]:
+    """Runs a scenario in an open window on a qasync loop, and closes the window as a user does if it is still open."""
+    import qasync
+
+    qapp.setQuitOnLastWindowClosed(False)
+    loop = qasync.QEventLoop(qapp)
+    asyncio.set_event_loop(loop)
+
+    async def whole(scenario: Scenario) -> None:
+        theme.set_mode("dark")
+        window = MainWindow()
+        session = Session(window, Settings.load())
+        serving = asyncio.ensure_future(session.run())
+        try:
+            await scenario(session)
+        finally:
+            window.close()
+            await asyncio.wait_for(serving, 120)
+            assert not session.engine.alive and not session.files.alive and not session.fetcher.alive
+            assert not window.isVisible()
+            window.deleteLater()
+
+    yield lambda scenario: loop.run_until_complete(whole(scenario))
+    loop.close()
+    asyncio.set_event_loop(None)
+    qapp.setQuitOnLastWindowClosed(True)

@@ -1,0 +1,36 @@
+"""What tests of the whole window do and look at."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from app.window import Session
+from widgets.reconstruct.request import Picture
+
+Scenario = Callable[[Session], Coroutine[Any, Any, None]]
+Drive = Callable[[Scenario], None]
+
+
+async def until(condition: Callable[[], Any], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        await asyncio.sleep(0.02)
+
+
+def busy() -> float:
+    """How many times longer than on an idle machine things may take now."""
+    return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def bring(session: Session, *paths: Path) -> None:
+    session.tab.bring([Picture(path, path.stem) for path in paths])
+
+
+def banner(session: Session) -> str:
+    return session.tab.banner.text.text() if session.tab.banner.isVisible() else ""

@@ -1,0 +1,197 @@
+"""Which models a run uses: a button that says it in a word, and the sheet behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtGui import QStandardItemModel
+from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QPushButton, QSizePolicy, QVBoxLayout
+
+from engine.views import GENERATORS
+from widgets.common import ElidedComboBox, label, with_key
+from widgets.reconstruct.request import Choice, short_label
+from widgets.theme import theme
+
+ROWS = {
+    "generator": ("Views by", "What draws the object from other sides"),
+    "sampler": ("Drawn", "How a diffusion model draws the views"),
+    "matcher": ("Elevation by", "What finds the same points in two views, for the elevation of the camera"),
+    "surface": ("Surface by", "What builds the surface from the views"),
+    "memory_gb": ("Memory", "How much of the GPU's memory the models may fill"),
+}
+SAMPLERS = (
+    Choice("fast", "Quickly, in few steps"),
+    Choice("published", "With the published steps"),
+)
+MEMORY = (None, 6.0, 8.0, 12.0, 18.0)
+MISSING_TIP = "Not on this machine. The Models page (Ctrl+M) says how to get it."
+KEY = "Ctrl+Shift+M"
+
+
+class ModelChoices(QPushButton):
+    """The button; `value` tells what is chosen.
+
+    What a user picks goes before what was remembered from an earlier session, and that before what is preferred on this
+    machine. A choice whose weights are missing is listed, but cannot be picked.
+    """
+
+    picked = Signal(str, object)
+    """The user chose this for that row of `ROWS`."""
+    models_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("choice")
+        self.setToolTip(with_key("Which models do the work", KEY))
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._picked: dict[str, Any] = {}
+        self._remembered: dict[str, Any] = {}
+        self._preferred: dict[str, Any] = {"sampler": "fast", "memory_gb": None}
+        self._note = ""
+        self.boxes: dict[str, QComboBox] = {}
+        self.sheet = QFrame(self, Qt.WindowType.Popup)
+        self.sheet.setObjectName("sheet")
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(14)
+        grid.setVerticalSpacing(8)
+        grid.setColumnStretch(1, 1)
+        for row, (part, (text, tip)) in enumerate(ROWS.items()):
+            box = ElidedComboBox()
+            box.setToolTip(tip)
+            box.setAccessibleName(text)
+            box.setMinimumContentsLength(24)
+            box.activated.connect(lambda _=0, part=part: self._pick(part))
+            box.currentIndexChanged.connect(lambda _=0: self._refresh())
+            grid.addWidget(label(text, "muted"), row, 0)
+            grid.addWidget(box, row, 1)
+            self.boxes[part] = box
+        self.note = label("", "warning", wrap=True)
+        more = QPushButton("All models…")
+        more.setToolTip(with_key("What is on this machine, and how to get the rest", "Ctrl+M"))
+        more.clicked.connect(lambda: (self.sheet.hide(), self.models_requested.emit()))
+        column = QVBoxLayout(self.sheet)
+        column.setContentsMargins(18, 14, 18, 16)
+        column.setSpacing(12)
+        column.addWidget(label("Models of the next run", "heading"))
+        column.addLayout(grid)
+        column.addWidget(self.note)
+        column.addWidget(more, 0, Qt.AlignmentFlag.AlignRight)
+        self.clicked.connect(lambda: self.open())
+        self.set_choices(
+            {
+                "generator": [Choice("built-in", GENERATORS["built-in"])],
+                "matcher": [Choice("dense-flow", "Dense flow")],
+                "surface": [Choice("built-in", "Built-in")],
+            },
+            {"generator": "built-in", "matcher": "dense-flow", "surface": "built-in"},
+        )
+
+    def set_choices(self, choices: dict[str, list[Choice]], preferred: dict[str, str], note: str = "") -> None:
+        """Offer these; `note` says what to expect of models that this machine is slow with."""
+        self._preferred |= preferred
+        self._note = note
+        memory = [Choice(size, f"At most {size:g} GB" if size else "What is free") for size in MEMORY]
+        for part, offered in (choices | {"sampler": list(SAMPLERS), "memory_gb": memory}).items():
+            box = self.boxes[part]
+            box.blockSignals(True)
+            box.clear()
+            for choice in offered:
+                self._add(box, choice)
+            box.blockSignals(False)
+        self._choose()
+
+    def remember(self, remembered: dict[str, Any]) -> None:
+        """What was picked in an earlier session, by row."""
+        self._remembered = dict(remembered)
+        self._choose()
+
+    def choose(self, **values: Any) -> None:
+        """Choose for the next run, as a run of the past had it; what no longer exists is listed as missing."""
+        self._picked |= values
+        self._choose()
+
+    def value(self, part: str) -> Any:
+        """What is chosen for a row of `ROWS`."""
+        return self.boxes[part].currentData()
+
+    def values(self) -> dict[str, Any]:
+        """What is chosen, by the names of `engine.pipeline.Options`."""
+        return {part: self.value(part) for part in ROWS}
+
+    def open(self) -> None:
+        """Show the sheet above the button, or below it where there is more room."""
+        self._fit_sheet()
+        at = self.mapToGlobal(QPoint(0, -self.sheet.height() - 4))
+        screen = self.screen().availableGeometry()
+        if at.y() < screen.top():
+            at = self.mapToGlobal(QPoint(0, self.height() + 4))
+        at.setX(max(min(at.x(), screen.right() - self.sheet.width()), screen.left()))
+        self.sheet.move(at)
+        self.sheet.show()
+        self.boxes["generator"].setFocus()
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _add(self, box: QComboBox, choice: Choice) -> None:
+        text = choice.label if choice.present else f"{short_label(choice.label)}, missing"
+        box.addItem(text, choice.name)
+        at = box.count() - 1
+        box.setItemData(at, choice.label if choice.present else MISSING_TIP, Qt.ItemDataRole.ToolTipRole)
+        model = box.model()
+        if not choice.present and isinstance(model, QStandardItemModel):
+            model.item(at).setEnabled(False)
+
+    def _choose(self) -> None:
+        for part, box in self.boxes.items():
+            box.blockSignals(True)
+            self._set(box, part)
+            box.blockSignals(False)
+        self._refresh()
+
+    def _set(self, box: QComboBox, part: str) -> None:
+        if part in self._picked:
+            wanted = self._picked[part]
+            if box.findData(wanted) < 0:
+                if part == "memory_gb":
+                    self._add(box, Choice(wanted, f"At most {wanted:g} GB"))
+                else:  # a file, or a model of a newer version
+                    self._add(box, Choice(wanted, Path(str(wanted)).name, present=Path(str(wanted)).is_file()))
+            box.setCurrentIndex(box.findData(wanted))
+            return
+        for wanted in (self._remembered.get(part), self._preferred.get(part)):
+            at = box.findData(wanted)
+            if at >= 0 and box.model().flags(box.model().index(at, 0)) & Qt.ItemFlag.ItemIsEnabled:
+                box.setCurrentIndex(at)
+                return
+
+    def _pick(self, part: str) -> None:
+        self._picked[part] = self._remembered[part] = self.value(part)
+        self._refresh()
+        self.picked.emit(part, self.value(part))
+
+    def _refresh(self) -> None:
+        diffusion = self.value("generator") not in (None, "built-in")
+        self.boxes["sampler"].setEnabled(diffusion)
+        self.note.setText(self._note if diffusion else "")
+        self.note.setVisible(bool(self.note.text()))
+        if self.sheet.isVisible():
+            self._fit_sheet()
+        shown = [short_label(self.boxes[part].currentText()) for part in ("generator", "matcher", "surface")]
+        self._text = ", ".join(dict.fromkeys(shown))
+        self.setAccessibleName(f"Models: {self._text}")
+        self._elide()
+
+    def _fit_sheet(self) -> None:
+        layout, width = self.sheet.layout(), theme.px(390)
+        layout.activate()
+        self.sheet.setFixedSize(width, layout.totalHeightForWidth(width))
+
+    def _elide(self) -> None:
+        room = self.width() - theme.px(30)
+        self.setText(self.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideRight, max(room, 20)))
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._elide()
