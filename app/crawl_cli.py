@@ -13,14 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import Cancelled, InputError, OrielError
+from engine.errors import Cancelled, InputError, OrielError, OutputError
 from engine.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
     from engine.crawling import Crawl, Options, Page, Totals
 
 _LICENCES = "cc0,by,by-sa"
-_DOWNLOADERS = ("api",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +80,6 @@ def _add_pace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backoff", type=float, default=usual.backoff, metavar="S", help=text)
     text = f"disk to leave free, in GB (default {usual.keep_free / 1e9:g})"
     parser.add_argument("--keep-free", type=float, default=usual.keep_free / 1e9, metavar="GB", help=text)
-    parser.add_argument("--via", choices=_DOWNLOADERS, default="api", help="how models are brought (default api)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,37 +92,39 @@ def run(args: argparse.Namespace) -> int:
 
 def _search(args: argparse.Namespace) -> int:
     from engine.crawling import parse_licences, parse_list
-    from engine.crawling.records import write_whole
     from engine.crawling.sketchfab import Filters, SketchfabApi, find_token
 
     if args.max < 1:
         raise InputError(f"--max is {args.max}: give a number of models of at least 1.")
     size = None if args.max_mb is None else int(args.max_mb * 1e6)
     filters = Filters(parse_licences(args.license), args.min_faces, args.max_faces, size)
-    before = args.output.read_text(encoding="utf-8") if args.output.exists() else ""
-    known = {page.key for page in parse_list(before.splitlines()).pages}
-    lines: list[str] = []
     cancel = CancelToken()
-    count = 0
+    count = added = 0
     try:
-        with _bar(args.query, "models") as show, _interruptible(cancel):
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        before = args.output.read_text("utf-8-sig", "replace") if args.output.exists() else ""
+        known = {page.key for page in parse_list(before.splitlines()).pages}
+        # Each line is written as it is found: what came before an interruption is kept.
+        with args.output.open("a", encoding="utf-8") as out, _bar(args.query, "models") as show, _interruptible(cancel):
+            head = f"# search: {' '.join(args.query.split())}, {args.license}, {datetime.now(UTC).date()}\n"
             for found in SketchfabApi(find_token()).search(
                 args.query, filters, args.max, cancel, show, pause=args.pause
             ):
                 count += 1
-                if found.page.key not in known:
-                    rights, faces = found.rights, "?" if found.faces is None else found.faces
-                    about = f"{rights.title}, by {rights.author}, {rights.licence}, {faces} faces"
-                    lines.append(f"{found.page.url}  # {' '.join(about.split())}")
-    finally:  # what was found before an interruption is kept
-        if lines:
-            head = f"# search: {args.query}, {args.license}, {datetime.now(UTC).date()}"
-            kept = before if not before or before.endswith("\n") else f"{before}\n"
-            args.output.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(args.output, (kept + "\n".join([head, *lines]) + "\n").encode())
+                if found.page.key in known:
+                    continue
+                if not added:
+                    out.write(head if not before or before.endswith("\n") else f"\n{head}")
+                added += 1
+                rights, faces = found.rights, "?" if found.faces is None else found.faces
+                about = f"{rights.title}, by {rights.author}, {rights.licence}, {faces} faces"
+                out.write(f"{found.page.url}  # {' '.join(about.split())}\n")
+                out.flush()
+    except OSError as error:
+        raise OutputError(f"{args.output} cannot be written: {error.strerror or error}. Check the path.") from error
     if not count:
         raise InputError(f"Nothing was found for {args.query!r}. Try other words, or wider filters.")
-    print(f"{args.output}: {len(lines)} models added, {count - len(lines)} were in it")
+    print(f"{args.output}: {added} models added, {count - added} were in it")
     return 0
 
 
@@ -265,7 +265,7 @@ def _crawl(pages: list[Page], folder: Path, args: argparse.Namespace, options: O
             f"{TOKEN_VARIABLE}, or put it into the system's keyring with `oriel crawl token`."
         )
     downloader = SketchfabDownloader(SketchfabApi(token), options.policy)
-    settings = {"list": source, "licences": ",".join(options.policy.licences) or "any", "via": args.via}
+    settings = {"list": source, "licences": ",".join(options.policy.licences) or "any"}
     crawl = Crawl(pages, folder, downloader, options, settings)
     cancel = CancelToken()
     try:
@@ -294,7 +294,7 @@ def _bars(crawl: Crawl) -> Iterator[Callable[[Progress], None]]:
     """A bar over the list, and one for each page at work; where standard error is a file, a line for each page."""
     from tqdm import tqdm
 
-    whole_form = "{desc} |{bar}| {n_fmt}/{total_fmt} {postfix}"
+    whole_form = "{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}"
     page_form = "  {desc} |{bar}| {n_fmt}/{total_fmt}"
     quiet = not sys.stderr.isatty()
     total = len(crawl.states())
@@ -342,6 +342,8 @@ def _bars(crawl: Crawl) -> Iterator[Callable[[Progress], None]]:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
     hours, minutes = divmod(int(seconds / 60 + 0.5), 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 

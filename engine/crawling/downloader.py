@@ -59,9 +59,10 @@ class Downloader(Protocol):
         """Bring the model of a page into `folder`, which is this page's own and keeps what an earlier attempt, or an
         earlier crawl, has left there; a download may go on from that.
 
-        Reports `Progress("page", bytes, bytes in all or 0, message)` on the calling thread; stage `attention` asks for
-        the user (a captcha) while it waits. Ends within a second of `cancel` with `Cancelled`. Looks at the rights
-        before it downloads. Raises `Skipped`, `PageTrouble`, `AccessDenied`, `PageFailed`, or `CrawlStopped`.
+        Reports `Progress("page", bytes, bytes in all or 0, message)` on the calling thread, with the `Rights` as its
+        preview once they are known; stage `attention` asks for the user (a captcha) while it waits. Ends within a
+        second of `cancel` with `Cancelled`. Looks at the rights before it downloads. Raises `Skipped`, `PageTrouble`,
+        `AccessDenied`, `PageFailed`, or `CrawlStopped`.
         """
         ...
 

@@ -15,6 +15,7 @@ import posixpath
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,7 +246,7 @@ def pack(path: Path, target: Path, *, most: int = _LIMIT, cancel: Callable[[], N
                 _pack_archive(_Archive(archive), target, most, cancel)
     except _Damaged as error:
         raise PageFailed(f"The model cannot be packed: {error}.") from error
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise PageTrouble("The archive came damaged or incomplete.") from error
     except (RuntimeError, NotImplementedError, zipfile.LargeZipFile) as error:
         raise PageFailed(f"The archive cannot be opened: {error}.") from error

@@ -37,13 +37,15 @@ _IDLE = 3
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds after which a request is given up."""
+    """Seconds: after the first three a request is given up."""
 
     connect: float = 15.0
     stall: float = 60.0
     """Without a byte."""
     total: float = 3600.0
     """For one file."""
+    rest: float = 0.2
+    """After a download broke off without having come further; more each time."""
 
 
 class Expired(Exception):
@@ -72,7 +74,7 @@ class Answer:
                     raise found
                 return found
             if time.monotonic() > end:
-                raise PageTrouble(f"{self._pull.host} sent nothing for {limit:.0f} s.")
+                raise PageTrouble(f"{self._pull.host} sent nothing for {limit:g} s.")
 
 
 class _Pull(threading.Thread):
@@ -99,7 +101,10 @@ class _Pull(threading.Thread):
         except Exception as error:  # whatever the libraries beneath raise
             # The text of such an error may hold the address, which is a key to the file: it is not passed on.
             kind = type(error).__name__
-            if reached:
+            if isinstance(error, requests.ReadTimeout):
+                text = f"{self.host} sent nothing for {self._limits.stall:g} s."
+                self._put(PageTrouble(text, refused=not reached))
+            elif reached:
                 self._put(PageTrouble(f"The connection to {self.host} broke ({kind})."))
             else:
                 self._put(PageTrouble(f"{self.host} cannot be reached ({kind}). Check the network.", busy=True))
@@ -226,7 +231,7 @@ def download(http: Http, url: str, partial: Path, progress: ProgressCallback, ca
             # A refusal is for the whole crawl to wait for, not for one download.
             if trouble.refused or idle >= _IDLE or transfer.late():
                 raise
-            if _cancelled_within(cancel, 0.2 * idle):
+            if _cancelled_within(cancel, http.limits.rest * idle):
                 raise Cancelled from trouble
 
 
@@ -252,7 +257,9 @@ class _Transfer:
 
     def attempt(self) -> None:
         """Ask for what is missing, once."""
-        held, mark = self._held()
+        held, mark, whole = self._held()
+        if held and held == whole:
+            return  # came whole, and the crawl ended before it was put away
         headers = {"Range": f"bytes={held}-", "If-Range": mark} if held else {}
         with self._http.get(self._url, self._cancel, headers=headers) as answer:
             raise_for_refusal(answer, self._host)
@@ -273,7 +280,7 @@ class _Transfer:
             total = start + int(length) if length.isdecimal() else None
             if not going_on:
                 self._partial.unlink(missing_ok=True)
-                self._mark.write_text(_validator(answer.headers))
+                self._mark.write_text(json.dumps({"validator": _validator(answer.headers), "size": total}))
             got = self._receive(answer, start, total)
         if total is not None and got < total:
             raise PageTrouble(f"The download broke off: {got} of {total} bytes came.")
@@ -293,13 +300,13 @@ class _Transfer:
                     )
         return got
 
-    def _held(self) -> tuple[int, str]:
-        """Bytes that may be gone on from, and what the server called their file."""
+    def _held(self) -> tuple[int, str, int | None]:
+        """Bytes that may be gone on from, what the server called their file, and its size."""
         try:
-            mark = self._mark.read_text()
-            return (self._partial.stat().st_size, mark) if mark else (0, "")
-        except OSError:
-            return 0, ""
+            mark = json.loads(self._mark.read_text())
+            return (self._partial.stat().st_size if mark["validator"] else 0), mark["validator"], mark["size"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0, "", None
 
 
 def _validator(headers: Mapping[str, str]) -> str:

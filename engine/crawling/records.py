@@ -131,6 +131,7 @@ class Records:
             failure = Failure(page, _plain(reason), attempts + (before.attempts if before else 0), _now())
             self._append(FAILED, _FAILED_HEAD, page.url, failure.reason, str(failure.attempts), failure.time)
             self.failed[page.key] = failure
+            self.skipped.pop(page.key, None)
 
     def add_skipped(self, page: Page, kind: str, reason: str) -> None:
         """Record a page that was left out, with the reason."""
@@ -138,6 +139,7 @@ class Records:
             skip = Skip(page, kind, _plain(reason), _now())
             self._append(SKIPPED, _SKIPPED_HEAD, page.url, kind, skip.reason, skip.time)
             self.skipped[page.key] = skip
+            self.failed.pop(page.key, None)
 
     def _append(self, name: str, head: str, *cells: str) -> None:
         path = self.folder / name
@@ -192,12 +194,11 @@ class Records:
             if isinstance(page, Page):
                 reason, attempts, time = (cells[1:] + [""] * 3)[:3]
                 self.failed[page.key] = Failure(page, reason, int(attempts) if attempts.isdecimal() else 1, time)
-        # A page may have failed, or been left out, before it was brought: the best outcome counts.
         for key in self.downloaded:
             self.failed.pop(key, None)
             self.skipped.pop(key, None)
-        for key in self.skipped:
-            self.failed.pop(key, None)
+        for key in self.failed.keys() & self.skipped.keys():  # tried again since: the later counts
+            (self.skipped if self.failed[key].time >= self.skipped[key].time else self.failed).pop(key)
 
 
 def write_whole(path: Path, content: bytes) -> None:

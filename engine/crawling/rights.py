@@ -87,7 +87,7 @@ def parse_licences(text: str) -> tuple[str, ...]:
     unknown = [key for key in keys if key not in LICENCES]
     if unknown or not keys:
         raise InputError(
-            f"The licence {', '.join(unknown) or text!r} is not known. Choose from {', '.join(LICENCES)}, or any."
+            f"The licence {', '.join(unknown) or repr(text)} is not known. Choose from {', '.join(LICENCES)}, or any."
         )
     return keys
 

@@ -6,6 +6,8 @@ the next page begins, so a crawl that ended in whatever way goes on with `run` o
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import errno
 import hashlib
 import heapq
@@ -39,6 +41,8 @@ from engine.progress import CancelToken, Progress, ProgressCallback, ignore_prog
 
 log = logging.getLogger("engine.crawling")
 _LONGEST_WAIT = 24 * 3600.0
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""What no further page can go well with; other errors of the system may be those of a connection."""
 _FINAL = ("done", "skipped", "failed")
 
 
@@ -86,6 +90,8 @@ class PageState:
     rate: float = 0.0
     """Bytes a second."""
     attempts: int = 0
+    earlier: bool = False
+    """Whether an earlier run has settled it."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +129,32 @@ class _Item:
         self.state = state
         self.message = self.title = ""
         self.received = self.size = 0
+        self.counted: int | None = None
         self.attempts = self.refused = 0
         self.began = 0.0
         self.rate = 0.0
         self.sample = (0.0, 0)
-        self.changed = False
+        self.changed = self.earlier = False
 
     def shown(self) -> PageState:
         return PageState(
-            self.page, self.state, self.message, self.title, self.received, self.size, self.rate, self.attempts
+            page=self.page,
+            state=self.state,
+            message=self.message,
+            title=self.title,
+            received=self.received,
+            size=self.size,
+            rate=self.rate,
+            attempts=self.attempts,
+            earlier=self.earlier,
         )
 
 
 class Crawl:
-    """Collects the models of pages into a folder: `<key>.glb` with `<key>.json` beside it, and the records."""
+    """Collects the models of pages into a folder: `<key>.glb` with `<key>.json` beside it, and the records.
+
+    For one `run`; a further one over the same folder goes on where it ended.
+    """
 
     def __init__(
         self,
@@ -179,6 +197,8 @@ class Crawl:
 
     def resume(self) -> None:
         """Go on after `pause`."""
+        with self._changed:
+            self._finishes.clear()  # the pause is not to count as the crawl's pace
         self._set(paused=False)
 
     def finish_current(self) -> None:
@@ -212,38 +232,42 @@ class Crawl:
         OutputError when the folder cannot be written.
         """
         cancel = cancel or CancelToken()
-        with Records.open(self.folder, self._items) as records:
-            handler = _log_to(self.folder / "crawl.log")
-            workers: list[threading.Thread] = []
-            try:
-                if self._settings is not None:
-                    records.write_settings(self._settings)
-                self._begin(records)
-                log.info("begin: %d pages, %d waiting", len(self._items), self._counts["waiting"])
-                names = range(min(self.options.parallel, max(1, self._counts["waiting"])))
-                workers = [
-                    threading.Thread(target=self._work, args=(records,), name=f"crawl-{n}", daemon=True) for n in names
-                ]
-                for worker in workers:
-                    worker.start()
-                self._watch(workers, progress, cancel)
-            finally:
-                self._token.cancel()
-                with self._changed:
-                    self._changed.notify_all()
-                for worker in workers:
-                    worker.join()
-                self._downloader.close()
-                totals = self.totals()
-                log.info("end: %s", totals)
-                log.removeHandler(handler)
-                handler.close()
-            self._emit(progress, finished=True)
-            if self._fatal is not None:
-                raise self._fatal
-            if cancel.cancelled:
-                raise Cancelled
-            return self.totals()
+        try:
+            with Records.open(self.folder, self._items) as records:
+                self._run(records, progress, cancel)
+        finally:
+            self._downloader.close()
+        self._emit(progress, finished=True)
+        if self._fatal is not None:
+            raise self._fatal
+        if cancel.cancelled:
+            raise Cancelled
+        return self.totals()
+
+    def _run(self, records: Records, progress: ProgressCallback, cancel: CancelToken) -> None:
+        """Have workers do the work, and end them in any case."""
+        handler = _log_to(self.folder / "crawl.log")
+        workers: list[threading.Thread] = []
+        try:
+            if self._settings is not None:
+                records.write_settings(self._settings)
+            self._begin(records)
+            log.info("begin: %d pages, %d waiting", len(self._items), self._counts["waiting"])
+            for number in range(min(self.options.parallel, max(1, self._counts["waiting"]))):
+                worker = threading.Thread(target=self._work, args=(records,), name=f"crawl-{number}", daemon=True)
+                worker.start()
+                workers.append(worker)
+            self._watch(workers, progress, cancel)
+        finally:
+            self._token.cancel()
+            with self._changed:
+                self._changed.notify_all()
+            for worker in workers:
+                worker.join()
+            counted = (f"{count} {state}" for state, count in self._counts.items() if count)
+            log.info("end: %s", ", ".join(counted))
+            log.removeHandler(handler)
+            handler.close()
 
     def _begin(self, records: Records) -> None:
         """Find out what is left to do, and clear away what is not needed any more."""
@@ -252,13 +276,15 @@ class Crawl:
             again = {"failed": self.options.retry_failed, "skipped": self.options.retry_skipped}.get(state, False)
             if state != "waiting" and not again:
                 reason = records.failed.get(item.page.key) or records.skipped.get(item.page.key)
-                item.message = reason.reason if reason else ""
+                item.message, item.earlier = reason.reason if reason else "", True
                 self._move(item, state)
             else:
                 self._fresh.append(item)
         for path, found in collected(self.folder):
             if isinstance(found.get("sha256"), str):
                 self._contents.setdefault(found["sha256"], path.stem)
+        for torn in self.folder.glob(".*.tmp"):
+            torn.unlink(missing_ok=True)
         for left in (self.folder / ".partial").glob("*"):
             if left.name in records.downloaded or left.name in records.skipped:
                 shutil.rmtree(left, ignore_errors=True)
@@ -276,7 +302,11 @@ class Crawl:
                 self._changed.wait(0.1)
 
     def _guard_disk(self) -> None:
-        free = shutil.disk_usage(self.folder).free
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            self._stop(_unusable(self.folder, error))
+            return
         if free < self.options.keep_free:
             self._stop(_full(self.folder, free, self.options.keep_free))
 
@@ -316,6 +346,7 @@ class Crawl:
     def _take(self, item: _Item) -> _Item:
         self._move(item, "working")
         item.message, item.received, item.size, item.rate = "", 0, 0, 0.0
+        item.counted = None
         item.began = time.monotonic()
         item.sample = (item.began, 0)
         return item
@@ -347,12 +378,14 @@ class Crawl:
             self._finish(item, "waiting", str(error))
             self._stop(error)
         except OSError as error:
+            if error.errno not in _DISK_ERRORS and self.folder.is_dir():
+                self._after_trouble(item, PageTrouble(f"{error.strerror or error}."), records)
+                return True
             self._finish(item, "waiting", str(error))
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 self._stop(_full(self.folder, 0, self.options.keep_free))
             else:
-                text = f"{error.filename or self.folder} cannot be written: {error.strerror or error}."
-                self._stop(OutputError(f"{text} Check its rights and the disk, then go on."))
+                self._stop(_unusable(error.filename or self.folder, error))
         except Exception as error:  # a fault of the program must not cost a night's work
             log.exception("unexpected: %s", page.url)
             self._after_trouble(item, PageTrouble(f"Unexpected: {type(error).__name__}: {error}"), records)
@@ -378,9 +411,15 @@ class Crawl:
 
         def report(event: Progress) -> None:
             with self._changed:
-                self._received += max(0, int(event.done) - item.received) if item.received else 0
+                done = int(event.done)
+                if item.counted is not None:
+                    self._received += max(0, done - item.counted)
+                # What an earlier attempt has left is the first that is told of, and was not received now.
+                item.counted = done if done or event.total else None
                 item.received, item.size = int(event.done), int(event.total)
                 item.message, item.changed = event.message, True
+                if isinstance(event.preview, Rights):
+                    item.title = event.preview.title
                 self._measure(item)
                 if event.stage == "attention":
                     self._notice = event.message
@@ -400,7 +439,6 @@ class Crawl:
         with self._changed:
             self._duplicates += twin is not None
             item.received = item.size = facts.bytes
-            self._finishes.append(time.monotonic())
         self._finish(item, "done", f"same content as {twin}" if twin else "", answered=True)
 
     def _publish(self, page: Page, path: Path, download: Download, facts: GlbFacts) -> str | None:
@@ -439,7 +477,8 @@ class Crawl:
             )
             _sync(path)
             path.replace(target)
-            _sync(self.folder)
+            with contextlib.suppress(PermissionError):  # not every system opens folders
+                _sync(self.folder)
             if twin is None:
                 self._contents[checksum] = page.key
         return twin
@@ -472,7 +511,8 @@ class Crawl:
                 self._refused.append(item.page.key)
                 self._last_refusal = now
             count = len(self._refused)
-            wait = self._grown(count) if retry_after is None else retry_after
+            # What the site asks for is the least; where it did not help before, the wait grows all the same.
+            wait = self._grown(count) if retry_after is None else max(retry_after, self._grown(count - 1) * (count > 1))
             self._hold_until = max(self._hold_until, now + wait)
             self._notice = f"{trouble} Waiting {wait:.0f} s."
             alone = self._counts["waiting"] < 3
@@ -481,8 +521,9 @@ class Crawl:
         if (count >= self.options.refusals and broad) or wait > _LONGEST_WAIT:
             self._stop(
                 CrawlStopped(
-                    f"The crawl was stopped, as the site has refused {count} times in a row. The last time: {trouble} "
-                    "Nothing is lost; run it again later, slower (--pause) or fewer pages at once (--parallel)."
+                    f"The crawl was stopped, as the site has refused {count} time{'s' * (count > 1)} in a row. "
+                    f"The last time: {trouble} Nothing is lost; run it again later, slower (--pause) or with fewer "
+                    "pages at once (--parallel)."
                 )
             )
 
@@ -504,6 +545,8 @@ class Crawl:
             item.message = message
             item.rate = 0.0
             self._move(item, state)
+            if state in _FINAL and (answered or state == "failed"):
+                self._finishes.append(time.monotonic())
             if answered:
                 self._refused.clear()
                 self._notice = ""
@@ -592,15 +635,18 @@ def _sync(path: Path) -> None:
 
 
 def _with_source(rights: Rights, url: str) -> Rights:
-    import dataclasses
-
     return dataclasses.replace(rights, source_url=url)
+
+
+def _unusable(path: object, error: OSError) -> OutputError:
+    text = f"{path} cannot be used: {error.strerror or error}. Check its rights and the disk, then run the crawl again."
+    return OutputError(text)
 
 
 def _full(folder: Path, free: int, keep: int) -> CrawlStopped:
     return CrawlStopped(
-        f"The crawl was stopped, as the disk of {folder} has only {free / 1e9:.1f} GB left and {keep / 1e9:.1f} GB shall "
-        "stay free. Make room, or choose less (--keep-free), and run it again; nothing is lost."
+        f"The crawl was stopped, as the disk of {folder} has only {free / 1e9:.1f} GB left and {keep / 1e9:.1f} GB "
+        "shall stay free. Make room, or choose less (--keep-free), and run it again; nothing is lost."
     )
 
 

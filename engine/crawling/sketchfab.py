@@ -7,9 +7,11 @@ is never printed, logged or written to a file. `ORIEL_SKETCHFAB_API` names anoth
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -150,8 +152,7 @@ class SketchfabApi:
             }
             asked |= {key: value for key, value in given.items() if value is not None}
             while len(seen) < most:
-                current = dict(asked)
-                found = _patiently(lambda p=current: self._ask("/search", cancel, p), cancel, backoff)
+                found = _patiently(partial(self._ask, "/search", cancel, dict(asked)), cancel, backoff)
                 results = found.get("results") or []
                 for entry in results if isinstance(results, list) else []:
                     model = _found(entry, licence)
@@ -266,9 +267,12 @@ class SketchfabDownloader:
 
     def fetch(self, page: Page, folder: Path, progress: ProgressCallback, cancel: CancelToken) -> Download:
         """See `Downloader.fetch`."""
+        if not re.fullmatch("[0-9a-f]{32}", page.key):
+            raise PageFailed("The address is not that of a model on Sketchfab, as it holds no model's id.")
         progress(Progress("page", 0, 0, "asking"))
         rights = read_model(self._api.model(page.key, cancel), page.url)
         self._policy.check(rights)
+        progress(Progress("page", 0, 0, "asking", rights))
         for _ in range(3):
             offered = self._api.downloads(page.key, cancel)
             kind, url = _choose(offered)

@@ -55,7 +55,13 @@ def start(site: ModelSite, urls: Path, folder: Path, parallel: int) -> subproces
 
 
 def killed_crawl(
-    folder: Path, models: int = 200, kills: int = 10, parallel: int = 3, size: int = 150_000, seed: int = 0
+    folder: Path,
+    models: int = 200,
+    kills: int = 10,
+    parallel: int = 3,
+    size: int = 150_000,
+    pause: float = 0.012,
+    seed: int = 0,
 ) -> KilledCrawl:
     """Crawl models while killing the process, then look at every file, record and request."""
     rng = random.Random(seed)
@@ -63,7 +69,7 @@ def killed_crawl(
     report = KilledCrawl(models)
     urls, target = folder / "urls.txt", folder / "models"
     began = time.monotonic()
-    with ModelSite(kinds, pause=0.012) as site:
+    with ModelSite(kinds, pause=pause) as site:
         urls.write_text("".join(f"{site.page(model)}\n" for model in kinds))
         recorded: list[tuple[int, set[str]]] = []
         for number in range(kills):
@@ -72,7 +78,7 @@ def killed_crawl(
             goal = models * (number + rng.random()) / (kills + 1) if number % 4 else 0
             while process.poll() is None and len(_done(target)) < goal:
                 time.sleep(0.02)
-            time.sleep(rng.uniform(0.0, 0.4) if number % 4 else rng.uniform(0.0, 2.0))
+            time.sleep(rng.uniform(0.0, 0.4) if number % 4 else rng.uniform(0.0, 1.5))
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 report.kills += 1

@@ -1,0 +1,142 @@
+"""`oriel crawl`, as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app import cli
+from tests.site import ModelSite, SiteModel
+
+MAIN = Path(__file__).resolve().parents[2] / "main.py"
+QUICK = ("--pause", 0, "--backoff", 0.02, "--keep-free", 0)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelSite]:
+    models = [SiteModel(n) for n in range(6)]
+    models[1].fault, models[2].tags, models[3].licence = "missing", ("NoAI",), "by-nc"
+    models[4].licence = "cc0"
+    with ModelSite(models) as running:
+        monkeypatch.setenv("ORIEL_SKETCHFAB_API", running.api)
+        monkeypatch.setenv("ORIEL_SKETCHFAB_TOKEN", running.token)
+        yield running
+
+
+def crawl(*arguments: object) -> int:
+    return cli.main(["crawl", *map(str, arguments)])
+
+
+def write_list(site: ModelSite, tmp_path: Path) -> Path:
+    path = tmp_path / "urls.txt"
+    path.write_text("# models\n" + "".join(f"{site.page(model)}?utm_source=x\n" for model in site.models))
+    return path
+
+
+def test_search_run_status_retry_credits(site: ModelSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    urls, folder = tmp_path / "lists" / "urls.txt", tmp_path / "models"
+    assert crawl("search", "gothic church", "--max", 2, "--license", "cc0,by", "-o", urls, "--pause", 0) == 0
+    assert "2 models added" in capsys.readouterr().out
+    assert crawl("search", "gothic church", "--license", "any", "-o", urls, "--pause", 0) == 0
+    assert "3 models added, 2 were in it" in capsys.readouterr().out
+    assert len([line for line in urls.read_text().splitlines() if line.startswith("http")]) == 5
+
+    assert crawl("run", urls, "-o", folder, *QUICK) == 0
+    out, err = capsys.readouterr()
+    assert "3 done, 1 skipped, 1 failed" in out
+    assert "does not exist" in err and "1 pages failed" in err
+    assert crawl("run", urls, "-o", folder, *QUICK) == 0
+    assert "does not exist" not in capsys.readouterr().err
+
+    assert crawl("status", folder) == 0
+    shown = capsys.readouterr().out
+    assert "done       3 of 5" in shown and "(licence 1)" in shown and "by 2, cc0 1" in shown
+    site.models[1].fault = ""
+    assert crawl("retry", folder, *QUICK) == 0
+    assert crawl("retry", folder, "--skipped", "--license", "any", *QUICK) == 0
+    assert crawl("retry", folder, *QUICK) == 0
+    assert "no page failed" in capsys.readouterr().out
+    assert crawl("status", folder, "--json") == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["done"], status["failed"], status["skipped"], status["waiting"]) == (5, 0, {}, 0)
+    assert status["models"] == 5 and status["bytes"] > 15_000
+
+    assert crawl("credits", folder) == 0
+    with (folder / "CREDITS.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 5
+
+
+def test_bad_lines_are_named_and_the_rest_goes_on(
+    site: ModelSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = tmp_path / "urls.txt"
+    urls.write_text(f"not a page\n{site.page(site.models[0])}\n{site.page(site.models[0])}\n")
+    assert crawl("run", urls, "-o", tmp_path / "models", *QUICK) == 0
+    out, err = capsys.readouterr()
+    assert "line 1: 'not a page'" in err and "1 lines name a page again" in err
+    assert "1 done" in out
+
+
+def test_what_cannot_go_well_is_said_at_once(
+    site: ModelSite, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls, folder = write_list(site, tmp_path), tmp_path / "models"
+    for arguments, text in (
+        (("run", tmp_path / "none.txt", "-o", folder), "cannot be read"),
+        (("run", urls, "-o", folder, "--license", "gpl"), "gpl is not known"),
+        (("run", urls, "-o", folder, "--parallel", 9), "choose 1 to 4"),
+        (("run", urls, "-o", folder, "--pause", -1), "--pause is -1"),
+        (("status", folder), "There is no folder"),
+        (("credits", folder), "There is no folder"),
+        (("search", "x", "-o", urls, "--max", 0), "at least 1"),
+        (("search", "x", "-o", tmp_path), "cannot be written"),
+        (("search", "x", "-o", tmp_path / "l.txt", "--min-faces", 10**9), "Nothing was found"),
+    ):
+        assert crawl(*arguments) == 2
+        assert text in capsys.readouterr().err
+    monkeypatch.delenv("ORIEL_SKETCHFAB_TOKEN")
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    assert crawl("run", urls, "-o", folder) == 2
+    assert "ORIEL_SKETCHFAB_TOKEN" in capsys.readouterr().err
+    monkeypatch.setenv("ORIEL_SKETCHFAB_TOKEN", "wrong-secret")
+    assert crawl("run", urls, "-o", folder, *QUICK) == 2
+    err = capsys.readouterr().err
+    assert "does not accept the API token" in err and "wrong-secret" not in err
+    assert site.count("file") == 0
+
+
+def test_ctrl_c_ends_in_good_order_and_the_crawl_goes_on(site: ModelSite, tmp_path: Path) -> None:
+    site.models[0].size, site.pause = 400_000, 0.03
+    urls, folder = write_list(site, tmp_path), tmp_path / "models"
+    command = [sys.executable, str(MAIN), "crawl", "run", str(urls), "-o", str(folder), *map(str, QUICK)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.monotonic() + 60
+    while not site.sent and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert time.monotonic() - began < 5
+    assert "to go" in out and "interrupted" in err and "Traceback" not in err
+    site.pause = 0
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=60)
+    assert done.returncode == 0 and "3 done, 2 skipped, 1 failed" in done.stdout
+    parts = [part for kind, uid, part in site.asked if (kind, uid) == ("file", site.models[0].uid)]
+    assert parts[0] == "" and parts[1].startswith("bytes=")
+
+
+def test_the_help_names_the_crawl(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["crawl", "run", "--help"])
+    assert "--parallel" in capsys.readouterr().out
