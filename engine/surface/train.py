@@ -89,7 +89,7 @@ class TrainOptions:
     objects: int = 8
     """Validation objects behind them."""
     heldout: int = 24
-    """Held-out objects behind the figures on the card."""
+    """Held-out objects behind the figures on the card; 0 for none."""
 
 
 @dataclass
@@ -219,7 +219,7 @@ def train_surface(
     cancel = cancel or CancelToken()
     figures = _train(options, network, average, optimizer, state, cases, progress or ignore_progress, cancel)
     path = options.out / "surface.safetensors"
-    if not cancel.cancelled:
+    if options.heldout > 0 and not cancel.cancelled:
         figures = {"heldout, degraded truth": evaluate(average, cases.truth, "heldout", options.heldout)}
         if cases.predicted is not None:
             figures["heldout, built-in generator"] = evaluate(average, cases.predicted, "heldout", options.heldout)

@@ -208,6 +208,8 @@ def test_the_choice_opens_with_a_key_and_leads_to_the_page(window, qtbot) -> Non
     sheet = window.reconstruct.input.models.sheet
     assert sheet.isVisible()
     assert sheet.screen().geometry().contains(sheet.frameGeometry())
+    assert all(box.isVisible() and box.height() > 20 for box in window.reconstruct.input.models.boxes.values())
+    assert sheet.height() > 6 * 20
     next(b for b in sheet.findChildren(QPushButton) if "All models" in b.text()).click()
     assert not sheet.isVisible() and window.pages.currentWidget() is window.models
 

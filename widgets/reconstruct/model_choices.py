@@ -186,7 +186,11 @@ class ModelChoices(QPushButton):
     def _fit_sheet(self) -> None:
         layout, width = self.sheet.layout(), theme.px(390)
         layout.activate()
-        self.sheet.setFixedSize(width, layout.totalHeightForWidth(width))
+        # Without the wrapping note there is no height for a width.
+        by_width = layout.hasHeightForWidth()
+        self.sheet.setFixedSize(
+            width, layout.totalHeightForWidth(width) if by_width else layout.totalSizeHint().height()
+        )
 
     def _elide(self) -> None:
         room = self.width() - theme.px(30)
