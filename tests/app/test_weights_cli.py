@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,9 @@ def test_no_network_is_one_plain_line(capsys):
 def test_ctrl_c_keeps_what_came_and_says_so_in_the_list(server, capsys):
     server.pause, server.chunk = 0.1, 4096
     command = [sys.executable, str(MAIN), "weights", "fetch", KEY]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore the signal, and so would their children.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     deadline = time.monotonic() + 120
     while not weights.unfinished(KEY):
         assert process.poll() is None and time.monotonic() < deadline
