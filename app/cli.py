@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import weights_cli
+from app.terminal import interruptible
 from engine.errors import Cancelled, InputError, OrielError
 from engine.progress import CancelToken, Progress
 
@@ -334,7 +334,7 @@ def _delegate(program: str, module: str, rest: list[str]) -> int:
 def _execute(run: Run, label: str, start: str = "foreground") -> None:
     """Execute a run with a progress bar; Ctrl-C cancels it, a second Ctrl-C interrupts at once."""
     cancel = CancelToken()
-    with _bar(label) as progress, _interruptible(cancel):
+    with _bar(label) as progress, interruptible(cancel):
         run.execute(progress, cancel, start)
 
 
@@ -356,21 +356,6 @@ def _bar(label: str) -> Iterator[Callable[[Progress], None]]:
             bar.refresh()
 
         yield show
-
-
-@contextmanager
-def _interruptible(cancel: CancelToken) -> Iterator[None]:
-    def on_signal(number: int, frame: object) -> None:
-        if cancel.cancelled:
-            raise KeyboardInterrupt
-        cancel.cancel()
-
-    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _result(as_json: bool, source: Path, run: Run | None, error: str | None) -> None:

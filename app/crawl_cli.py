@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.terminal import interruptible
 from engine.errors import Cancelled, InputError, OrielError, OutputError
 from engine.progress import CancelToken, Progress
 
@@ -105,7 +105,7 @@ def _search(args: argparse.Namespace) -> int:
         before = args.output.read_text("utf-8-sig", "replace") if args.output.exists() else ""
         known = {page.key for page in parse_list(before.splitlines()).pages}
         # Each line is written as it is found: what came before an interruption is kept.
-        with args.output.open("a", encoding="utf-8") as out, _bar(args.query, "models") as show, _interruptible(cancel):
+        with args.output.open("a", encoding="utf-8") as out, _bar(args.query, "models") as show, interruptible(cancel):
             head = f"# search: {' '.join(args.query.split())}, {args.license}, {datetime.now(UTC).date()}\n"
             for found in SketchfabApi(find_token()).search(
                 args.query, filters, args.max, cancel, show, pause=args.pause
@@ -269,7 +269,7 @@ def _crawl(pages: list[Page], folder: Path, args: argparse.Namespace, options: O
     crawl = Crawl(pages, folder, downloader, options, settings)
     cancel = CancelToken()
     try:
-        with _bars(crawl) as show, _interruptible(cancel):
+        with _bars(crawl) as show, interruptible(cancel):
             totals = crawl.run(show, cancel)
     except (Cancelled, OrielError):
         print(_summary(crawl.totals(), folder), flush=True)
@@ -360,20 +360,3 @@ def _bar(label: str, unit: str) -> Iterator[Callable[[Progress], None]]:
             bar.set_description_str(f"{label}: {event.message}"[:60])
 
         yield show
-
-
-@contextmanager
-def _interruptible(cancel: CancelToken) -> Iterator[None]:
-    """Ctrl-C ends the work in good order; a second one at once."""
-
-    def on_signal(number: int, frame: object) -> None:
-        if cancel.cancelled:
-            raise KeyboardInterrupt
-        cancel.cancel()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

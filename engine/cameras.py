@@ -22,6 +22,8 @@ REFERENCE_SIZE = 256
 """Side of the reference picture in pixels."""
 REFERENCE_FOCAL = 280.0
 """Focal length in pixels of the reference picture (field of view 49.13 degrees)."""
+REFERENCE_TANGENT = REFERENCE_SIZE / 2 / REFERENCE_FOCAL
+"""Tangent of half its field of view."""
 INPUT_RADIUS = 1.5
 """Distance of the input camera from the origin, in world units."""
 FRAME_FRACTION = 0.75

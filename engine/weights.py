@@ -781,6 +781,20 @@ def read_card(path: Path) -> dict[str, Any]:
     return value
 
 
+def commit() -> str:
+    """The commit that this program runs from, for a card; `unknown` outside a git repository."""
+    import subprocess
+
+    root = Path(__file__).resolve().parent.parent
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
 def save(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
     """Write weights and their card, with the checksum added to it; both atomically."""
     from safetensors.torch import save_file

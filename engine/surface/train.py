@@ -16,7 +16,6 @@ import math
 import os
 import platform
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -374,7 +373,7 @@ def export(network: SurfaceModel, path: Path, options: TrainOptions, state: _Sta
         "model": MODEL,
         "config": options.config,
         "description": "Surface reconstruction network, trained by Oriel on its own procedural architecture.",
-        "commit": _commit(),
+        "commit": weights.commit(),
         "command": " ".join(["python -m engine.surface.train", *_arguments(options)]),
         "hours": round(state.seconds / 3600, 3),
         "hardware": f"{where} ({platform.machine()})",
@@ -394,17 +393,6 @@ def _arguments(options: TrainOptions) -> list[str]:
     default = TrainOptions(Path())
     changed = [(n, getattr(options, n)) for n in names if getattr(options, n) != getattr(default, n)]
     return [f"--{n} {v}" for n, v in changed] + (["--generator views.safetensors"] if options.generator else [])
-
-
-def _commit() -> str:
-    root = Path(__file__).resolve().parents[2]
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return found.stdout.strip() or "unknown"
 
 
 def _log(out: Path, row: dict[str, Any]) -> None:

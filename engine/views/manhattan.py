@@ -15,14 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.cameras import REFERENCE_FOCAL, REFERENCE_SIZE
+from engine.cameras import REFERENCE_TANGENT
 
 CANDIDATES = torch.arange(-15.0, 75.1, 2.5)
 """Elevations in degrees that are voted for."""
 _AZIMUTHS = torch.arange(0.0, 180.0, 7.5)
 _EDGES = 512
 _TOLERANCE = math.radians(6.0)  # a vote has fallen to 0 at this angle between edge and direction
-_TAN = REFERENCE_SIZE / 2 / REFERENCE_FOCAL
 
 
 @torch.no_grad()
@@ -77,8 +76,8 @@ def _edge_planes(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     weight, index = strength.topk(n, 1)
     weight = torch.minimum(weight, weight[:, n // 3, None]) + 1e-9  # a third are edges as good as any
     angle = (0.5 * torch.atan2(2 * xy, xx - yy)).gather(1, index)
-    u = ((index % side + 0.5) / side * 2 - 1) * _TAN
-    v = -((index // side + 0.5) / side * 2 - 1) * _TAN
+    u = ((index % side + 0.5) / side * 2 - 1) * REFERENCE_TANGENT
+    v = -((index // side + 0.5) / side * 2 - 1) * REFERENCE_TANGENT
     normal = torch.stack([angle.cos(), angle.sin(), angle.cos() * u + angle.sin() * v], -1)
     ray = torch.stack([u, v, -torch.ones_like(u)], -1)
     return F.normalize(normal, dim=-1), F.normalize(ray, dim=-1), weight / weight.sum(1, keepdim=True)

@@ -18,10 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.cameras import INPUT_RADIUS, REFERENCE_FOCAL, REFERENCE_SIZE, VOLUME_EXTENT
+from engine.cameras import INPUT_RADIUS, REFERENCE_TANGENT, VOLUME_EXTENT
 from engine.views.manhattan import CANDIDATES, edge_votes
-
-_TAN = REFERENCE_SIZE / 2 / REFERENCE_FOCAL  # tangent of half the field of view
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ class FieldNetwork(nn.Module):
         tokens = self.norm(self.attention(tokens))
         code = tokens[:, 0]
         x = tokens[:, 1:].transpose(1, 2).reshape(n, c, h, w).contiguous(memory_format=torch.channels_last)
-        maps = [x]
+        maps = [x]  # from a sixteenth of the resolution to half of it
         for stage, skip in zip(self.up, skips[-2::-1], strict=True):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = stage(torch.cat([x, skip], 1))
@@ -261,7 +259,7 @@ def to_frustum(points: Tensor, elevation: Tensor) -> Tensor:
     """
     camera = to_camera(points, elevation)
     depth = -camera[..., 2]
-    xy = camera[..., :2] / (depth.clamp_min(0.1) * _TAN)[..., None] * camera.new_tensor([1.0, -1.0])
+    xy = camera[..., :2] / (depth.clamp_min(0.1) * REFERENCE_TANGENT)[..., None] * camera.new_tensor([1.0, -1.0])
     return torch.cat([xy, ((depth - INPUT_RADIUS) / VOLUME_EXTENT)[..., None]], -1)
 
 

@@ -9,13 +9,11 @@ moderngl, safetensors and tqdm only.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
 import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -314,7 +312,7 @@ def export(
         "model": "oriel-built-in-views",
         "description": "Built-in view generator, trained by Oriel on its own procedural architecture.",
         "network": options.network.to_json(),
-        "commit": _commit(),
+        "commit": weights.commit(),
         "command": " ".join(["python", "-m", "engine.views.train", *_arguments(options)]),
         "hours": round(state["seconds"] / 3600, 3),
         "hardware": torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
@@ -343,16 +341,6 @@ def _arguments(options: TrainOptions) -> list[str]:
         if getattr(options.network, name) != getattr(default, name):
             args += [f"--{name.replace('_', '-')}", str(getattr(options.network, name))]
     return args
-
-
-def _commit() -> str:
-    root = Path(__file__).parents[2]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        run = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10
-        )
-        return run.stdout.strip() or "unknown"
-    return "unknown"
 
 
 def _log(out: Path, row: dict[str, Any]) -> None:
