@@ -1,4 +1,4 @@
-"""The command line: `oriel reconstruct | runs | crawl | data | train | weights | doctor | demo`.
+"""The command line: `oriel reconstruct | runs | crawl | screen | data | train | weights | doctor | demo`.
 
 What is heavy is imported by the command that needs it, so that `oriel --help` answers at once.
 """
@@ -32,6 +32,7 @@ FORMATS = ("glb", "obj", "ply", "stl")
 SAMPLERS = ("fast", "published")
 DELEGATED = {
     ("crawl",): "app.crawl_cli",
+    ("screen",): "app.screen_cli",
     ("data",): "engine.data.cli",
     ("train", "views"): "engine.views.train",
     ("train", "surface"): "engine.surface.train",
@@ -114,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.set_defaults(run=_doctor)
 
     commands.add_parser("crawl", help="collect 3D models from the web: search, run, status, retry, credits")
+    commands.add_parser("screen", help="judge models as a team: split, merge, conflicts, stats, list")
     commands.add_parser("data", help="procedural architecture: contact sheets, GLB export")
     sub = commands.add_parser("train", help="train the built-in weights: views or surface")
     models = sub.add_subparsers(metavar="MODEL", required=True)

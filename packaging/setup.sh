@@ -10,11 +10,12 @@ fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 works() { "$1" -c "import sys; sys.exit(sys.version_info[:2] != ($2))" >/dev/null 2>&1; }
 
 # -- system packages -------------------------------------------------------------------------------------
-# For the window (Qt's xcb plugin), headless drawing (EGL with Mesa) and the tests (Xvfb).
+# For the window (Qt's xcb plugin), headless drawing (EGL with Mesa), the crawl (Chromium) and the tests (Xvfb).
 packages=(
   xvfb xauth libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-image0
   libxcb-render-util0 libxcb-xinerama0 libxcb-randr0 libxcb-xkb1 libegl1 libgl1 libopengl0 libegl-mesa0 libgl1-mesa-dri
-  libglx-mesa0 libglib2.0-0 libdbus-1-3 libfontconfig1 libxrender1 libxi6 libsm6 fonts-dejavu-core
+  libglx-mesa0 libglib2.0-0 libdbus-1-3 libfontconfig1 libxrender1 libxi6 libsm6 fonts-dejavu-core chromium chromium-driver
+  libnss3 libasound2 libxcomposite1 libxdamage1 libxtst6 libxkbfile1
 )
 if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
   missing=()
@@ -29,7 +30,7 @@ if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
       apt-get update -qq
       DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     else
-      say "these system packages are missing; the window and headless drawing need them. Install them with:"
+      say "these system packages are missing; the window, headless drawing and the crawl need them. Install them with:"
       say "  sudo apt-get install ${missing[*]}"
     fi
   fi
