@@ -1,4 +1,4 @@
-"""The site: Sketchfab's API with its files, over real HTTP on loopback."""
+"""The site: Sketchfab's API with its files, and its pages (`web`), over real HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -13,14 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from tests.site.models import make_archive, make_glb
-
-LABELS = {
-    "cc0": "CC0 Public Domain",
-    "by": "CC Attribution",
-    "by-sa": "CC Attribution-ShareAlike",
-    "by-nc": "CC Attribution-NonCommercial",
-    "st": "Standard",
-}
+from tests.site.pages import LICENCES
+from tests.site.web import Web
 
 
 def uid_of(number: int) -> str:
@@ -36,15 +30,21 @@ class SiteModel:
     size: int = 4000
     licence: str | None = "by"
     tags: tuple[str, ...] = ("architecture",)
+    no_ai: bool = False
+    """Whether the page forbids the use for generative AI though no tag does."""
     downloadable: bool = True
     formats: tuple[str, ...] = ("glb",)
+    """Any of `glb`, `gltf` and `usdz`; others are original files."""
     content: bytes | None = None
     """In place of the made model."""
     fault: str = ""
     """One of: `missing` (404), `busy` (429), `error` (500), `forbidden` (403), `no_data` (HTML from the API), in the
     API; `throttled`, `broken` (the connection breaks), `truncated` (less than the header of the GLB says), `expired`
     (the address is valid no more), `html` (a web page in place of the model), `empty`, `silent`, `file_error` (503),
-    in its file."""
+    in its file; on its page `page_missing` (404), `page_busy` (429), `page_error` (500), `removed` (a page that says
+    so), `captcha` (until it is solved), `no_button` (the way to the download has no name), `hang` (half a page),
+    `crash_tab` (kills the renderer), `alert` (a dialog of JavaScript). `busy` and `forbidden` also refuse the download
+    that a page asks for."""
     times: int = 1_000_000
     """How often the fault occurs, then all is well."""
     retry_after: str | None = None
@@ -63,7 +63,14 @@ class SiteModel:
         """The file in a format."""
         if self.content is not None:
             return self.content
-        return make_archive(self.number, self.size) if kind == "gltf" else make_glb(self.number, self.size)
+        if kind == "gltf":
+            return make_archive(self.number, self.size)
+        glb = make_glb(self.number, self.size)
+        return glb if kind == "glb" else b"Kaydara FBX Binary  \x00\x1a\x00" + glb
+
+    def file_name(self, kind: str) -> str:
+        """Name under which a browser saves it."""
+        return f"building_{self.number}.{'zip' if kind == 'gltf' else kind}"
 
 
 @dataclass
@@ -81,8 +88,29 @@ class ModelSite:
     """Seconds between chunks of every file."""
     latency: float = 0.0
     """Seconds before every answer."""
+    design: str = "classic"
+    """Of its pages: `classic` or `modern`."""
+    banner: bool = False
+    """Whether a banner about cookies covers the pages until it is answered."""
+    lazy: float = 0.0
+    """Seconds until the button for the download comes. The first one does nothing: after a click on it, or 2 s, another
+    takes its place."""
+    login: bool = False
+    """Whether pages give files only to who is logged in."""
+    user: str = "mason@example.org"
+    password: str = "built on rock"
+    second_factor: bool = False
+    """Whether a code is asked for after the password."""
+    code: str = "314159"
+    session_pages: int | None = None
+    """Pages of models after which a login is lost."""
+    logins: int = 0
+    wrong_logins: int = 0
+    cleared: set[str] = field(default_factory=set)
+    """Ids of models whose captcha was solved."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
-    """Of each request: kind (`search`, `model`, `download`, `file`), the model's id, the range."""
+    """Of each request: kind (`search`, `model`, `download`, `file`, `page`, `login`), the model's id, the range; a
+    download that a page asked for has `page` there."""
     sent: dict[str, int] = field(default_factory=dict)
     """Bytes of its file that were sent, by model."""
     foreign_token: bool = False
@@ -102,6 +130,8 @@ class ModelSite:
                 except OSError:  # the other side has gone
                     self.close_connection = True
 
+            do_POST = do_GET
+
             def log_message(self, *arguments: object) -> None:
                 pass
 
@@ -109,6 +139,7 @@ class ModelSite:
         self._lock = threading.Lock()
         self._faults: dict[str, int] = {}
         self._tickets: dict[str, int] = {}
+        self._web = Web(self)
         self.closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -137,6 +168,14 @@ class ModelSite:
         """Address of a model's page."""
         return f"{self.url}/3d-models/building-{model.number}-{model.uid}"
 
+    def account(self) -> tuple[str, str]:
+        """User name and password that let in."""
+        return self.user, self.password
+
+    def expire_sessions(self) -> None:
+        """Log out everyone."""
+        self._web.sessions.clear()
+
     def count(self, kind: str, model: SiteModel | None = None) -> int:
         """Requests of a kind, for a model or all."""
         with self._lock:
@@ -149,30 +188,38 @@ class ModelSite:
         parts = urlsplit(request.path)
         authorized = request.headers.get("Authorization", "")
         if parts.path == "/v3/search":
-            self._note("search", "", "")
+            self.note("search", "", "")
             self._search(request, {key: values[0] for key, values in parse_qs(parts.query).items()})
         elif found := re.fullmatch(r"/v3/models/(\w+)(/download)?", parts.path):
             kind = "download" if found[2] else "model"
-            self._note(kind, found[1], "")
+            self.note(kind, found[1], "")
             if authorized and authorized != f"Token {self.token}":
-                self._send(request, 401, b'{"detail": "Invalid token."}')
+                self.send(request, 401, b'{"detail": "Invalid token."}')
             elif kind == "download" and not authorized:
-                self._send(request, 401, b'{"detail": "Authentication credentials were not provided."}')
+                self.send(request, 401, b'{"detail": "Authentication credentials were not provided."}')
             else:
                 self._model(request, found[1], kind)
         elif found := re.fullmatch(r"/files/(\w+)\.(\w+)", parts.path):
             self.foreign_token |= bool(authorized)
             part = request.headers.get("Range", "")
-            self._note("file", found[1], part)
+            self.note("file", found[1], part)
             self._file(request, found[1], found[2], part, parse_qs(parts.query).get("ticket", [""])[0])
-        else:
-            self._send(request, 404, b"<html>not found</html>", {"Content-Type": "text/html"})
+        elif not self._web.answer(request, parts):
+            self.send(request, 404, b"<html>not found</html>", {"Content-Type": "text/html"})
 
-    def _note(self, kind: str, uid: str, part: str) -> None:
+    # -- for the pages too -----------------------------------------------------------------------------------
+
+    def model(self, uid: str) -> SiteModel | None:
+        """The model of an id."""
+        return self._by_uid.get(uid)
+
+    def note(self, kind: str, uid: str, part: str) -> None:
+        """Keep a request in `asked`."""
         with self._lock:
             self.asked.append((kind, uid, part))
 
-    def _faulty(self, model: SiteModel, *faults: str) -> bool:
+    def faulty(self, model: SiteModel, *faults: str) -> bool:
+        """Whether one of the faults occurs now; counts it."""
         with self._lock:
             if model.fault not in faults or self._faults.get(model.uid, 0) >= model.times:
                 return False
@@ -181,34 +228,38 @@ class ModelSite:
 
     def _model(self, request: BaseHTTPRequestHandler, uid: str, kind: str) -> None:
         model = self._by_uid.get(uid)
-        if model is None or self._faulty(model, "missing"):
-            self._send(request, 404, b'{"detail": "Not found."}')
+        if model is None or self.faulty(model, "missing"):
+            self.send(request, 404, b'{"detail": "Not found."}')
             return
         again = {} if model.retry_after is None else {"Retry-After": model.retry_after}
-        if self._faulty(model, "busy"):
-            self._send(request, 429, b'{"detail": "Request was throttled."}', again)
-        elif self._faulty(model, "error"):
-            self._send(request, 500, b"<html>error</html>", again)
-        elif self._faulty(model, "no_data"):
-            self._send(request, 200, b"<html>maintenance</html>", {"Content-Type": "text/html"})
+        if self.faulty(model, "busy"):
+            self.send(request, 429, b'{"detail": "Request was throttled."}', again)
+        elif self.faulty(model, "error"):
+            self.send(request, 500, b"<html>error</html>", again)
+        elif self.faulty(model, "no_data"):
+            self.send(request, 200, b"<html>maintenance</html>", {"Content-Type": "text/html"})
         elif kind == "model":
-            self._send(request, 200, json.dumps(self._describe(model)).encode())
-        elif not model.downloadable or self._faulty(model, "forbidden"):
-            self._send(request, 403, b'{"detail": "You do not have permission to perform this action."}')
+            self.send(request, 200, json.dumps(self.describe(model)).encode())
+        elif not model.downloadable or self.faulty(model, "forbidden"):
+            self.send(request, 403, b'{"detail": "You do not have permission to perform this action."}')
         else:
-            with self._lock:
-                ticket = self._tickets[uid] = self._tickets.get(uid, 0) + 1
-            base = f"{self.url.replace('127.0.0.1', 'localhost')}/files/{uid}"
-            offered = {
-                f: {"url": f"{base}.{f}?ticket={ticket}", "size": len(model.file(f)), "expires": 300}
-                for f in model.formats
-            }
-            self._send(request, 200, json.dumps(offered).encode())
+            self.send(request, 200, json.dumps(self.offer(model)).encode())
 
-    def _describe(self, model: SiteModel, brief: bool = False) -> dict[str, Any]:
+    def offer(self, model: SiteModel) -> dict[str, dict[str, Any]]:
+        """Addresses of a model's files, good until the next are given."""
+        with self._lock:
+            ticket = self._tickets[model.uid] = self._tickets.get(model.uid, 0) + 1
+        base = f"{self.url.replace('127.0.0.1', 'localhost')}/files/{model.uid}"
+        return {
+            kind: {"url": f"{base}.{kind}?ticket={ticket}", "size": len(model.file(kind)), "expires": 300}
+            for kind in model.formats
+        }
+
+    def describe(self, model: SiteModel, brief: bool = False) -> dict[str, Any]:
+        """What the API says of a model."""
         licence: dict[str, str] | None = None
         if model.licence is not None:
-            licence = {"uid": "0", "label": LABELS[model.licence]} | ({} if brief else {"slug": model.licence})
+            licence = {"uid": "0", "label": LICENCES[model.licence][0]} | ({} if brief else {"slug": model.licence})
         return {
             "uid": model.uid,
             "name": model.title,
@@ -240,26 +291,30 @@ class ModelSite:
         if start + count < len(found):
             # Addresses of the real API name its own host; whoever follows them blindly sends a token there.
             following = "https://elsewhere.invalid/v3/search?" + urlencode(asked | {"cursor": str(start + count)})
-        page = [self._describe(m, brief=True) for m in found[start : start + count]]
+        page = [self.describe(m, brief=True) for m in found[start : start + count]]
         answer = {"results": page, "next": following, "cursors": {"next": start + count if following else None}}
-        self._send(request, 200, json.dumps(answer).encode())
+        self.send(request, 200, json.dumps(answer).encode())
 
     def _file(self, request: BaseHTTPRequestHandler, uid: str, kind: str, part: str, ticket: str) -> None:
         model = self._by_uid[uid]
-        if self._faulty(model, "expired") or ticket != str(self._tickets.get(uid)):
-            self._send(request, 403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"})
+        if self.faulty(model, "expired") or ticket != str(self._tickets.get(uid)):
+            self.send(request, 403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"})
             return
-        if self._faulty(model, "file_error"):
-            self._send(request, 503, b"", {} if model.retry_after is None else {"Retry-After": model.retry_after})
+        if self.faulty(model, "file_error"):
+            self.send(request, 503, b"", {} if model.retry_after is None else {"Retry-After": model.retry_after})
             return
         content = model.file(kind)
-        if self._faulty(model, "truncated"):
+        if self.faulty(model, "truncated"):
             content = content[: len(content) // 2]
-        elif self._faulty(model, "html"):
+        elif self.faulty(model, "html"):
             content = b"<!DOCTYPE html><html><body>Please log in</body></html>"
-        elif self._faulty(model, "empty"):
+        elif self.faulty(model, "empty"):
             content = b""
-        headers = {"Content-Type": "application/octet-stream"}
+        name = model.file_name(kind)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f'attachment; filename="{name}"',
+        }
         etag = f'"{hashlib.md5(content).hexdigest()}"'
         if self.marks:
             headers["ETag"] = etag
@@ -267,15 +322,15 @@ class ModelSite:
         if part and self.ranges and request.headers.get("If-Range", etag) == etag:
             start, status = int(part.removeprefix("bytes=").partition("-")[0]), 206
             if start >= len(content):
-                self._send(request, 416, b"")
+                self.send(request, 416, b"")
                 return
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        if self._faulty(model, "silent"):
+        if self.faulty(model, "silent"):
             self.closing.wait(30)
             return
-        self._send(request, status, b"", headers | {"Content-Length": str(len(content) - start)})
-        slow = self._faulty(model, "throttled")
-        end = start + model.break_after if self._faulty(model, "broken") else len(content)
+        self.send(request, status, b"", headers | {"Content-Length": str(len(content) - start)})
+        slow = self.faulty(model, "throttled")
+        end = start + model.break_after if self.faulty(model, "broken") else len(content)
         for at in range(start, len(content), self.chunk):
             piece = content[at : min(at + self.chunk, end)]
             request.wfile.write(piece)
@@ -287,7 +342,7 @@ class ModelSite:
             if self.closing.wait(0.05 if slow else self.pause):
                 return
 
-    def _send(
+    def send(
         self, request: BaseHTTPRequestHandler, status: int, content: bytes, headers: dict[str, str] | None = None
     ) -> None:
         request.send_response(status)
