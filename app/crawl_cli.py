@@ -1,4 +1,4 @@
-"""`oriel crawl search | run | status | retry | credits | token`: collect models from the command line."""
+"""`oriel crawl search | run | status | retry | credits | token | login`: collect models from the command line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.crawling import SOURCES, make_downloader
 from app.terminal import interruptible
 from engine.errors import Cancelled, InputError, OrielError, OutputError
 from engine.progress import CancelToken, Progress
@@ -66,11 +67,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = action("token", _token, "put the API token of Sketchfab into the system's keyring; it is asked for unseen")
     sub.add_argument("--remove", action="store_true", help="take it out again")
 
+    text = "put the user name and password of Sketchfab into the system's keyring, for the browser; asked for unseen"
+    sub = action("login", _login, text)
+    sub.add_argument("--remove", action="store_true", help="take them out again")
+
 
 def _add_pace(parser: argparse.ArgumentParser) -> None:
     from engine.crawling import Options
 
     usual = Options()
+    text = "where models come from: auto takes the API where a token is set, else the browser (default auto)"
+    parser.add_argument("--source", choices=SOURCES, default="auto", help=text)
+    parser.add_argument("--show-browser", action="store_true", help="show the browser's window, as to log in by hand")
     parser.add_argument("--parallel", type=int, default=1, metavar="N", help="pages at once, 1 to 4 (default 1)")
     text = f"seconds between pages (default {usual.pause:g})"
     parser.add_argument("--pause", type=float, default=usual.pause, metavar="S", help=text)
@@ -234,6 +242,26 @@ def _token(args: argparse.Namespace) -> int:
     return 0
 
 
+def _login(args: argparse.Namespace) -> int:
+    from getpass import getpass
+
+    from engine.crawling.browser import Account, store_account
+
+    if args.remove:
+        store_account(None)
+        print("the keyring holds no login of Sketchfab any more")
+        return 0
+    if sys.stdin.isatty():
+        user, password = input("User name or email at Sketchfab: "), getpass("Password (not shown): ")
+    else:
+        user, password = (sys.stdin.readline().rstrip("\r\n") for _ in range(2))
+    if not user.strip() or not password:
+        raise InputError("Both a user name and a password are needed. Nothing was stored.")
+    store_account(Account(user.strip(), password))
+    print("kept in the system's keyring")
+    return 0
+
+
 # -- the crawl -----------------------------------------------------------------------------------------------
 
 
@@ -256,15 +284,8 @@ def _options(args: argparse.Namespace, licences: tuple[str, ...]) -> Options:
 
 def _crawl(pages: list[Page], folder: Path, args: argparse.Namespace, options: Options, source: str | None) -> int:
     from engine.crawling import Crawl
-    from engine.crawling.sketchfab import TOKEN_VARIABLE, SketchfabApi, SketchfabDownloader, find_token
 
-    token = find_token()
-    if token is None:
-        raise InputError(
-            "Downloads from Sketchfab need your API token (on its site: Settings, Password & API). Set "
-            f"{TOKEN_VARIABLE}, or put it into the system's keyring with `oriel crawl token`."
-        )
-    downloader = SketchfabDownloader(SketchfabApi(token), options.policy)
+    downloader = make_downloader(args.source, show_browser=args.show_browser, policy=options.policy)
     settings = {"list": source, "licences": ",".join(options.policy.licences) or "any"}
     crawl = Crawl(pages, folder, downloader, options, settings)
     cancel = CancelToken()
@@ -304,6 +325,7 @@ def _bars(crawl: Crawl) -> Iterator[Callable[[Progress], None]]:
         for number in range(crawl.options.parallel)
     ]
     places: dict[str, Any] = {}
+    told = [""]
 
     def show(event: Progress) -> None:
         state = event.preview
@@ -311,6 +333,10 @@ def _bars(crawl: Crawl) -> Iterator[Callable[[Progress], None]]:
             whole.n = state.finished
             left = "" if state.seconds_left is None else f", {_duration(state.seconds_left)} left"
             said = f" {state.message}" if state.message else ""
+            if state.message not in ("", told[0]):
+                # A bar has no room for what the user is asked to do.
+                tqdm.write(state.message, file=sys.stderr)
+            told[0] = state.message
             whole.set_postfix_str(f"{state.rate / 1e6:.1f} MB/s, {state.failed} failed{left}{said}"[:110])
             return
         key = state.page.key

@@ -44,6 +44,10 @@ class Settings:
     """Folder of the history; by default `runs` beside the settings."""
     last_folder: str | None = None
     """Where the last picture was opened."""
+    crawl: dict[str, Any] = field(default_factory=dict)
+    """List, folder and options of the last crawl."""
+    screen: dict[str, Any] = field(default_factory=dict)
+    """List, folder and annotator of the last screening, the keys that were changed, and whether models turn."""
     window: dict[str, Any] = field(default_factory=dict)
     """Sizes and places of the window's parts, as the window likes them."""
 

@@ -21,7 +21,9 @@ from PySide6.QtCore import QSize, QSocketNotifier, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QImage, QImageReader
 from PySide6.QtWidgets import QApplication
 
+from app.crawl_session import CrawlSession
 from app.engine_thread import EngineThread, ProgressFunnel
+from app.screen_session import ScreenSession
 from app.settings import Settings
 from engine.errors import Cancelled, OrielError
 from engine.progress import CancelToken, Progress
@@ -33,6 +35,7 @@ from widgets.reconstruct.model_choices import ROWS
 from widgets.reconstruct.request import Choice, HistoryEntry, Picture, QueueEntry, Request
 from widgets.reconstruct.stage_bar import STAGES, seconds_text
 from widgets.reconstruct.tab import RunContents
+from widgets.screen import share_contexts
 from widgets.theme import RESOURCES, theme
 
 if TYPE_CHECKING:
@@ -81,7 +84,8 @@ class Session:
 
     Everything here runs on the Qt thread and waits for three others: `engine`, which alone uses torch for a run,
     `files`, which reads pictures, runs and meshes so that a look at the history does not wait for a run, and `fetcher`,
-    which fetches and checks models, one at a time.
+    which fetches and checks models, one at a time. What the Crawl tab does is `crawl`'s,
+    and what the Screen tab does `screen`'s.
     """
 
     def __init__(self, window: MainWindow, settings: Settings) -> None:
@@ -92,6 +96,8 @@ class Session:
         self.engine = EngineThread(nice=ENGINE_NICENESS)
         self.files = EngineThread("oriel-files")
         self.fetcher = EngineThread("oriel-models")
+        self.crawl = CrawlSession(window.crawl, settings)
+        self.screen = ScreenSession(window.screen_tab, settings)
         self.queue: list[Job] = []
         self.current: Job | None = None
         self.closing = False
@@ -146,6 +152,8 @@ class Session:
             self.tab.last_folder = self.settings.last_folder
         self.tab.input.set_options(quality=self.settings.quality)
         self.tab.input.models.remember(self.settings.models | {"memory_gb": self.settings.memory_gb})
+        self.crawl.restore()
+        self.screen.restore()
         self.window.show()
         self._spawn(self._warm_up())
         with _garbage_kept_to_this_thread():
@@ -164,6 +172,8 @@ class Session:
             self.current.cancel.cancel()
         for token in self._model_work.values():
             token.cancel()
+        await self.crawl.close()
+        await self.screen.close()
         me = asyncio.current_task()
         while others := {task for task in self._tasks if task is not me}:
             await asyncio.wait(others)
@@ -850,6 +860,7 @@ def run_window() -> int:
     """Show the window and serve it until it is closed."""
     import qasync
 
+    share_contexts()
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)
     app.setApplicationName("Oriel")

@@ -12,9 +12,10 @@ import asyncio
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -34,8 +35,8 @@ async def settle(until: Callable[[], bool], seconds: float = RUN_SECONDS) -> Non
     raise TimeoutError("The window did not come to the state that was waited for.")
 
 
-async def take_all(out: Path, picture: Path, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
-    """Take every picture in one session."""
+async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+    """Take every picture in one session, or those of one part only."""
     from PySide6.QtWidgets import QApplication
 
     from app.settings import Settings
@@ -64,6 +65,11 @@ async def take_all(out: Path, picture: Path, sizes: tuple[tuple[int, int], ...] 
                 shot.save(str(out / f"{state}-{width}x{height}-{mode}.png"))
 
     theme.set_mode("dark")
+    if parts != "all":
+        await crawl_tab(session, shoot)
+        window.close()
+        await serving
+        return
     await settle(lambda: tab.viewport is not None)
     await shoot("empty")
     await shoot("choices", ready=tab.input.models.open)
@@ -94,6 +100,7 @@ async def take_all(out: Path, picture: Path, sizes: tuple[tuple[int, int], ...] 
         tab.overlay.dismiss()
     tab.show_side("history")
     await shoot("history", ("light",))
+    await crawl_tab(session, shoot)
     window.show_tab(2)
     await shoot("screen", ("light",))
     window.close()
@@ -122,11 +129,89 @@ async def models_page(session: Session, shoot: Callable[..., Awaitable[None]]) -
     await shoot("models-wrong-file", ("light",))
 
 
+class _Asking:
+    """A downloader whose site asks whether a person is there, for ever."""
+
+    name = "a browser"
+
+    def fetch(self, page: Any, folder: Path, progress: Callable[..., None], cancel: Any) -> Any:
+        from engine.progress import Progress
+
+        host = "sketchfab.com wants to know whether a person is there"
+        progress(Progress("attention", 0, 0, f"{host}: solve the captcha in the window of the browser"))
+        while True:
+            cancel.check()
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        pass
+
+
+async def crawl_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
+    """The Crawl tab, with a site of models on loopback: empty, ready, running, in need of its user, and done."""
+    from app import crawl_session
+    from tests.site import ModelSite, SiteModel
+    from widgets.crawl import CrawlOptions
+
+    tab = session.window.crawl
+    session.window.show_tab(1)
+    await shoot("crawl-empty")
+    models = [SiteModel(number, size=150_000 + 37_000 * (number % 9)) for number in range(60)]
+    models[3].fault, models[7].tags, models[9].licence, models[14].fault = "missing", ("NoAI",), "st", "html"
+    models[11].downloadable = False
+    with ModelSite(models, pause=0.08) as site:
+        os.environ["ORIEL_SKETCHFAB_API"], os.environ["ORIEL_SKETCHFAB_TOKEN"] = site.api, site.token
+        folder = Path(tempfile.mkdtemp())
+        path = folder / "urls.txt"
+        path.write_text("".join(f"{site.page(model)}\n" for model in models))
+        tab.setup.set_options(CrawlOptions(parallel=3, pause=0.0, attempts=1))
+        tab.list_chosen.emit(path)
+        await settle(lambda: len(tab.model.pages) == len(models))
+        await shoot("crawl-ready", ("light",))
+        tab.request_start()
+        await settle(lambda: tab.model.counts["done"] >= 9)
+        tab.table.choose(models[0].uid)
+        await settle(lambda: tab.details.viewport is not None and tab.details.viewport.mesh is not None)
+        await shoot("crawl-running")
+        tab.request_stop()
+        await settle(lambda: session.crawl.job is None)
+        usual = crawl_session.make_downloader
+        crawl_session.make_downloader = lambda options, engine: _Asking()
+        tab.request_start()
+        await settle(lambda: "captcha" in tab.banner.text.text())
+        await shoot("crawl-captcha")
+        tab.request_stop()
+        await settle(lambda: session.crawl.job is None)
+        crawl_session.make_downloader = usual
+        site.pause = 0.0
+        tab.request_start()
+        await settle(lambda: session.crawl.job is not None)
+        await settle(lambda: session.crawl.job is None)
+        failed = models[14].uid
+        await shoot("crawl-done")
+        failures = folder / "models" / "failures"
+        failures.mkdir(exist_ok=True)
+        session.window.grab().toImage().scaledToWidth(900).save(str(failures / f"{failed}.png"))
+        (failures / f"{failed}.html").write_text("<html></html>")
+        tab.show_filter("failed")
+        tab.table.choose(failed)
+        await settle(lambda: tab.details.details is not None)
+        await shoot("crawl-failure")
+        tab.details.show_side(1)
+        await shoot("crawl-log", ("dark",))
+        tab.details.show_side(0)
+        tab.show_filter("")
+        session.window.toggle_sheet()
+        await shoot("crawl-keys", ("dark",))
+        session.window.toggle_sheet()
+
+
 def main() -> int:
     """Parse the command line and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, help="picture to reconstruct; by default the first sample")
+    parser.add_argument("--part", choices=("all", "crawl"), default="all", help="take the pictures of a part only")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ["ORIEL_HOME"] = tempfile.mkdtemp(prefix="oriel-screenshots-")
@@ -140,7 +225,7 @@ def main() -> int:
     app.setQuitOnLastWindowClosed(False)
     with qasync.QEventLoop(app) as loop:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(take_all(arguments.out, picture))
+        loop.run_until_complete(take_all(arguments.out, picture, arguments.part))
     return 0
 
 

@@ -18,27 +18,21 @@ from PySide6.QtWidgets import (
 )
 
 from widgets.common import IconButton, MessagePage, ShortcutSheet, label, with_key
+from widgets.crawl import CrawlTab
+from widgets.crawl.incoming import folder_in, list_in
 from widgets.models import ModelsPage
-from widgets.reconstruct.incoming import may_hold_picture
+from widgets.reconstruct.incoming import SUFFIXES, may_hold_picture
 from widgets.reconstruct.tab import ReconstructTab
+from widgets.screen import ScreenTab
 from widgets.theme import theme
 
 PLACEHOLDERS = {
-    "Crawl": (
-        "globe",
-        "This tab will search Sketchfab and other sources for 3D models of buildings, read and record each licence, "
-        "and download what may be used, slowly and only when told to.",
-    ),
-    "Screen": (
-        "check",
-        "This tab will show thousands of models one after the other, so that the arrow keys, y and n decide "
-        "which are kept for training.",
-    ),
     "Render": (
         "camera",
         "This tab will render the kept models with Blender from the views that a training set needs.",
     ),
 }
+TABS = ("Reconstruct", "Crawl", "Screen", *PLACEHOLDERS)
 FULL_SCREEN_BASIS = (1280, 720)
 """Size of the window at which full screen would enlarge nothing."""
 KEYS = {
@@ -74,6 +68,26 @@ KEYS = {
         ("Space", "turntable"),
         ("S  F", "save a picture, a film"),
         ("E  Ctrl+E", "export"),
+    ],
+    "Crawl": [
+        ("Ctrl+R  Space", "start, pause and go on"),
+        ("X  Shift+X", "stop now, stop after the pages at work"),
+        ("F", "try all failed pages again"),
+        ("Return  S  Ctrl+C", "open the page, show the file, copy"),
+        ("Alt+1 … 6", "pages of one state"),
+        ("Ctrl+F  L", "find pages, follow those at work"),
+        ("Ctrl+D  Ctrl+L", "the chosen page, the log"),
+        ("Ctrl+O  Ctrl+V", "open a list, paste addresses"),
+        ("Ctrl+I  Ctrl+E", "list and options, write credits"),
+        ("F5", "read the folder anew"),
+    ],
+    "Screen": [
+        ("Y  N  S", "select, reject, skip"),
+        ("U  F", "take back, flag with a note"),
+        ("G  PgUp  PgDn", "next undecided, back, forward"),
+        ("Arrows  +  −", "turn, tilt, nearer, farther"),
+        ("I  T  Home", "inside, turn by itself, whole"),
+        ("H", "all of its keys; change them"),
     ],
     "Models": [
         ("F  C", "fetch, check"),
@@ -111,8 +125,12 @@ class MainWindow(QMainWindow):
         self._last_tab = 0
 
         self.reconstruct = ReconstructTab()
+        self.crawl = CrawlTab()
         self.pages = QStackedWidget()
         self.pages.addWidget(self.reconstruct)
+        self.pages.addWidget(self.crawl)
+        self.screen_tab = ScreenTab()
+        self.pages.addWidget(self.screen_tab)
         for name, (icon, sentence) in PLACEHOLDERS.items():
             self.pages.addWidget(MessagePage(icon, name, sentence))
         self.models = ModelsPage()
@@ -121,6 +139,9 @@ class MainWindow(QMainWindow):
         self._build()
         self.reconstruct.status_changed.connect(self._message.setText)
         self.reconstruct.models_requested.connect(self.show_models)
+        self.crawl.status_changed.connect(self._message.setText)
+        self.screen_tab.status_changed.connect(self._message.setText)
+        self.crawl.badge_changed.connect(self._show_badge)
         self.models.closed.connect(lambda: self.show_tab(self._last_tab))
         self.sheet = ShortcutSheet(self.centralWidget(), KEYS)
         self._bind_keys()
@@ -136,7 +157,7 @@ class MainWindow(QMainWindow):
         row.addWidget(self._logo)
         row.addWidget(label("Oriel", "brand"))
         self.tabs = QButtonGroup(self)
-        for i, name in enumerate(("Reconstruct", *PLACEHOLDERS)):
+        for i, name in enumerate(TABS):
             button = QToolButton()
             button.setText(name)
             button.setCheckable(True)
@@ -181,8 +202,8 @@ class MainWindow(QMainWindow):
         self._restyle()
 
     def _bind_keys(self) -> None:
-        tab = self.reconstruct
-        keys: list[tuple[str, Any]] = [(f"Ctrl+{i + 1}", lambda i=i: self.show_tab(i)) for i in range(4)]
+        tab, crawl, start = self.reconstruct, self.crawl, self.screen_tab.start
+        keys: list[tuple[str, Any]] = [(f"Ctrl+{i + 1}", lambda i=i: self.show_tab(i)) for i in range(len(TABS))]
         keys += [
             ("F1", self.toggle_sheet),
             ("F11", self.toggle_full_screen),
@@ -190,21 +211,32 @@ class MainWindow(QMainWindow):
             ("Ctrl+M", self.toggle_models),
             ("Ctrl+Q", self.close),
             ("Esc", self.escape),
-            ("Ctrl+O", self._on_tab(tab.open_dialog)),
-            ("Ctrl+V", self._on_tab(tab.paste)),
-            ("Ctrl+Return", self._on_tab(tab.input.request)),
-            ("Ctrl+Enter", self._on_tab(tab.input.request)),
-            ("Ctrl+I", self._on_tab(lambda: tab.show_side("picture"))),
-            ("Ctrl+F", self._on_tab(lambda: tab.show_side("history"))),
-            ("Ctrl+E", self._on_tab(tab.export_requested.emit)),
+            ("Ctrl+O", self._on_tab(tab.open_dialog, crawl.setup.open_list, start.open_list)),
+            ("Ctrl+V", self._on_tab(tab.paste, crawl.paste)),
+            ("Ctrl+Return", self._on_tab(tab.input.request, crawl.request_start, start.request)),
+            ("Ctrl+Enter", self._on_tab(tab.input.request, crawl.request_start, start.request)),
+            ("Ctrl+I", self._on_tab(lambda: tab.show_side("picture"), crawl.toggle_setup)),
+            ("Ctrl+F", self._on_tab(lambda: tab.show_side("history"), crawl.focus_search)),
+            ("Ctrl+E", self._on_tab(tab.export_requested.emit, crawl.credits.click)),
             ("Ctrl+Shift+M", self._on_tab(lambda: (tab.show_side("picture"), tab.input.models.open()))),
         ]
         for key, action in keys:
             QShortcut(QKeySequence(key), self, action)
 
-    def _on_tab(self, action: Any) -> Any:
-        """`action` after going to the Reconstruct tab."""
-        return lambda: (self.show_tab(0), action())
+    def _on_tab(self, action: Any, crawling: Any = None, screening: Any = None) -> Any:
+        """`crawling` or `screening` on their tabs; else `action` after going to the Reconstruct tab."""
+
+        def act() -> None:
+            if crawling is not None and self.pages.currentWidget() is self.crawl:
+                crawling()
+            elif screening is not None and self.pages.currentWidget() is self.screen_tab:
+                if not self.screen_tab.judging:
+                    screening()
+            else:
+                self.show_tab(0)
+                action()
+
+        return act
 
     def show_tab(self, index: int) -> None:
         """Go to a tab, 0..3."""
@@ -272,7 +304,7 @@ class MainWindow(QMainWindow):
             self.sheet.dismiss()
         elif self.pages.currentWidget() is self.models:
             self.models.escape()
-        elif self.pages.currentIndex() == 0 and self.reconstruct.escape():
+        elif isinstance(tab := self.pages.currentWidget(), ReconstructTab | CrawlTab | ScreenTab) and tab.escape():
             pass
         elif self.isFullScreen():
             self.toggle_full_screen()
@@ -280,15 +312,21 @@ class MainWindow(QMainWindow):
     def place(self) -> dict[str, Any]:
         """Size and parts of the window, as JSON values."""
         geometry = self.saveGeometry().toBase64().data().decode()
-        return {"geometry": geometry, "columns": self.reconstruct.columns.sizes()}
+        return {
+            "geometry": geometry,
+            "columns": self.reconstruct.columns.sizes(),
+            "crawl columns": self.crawl.columns.sizes(),
+        }
 
     def restore_place(self, place: dict[str, Any]) -> None:
         """Take up what `place` returned in an earlier session; passes over what does not fit."""
-        geometry, columns = place.get("geometry"), place.get("columns")
+        geometry = place.get("geometry")
         if isinstance(geometry, str):
             self.restoreGeometry(QByteArray.fromBase64(geometry.encode()))
-        if isinstance(columns, list) and len(columns) == 3 and all(isinstance(c, int) for c in columns):
-            self.reconstruct.columns.setSizes(columns)
+        for name, splitter in (("columns", self.reconstruct.columns), ("crawl columns", self.crawl.columns)):
+            sizes = place.get(name)
+            if isinstance(sizes, list) and len(sizes) == 3 and all(isinstance(size, int) for size in sizes):
+                splitter.setSizes(sizes)
 
     def close_now(self) -> None:
         """Close for good."""
@@ -302,16 +340,23 @@ class MainWindow(QMainWindow):
     def closeEvent(self, event: QCloseEvent) -> None:
         if self._may_close:
             self.reconstruct.close_down()
+            self.crawl.close_down()
+            self.screen_tab.close_down()
             event.accept()
         else:
             event.ignore()
             self.close_requested.emit()
 
     def dragEnterEvent(self, event: Any) -> None:
-        if may_hold_picture(event.mimeData()):
+        if self._is_for_screen(event.mimeData()):
             event.acceptProposedAction()
-            self.show_tab(0)
-            self.reconstruct.show_drop_hint(True)
+        elif may_hold_picture(event.mimeData()):
+            event.acceptProposedAction()
+            if not self._is_for_crawl(event.mimeData()):
+                self.show_tab(0)
+                self.reconstruct.show_drop_hint(True)
+            elif self.pages.currentWidget() is not self.crawl:
+                self.show_tab(1)
 
     def dragMoveEvent(self, event: Any) -> None:
         event.acceptProposedAction()
@@ -322,5 +367,22 @@ class MainWindow(QMainWindow):
     def dropEvent(self, event: Any) -> None:
         self.reconstruct.show_drop_hint(False)
         event.acceptProposedAction()
-        self.reconstruct.take(event.mimeData())
+        mime = event.mimeData()
+        for_crawl = self.crawl if self._is_for_crawl(mime) else self.reconstruct
+        (self.screen_tab if self._is_for_screen(mime) else for_crawl).take(mime)
         self.activateWindow()
+
+    def _is_for_screen(self, mime: Any) -> bool:
+        """Lists and folders that are dropped on the Screen tab."""
+        on_it = self.pages.currentWidget() is self.screen_tab
+        return on_it and (list_in(mime) is not None or folder_in(mime) is not None)
+
+    def _is_for_crawl(self, mime: Any) -> bool:
+        """A list is for the Crawl tab wherever else it is dropped; there, so is everything but a picture's file."""
+        if list_in(mime) is not None:
+            return True
+        pictures = any(url.toLocalFile().lower().endswith(SUFFIXES) for url in mime.urls()) or mime.hasImage()
+        return self.pages.currentWidget() is self.crawl and not pictures
+
+    def _show_badge(self, text: str) -> None:
+        self.tabs.button(1).setText(f"Crawl  {text}" if text else "Crawl")

@@ -11,7 +11,10 @@ from app.settings import Settings
 from app.window import Session
 from tests.gui.driving import Drive, Scenario
 from widgets.main_window import MainWindow
+from widgets.screen import share_contexts
 from widgets.theme import theme
+
+share_contexts()
 
 
 @pytest.fixture

@@ -1,0 +1,384 @@
+"""What goes on between the Screen tab and the engine: the list, the decisions, the previews made ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import traceback
+from collections import deque
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QUrl
+from PySide6.QtGui import QDesktopServices
+
+from app.engine_thread import EngineThread
+from app.settings import Settings
+from engine.errors import OrielError
+from widgets.screen import Found, Rights, Scene, ScreenTab, StartRequest
+from widgets.screen.side import RECENT
+
+if TYPE_CHECKING:
+    from engine.screening import Item, PreviewCache, ScreeningSession
+
+AHEAD, BEHIND = 8, 3
+"""Items whose previews are made before they are needed, and kept after."""
+TRIANGLES, TEXTURE_SIDE, TEXTURE_BYTES = 80_000, 1024, 9 << 20
+"""Of a preview: what software OpenGL on two cores draws for the first time in well under a tenth of a second."""
+SLOW_SECONDS = 0.5
+"""A decision that takes longer to be written is remarked upon."""
+VIEWER_MODULES = ("vtkmodules.vtkRenderingOpenGL2", "pyvista", "pyvista.plotting", "pyvistaqt")
+
+
+class ScreenSession:
+    """Everything that the Screen tab needs besides itself. `restore` it at the start, `close` it at the end.
+
+    Runs on the Qt thread; the list and the decisions are the thread `files`', one call after the other.
+    """
+
+    def __init__(self, tab: ScreenTab, settings: Settings) -> None:
+        self.tab = tab
+        self.settings = settings
+        self.files = EngineThread("oriel-screen")
+        self.cache: PreviewCache | None = None
+        self.closing = False
+        self.ahead = AHEAD
+        """Items whose previews are made before they are needed."""
+        self._session: ScreeningSession | None = None
+        self._rights: dict[str, Rights] = {}
+        self._acts: deque[tuple[str, dict[str, Any]]] = deque()
+        self._acting = False
+        self._restored = self._looked = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        tab.look_wanted.connect(self._then(self.look))
+        tab.start_requested.connect(self._then(self.begin))
+        tab.acted.connect(self.act)
+        tab.left.connect(self._then(self.leave))
+        tab.shown.connect(self._first_shown)
+        tab.options_changed.connect(self._remember)
+        tab.page_requested.connect(lambda url: QDesktopServices.openUrl(QUrl(url)))
+        tab.folder_requested.connect(self._open_folder)
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Set the options as they were; the list is read once the tab is looked at."""
+        kept = self.settings.screen
+        keys = kept.get("keys")
+        self.tab.set_options(keys if isinstance(keys, dict) else {}, kept.get("turning") is True)
+        self._restored = True
+        if self.tab.isVisible():
+            self._first_shown()
+
+    async def close(self) -> None:
+        """Close the list, end the workers and the thread."""
+        self.closing = True
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+        await self._end()
+        await self.files.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread still runs."""
+        return self.files.alive
+
+    def _first_shown(self) -> None:
+        if not self._restored or self.closing:
+            return
+        crawled = self.settings.crawl.get("folder")
+        self.tab.start.offer_crawl(Path(crawled) if crawled and Path(crawled).is_dir() else None)
+        if not self._looked:
+            self._looked = True
+            self._spawn(self._show_last())
+
+    async def _show_last(self) -> None:
+        kept, start = self.settings.screen, self.tab.start
+        name, criterion = await self.files.submit(_usual)
+        if not start.annotator.text():
+            start.annotator.setText(str(kept.get("annotator") or "") or name)
+        if not start.criterion.toPlainText():
+            start.set_criterion(criterion)
+        if kept.get("source") and not start.source.text():
+            start.choose(Path(kept["source"]), Path(kept["folder"]) if kept.get("folder") else None)
+
+    # -- the list ----------------------------------------------------------------------------------------
+
+    async def look(self, source: Path, folder: Path | None) -> None:
+        """Say what a list or folder holds."""
+        self.tab.start.show_found(await self.files.submit(_look, source, folder))
+
+    async def begin(self, request: StartRequest) -> None:
+        """Open a list and show the first item without a decision."""
+        if self._session is not None or self.closing:
+            return
+        start = self.tab.start
+        start.set_busy(True)
+        try:
+            self._session = await self.files.submit(_open, request)
+            self.cache = await self.files.submit(_make_cache)
+        except OrielError as error:
+            await self._end()
+            self.tab.say(str(error))
+            return
+        finally:
+            start.set_busy(False)
+        loop = asyncio.get_running_loop()
+        self.cache.on_ready(lambda path: self._post(loop, path))
+        self.settings.screen |= {
+            "source": str(request.source),
+            "folder": str(request.folder),
+            "annotator": request.annotator,
+        }
+        self._spawn(self._save_settings())
+        self.tab.begin()
+        scene = await self.files.submit(self._scene)
+        if any(item.path is not None for item in self._session.items):
+            self.cache.want(scene.ahead)
+            for name in VIEWER_MODULES:
+                await self.files.submit(importlib.import_module, name)
+            if self.closing:
+                return
+            self.tab.prepare_view()
+        self._show(scene)
+
+    async def leave(self) -> None:
+        """Close the list; the tab shows its start page."""
+        await self._end()
+        start = self.tab.start
+        if not self.closing and start.source.text():
+            start.choose(Path(start.source.text()), Path(start.folder.text()) if start.folder.text() else None)
+
+    async def _end(self) -> None:
+        session, self._session = self._session, None
+        cache, self.cache = self.cache, None
+        self._acts.clear()
+        self._rights.clear()
+        if cache is not None:
+            await self.files.submit(cache.close)
+        if session is not None:
+            await self.files.submit(session.close)
+
+    # -- actions -----------------------------------------------------------------------------------------
+
+    def act(self, action: str, given: dict[str, Any]) -> None:
+        """Do something about the list, after what was asked for before, and show what comes of it."""
+        if self._session is None or self.closing:
+            return
+        self._acts.append((action, given))
+        if not self._acting:
+            self._acting = True
+            self._spawn(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._acts and self._session is not None:
+                action, given = self._acts.popleft()
+                work = asyncio.ensure_future(self.files.submit(self._do, action, given))
+                done, _ = await asyncio.wait({work}, timeout=SLOW_SECONDS)
+                if not done:
+                    self.tab.status_changed.emit("The disk is slow: the decision is being written…")
+                try:
+                    scene = await work
+                except OrielError as error:
+                    self.tab.say(str(error))
+                    continue
+                if scene is not None and not self.closing:
+                    self._show(scene)
+        finally:
+            self._acting = False
+
+    def _do(self, action: str, given: dict[str, Any]) -> Scene | None:
+        """On the thread `files`: what is decided is on the disk when it returns. None if nothing has changed."""
+        session = self._session
+        if session is None:
+            return None
+        item = session.current
+        if given.get("key", item.key) != item.key:
+            return None  # it was meant for what was on the screen before
+        done = None
+        if action in ("select", "reject", "skip"):
+            session.decide(action, given.get("seconds"))
+            done = (action, item.key, item.line)
+        elif action == "undo":
+            taken = session.undo()
+            if taken is None and not session.notices:
+                session.notices.append("There is nothing left to take back.")
+            if taken is not None:
+                done = ("undo", taken.key, taken.line)
+        elif action == "flag":
+            session.flag(item, given.get("note", ""))
+            done = ("flag", item.key, item.line)
+        elif action == "unflag":
+            session.unflag(item)
+            done = ("unflag", item.key, item.line)
+        elif action == "next" and session.next_unjudged() is None:
+            session.notices.append("Every item has a decision.")
+        elif action == "next_skipped" and session.next_skipped() is None:
+            session.notices.append("No item was skipped.")
+        elif action in ("back", "forward"):
+            getattr(session, action)()
+        elif action == "go":
+            session.go(given["index"])
+        return self._scene(done)
+
+    def _scene(self, done: tuple[str, str, str] | None = None) -> Scene:
+        """On the thread `files`: what is to be seen now."""
+        session = self._session
+        assert session is not None
+        item = session.current
+        notices, session.notices = tuple(session.notices), []
+        return Scene(
+            item=item,
+            index=session.index,
+            total=len(session.items),
+            progress=session.progress(),
+            decision=session.decision(item),
+            note=session.note(item),
+            rights=self._rights_of(item),
+            recent=tuple(session.recent(RECENT)),
+            criterion=session.criterion,
+            notices=notices,
+            done=done,
+            ahead=tuple(self._wanted(session)),
+        )
+
+    def _wanted(self, session: ScreeningSession) -> list[Path]:
+        """The files to have ready: the present one, the next ones, and the last ones for undo."""
+        items = [session.current, *session.upcoming(self.ahead)]
+        if self.ahead:
+            place = session.index
+            items += [session.items[at] for at in (place - 1, place + 1) if 0 <= at < len(session.items)]
+            items += [judged.item for judged in session.recent(BEHIND)]
+        return list(dict.fromkeys(item.path for item in items if item.path is not None))
+
+    def _rights_of(self, item: Item) -> Rights:
+        if item.key not in self._rights:
+            self._rights[item.key] = _rights(item)
+        return self._rights[item.key]
+
+    # -- previews ----------------------------------------------------------------------------------------
+
+    def _show(self, scene: Scene) -> None:
+        cache, path = self.cache, scene.item.path
+        if cache is None:
+            return
+        preview = cache.get(path) if path is not None else None
+        self.tab.show_scene(scene, preview)
+        cache.want(scene.ahead)
+        if scene.done is not None:
+            words = {"select": "Selected", "reject": "Rejected", "skip": "Skipped", "undo": "Taken back"}
+            words |= {"flag": "Flagged", "unflag": "No longer flagged"}
+            self.tab.status_changed.emit(f"{words[scene.done[0]]}: {scene.done[2]}")
+
+    def _post(self, loop: asyncio.AbstractEventLoop, path: Path) -> None:
+        """A preview is ready; called from a thread of the cache."""
+        with contextlib.suppress(RuntimeError):  # the event loop is gone
+            loop.call_soon_threadsafe(self._arrived, path)
+
+    def _arrived(self, path: Path) -> None:
+        scene = self.tab.scene
+        if self.cache is None or self.closing or scene is None or scene.item.path != path:
+            return
+        preview = self.cache.get(path)
+        if preview is not None and preview is not self.tab.preview:
+            self.tab.show_preview(preview)
+
+    # -- the rest ----------------------------------------------------------------------------------------
+
+    def _open_folder(self) -> None:
+        if self._session is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._session.folder)))
+
+    def _remember(self) -> None:
+        self.settings.screen |= {"keys": self.tab.keymap.changed, "turning": self.tab.turning}
+        self._spawn(self._save_settings())
+
+    async def _save_settings(self) -> None:
+        with contextlib.suppress(OrielError):  # said when the window is closed, if it still holds then
+            await self.files.submit(self.settings.save)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        if self.closing:
+            work.close()
+            return
+        task = asyncio.ensure_future(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _then(self, function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., None]:
+        return lambda *args: self._spawn(function(*args))
+
+    async def _guarded(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+        except Exception as error:
+            if not self.closing:
+                traceback.print_exc()
+                self.tab.say(f"Something unexpected went wrong: {error}")
+
+
+# -- on the other thread -------------------------------------------------------------------------------------
+
+
+def _usual() -> tuple[str, str]:
+    """The annotator's name and the criterion where nothing else is said."""
+    from engine.screening import CRITERION, default_annotator
+
+    return default_annotator(), CRITERION
+
+
+def _look(source: Path, folder: Path | None) -> Found:
+    from engine.screening import CRITERION, History, default_folder, read_items
+
+    folder = folder or default_folder(source)
+    try:
+        found = read_items(source)
+        keys = {item.key for item in found.items}
+        decided = len(keys & History.read(folder, keys).decided.keys()) if folder.is_dir() else 0
+    except (OrielError, OSError) as error:
+        return Found(source, folder, problem=str(error))
+    criterion = next((text for place in (folder, source.parent) if (text := _text(place / "criterion.txt"))), CRITERION)
+    return Found(source, folder, len(found.items), decided, criterion)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _open(request: StartRequest) -> ScreeningSession:
+    from engine.screening import ScreeningSession
+
+    session = ScreeningSession.open(request.source, request.folder, request.annotator)
+    try:
+        if request.criterion and request.criterion.strip() != session.criterion.strip():
+            session.save_criterion(f"{request.criterion.strip()}\n")
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _make_cache() -> PreviewCache:
+    from engine.screening import PreviewCache, PreviewLimits
+
+    limits = PreviewLimits(triangles=TRIANGLES, texture_side=TEXTURE_SIDE, texture_bytes=TEXTURE_BYTES)
+    return PreviewCache(limits, workers=min(max((os.cpu_count() or 2) // 2, 2), 4))
+
+
+def _rights(item: Item) -> Rights:
+    from engine.crawling import read_rights
+
+    found = (read_rights(item.path.with_suffix(".json")) or {}) if item.path is not None else {}
+    return Rights(
+        title=str(found.get("title") or ""),
+        author=str(found.get("author") or ""),
+        licence=str(found.get("licence_name") or found.get("licence") or ""),
+        licence_url=str(found.get("licence_url") or ""),
+    )

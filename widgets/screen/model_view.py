@@ -1,0 +1,464 @@
+"""The big view of one model: drawn fast in software, turned by held keys, looked at from inside."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PySide6.QtCore import QElapsedTimer, QEvent, QObject, QPointF, Qt, QTimer, Signal
+from PySide6.QtGui import QImage, QMouseEvent
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from engine.cameras import camera_to_world
+from widgets.theme import theme
+from widgets.viewport.scene import DARK, LIGHT, Orbit
+
+if TYPE_CHECKING:
+    from engine.screening.preview import Preview
+    from engine.screening.reducing import PreviewPart
+
+HOME_AZIMUTH, HOME_ELEVATION = 300.0, 18.0
+"""The front of a glTF model lies at azimuth 270; seen from a little aside, it shows its depth."""
+VIEW_ANGLE, INSIDE_ANGLE = 36.0, 74.0
+MARGIN = 1.06
+TURN, TILT, ZOOM, WALK = 110.0, 75.0, 2.4, 0.55
+"""While a key is held: degrees a second about the vertical and up or down, factor a second, radii a second."""
+TAP_SECONDS = 0.12
+"""A tap moves for as long."""
+TURNTABLE_SECONDS = 16.0
+REST_MS = 350
+SAMPLES = 4
+SLOW_PICTURE = 0.03
+"""Seconds that a picture may take for one with smooth edges to follow at rest: that takes five times as long."""
+FRAME_MS = 16
+THUMBNAIL = (192, 144)
+BACK_TINT = (0.62, 0.42, 0.78)
+"""Back faces are multiplied with it: who looks at a hollow back or through a missing wall sees violet."""
+_MASK = """//VTK::TCoord::Impl
+  if (gl_FragData[0].a < {cutoff:.4f}) discard;
+"""
+AXES = ("left", "right", "up", "down", "zoom_in", "zoom_out")
+
+
+class ModelView(QWidget):
+    """Shows previews. The mouse turns, moves (right or with Shift) and zooms; keys come from the owner by `press`.
+
+    Call `close()` before its window goes.
+    """
+
+    drawn = Signal(object)
+    """The key given to `show_preview`, once its first picture is on the screen."""
+    inside_changed = Signal(bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        from pyvistaqt import QtInteractor  # takes a second: only who opens a view waits for it
+
+        self.inside = False
+        self.turning = False
+        self.preview: Preview | None = None
+        self._key: object = None
+        self._waiting = self._refining = False
+        self._thumbnail: QImage | None = None
+        self._closed = False
+        self._actors: list[Any] = []
+        self._orbit = Orbit()
+        self._place = np.zeros(3)
+        self._heading = [0.0, 0.0]
+        self._size = (1.0, 0.0)
+        """Largest distance from the vertical axis, and height of the middle; see `_fit`."""
+        self._half = 1.0
+        self._held: set[str] = set()
+        self._left: dict[str, float] = {}
+        self._drag: tuple[Qt.MouseButton, QPointF] | None = None
+        self._canvas: Any = QtInteractor(self, auto_update=False, multi_samples=0, lighting="none")
+        self._canvas.setAcceptDrops(False)
+        self._canvas.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._canvas.grabGesture(Qt.GestureType.PinchGesture)
+        self._canvas.installEventFilter(self)
+        self._canvas.ren_win.AddObserver("EndEvent", self._on_drawn)
+        self._add_lights()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.addWidget(self._canvas)
+        self._timer = QTimer(self, singleShot=True)
+        self._timer.timeout.connect(self._tick)
+        self._clock = QElapsedTimer()
+        self._rest = QTimer(self, singleShot=True, interval=REST_MS)
+        self._rest.timeout.connect(self._refine)
+        theme.changed.connect(self._restyle)
+        self._restyle()
+        self._home()
+
+    # -- what is shown -----------------------------------------------------------------------------------
+
+    def show_preview(self, preview: Preview | None, key: object = None) -> None:
+        """Show a model as a whole, or nothing."""
+        for actor in self._actors:
+            self._canvas.renderer.RemoveActor(actor)
+        old, self._actors = self._actors, []
+        self.preview, self._key, self._waiting = preview, key, preview is not None
+        self._thumbnail, self._refining = None, False
+        if preview is not None:
+            self._actors = [_actor(part) for part in preview.parts]
+            for actor in self._actors:
+                self._canvas.renderer.AddActor(actor)
+            self._measure(preview)
+        for actor in old:
+            actor.ReleaseGraphicsResources(self._canvas.ren_win)
+        if self.inside:
+            self.inside = False
+            self.inside_changed.emit(False)
+        self._home()
+        self._redraw()
+
+    @property
+    def thumbnail(self) -> QImage | None:
+        """A small picture of the model as it was last seen at rest; None before the first."""
+        return self._thumbnail
+
+    # -- moving ------------------------------------------------------------------------------------------
+
+    def press(self, axis: str) -> None:
+        """A key of one of the AXES goes down: move until it is let go."""
+        self._held.add(axis)
+        self._left[axis] = TAP_SECONDS
+        self._run()
+
+    def release(self, axis: str) -> None:
+        """It is let go."""
+        self._held.discard(axis)
+
+    def release_all(self) -> None:
+        """All are let go, as when the window loses the keyboard."""
+        self._held.clear()
+        self._left.clear()
+
+    def set_turning(self, on: bool) -> None:
+        """Turn slowly by itself."""
+        self.turning = on
+        self._run()
+
+    def home(self) -> None:
+        """See the whole model from where it was first seen."""
+        self.set_inside(False)
+        self._home()
+        self._redraw(moving=True)
+
+    def set_inside(self, on: bool) -> None:
+        """Look around from the middle of the model, or at it from outside again."""
+        if on == self.inside or (on and self.preview is None):
+            return
+        self.inside = on
+        self._place = np.array([0.0, 0.0, self._size[1]])
+        self._heading = [(self._orbit.azimuth + 180.0) % 360.0, 0.0]
+        self.inside_changed.emit(on)
+        self._redraw(moving=True)
+
+    @property
+    def azimuth(self) -> float:
+        """Where the camera stands or looks, in degrees."""
+        return self._heading[0] if self.inside else self._orbit.azimuth
+
+    @property
+    def elevation(self) -> float:
+        """Of the camera, or of its look, in degrees."""
+        return self._heading[1] if self.inside else self._orbit.elevation
+
+    @property
+    def distance(self) -> float:
+        """From the middle of the model."""
+        return float(np.linalg.norm(self._place)) if self.inside else self._orbit.distance
+
+    @property
+    def canvas(self) -> Any:
+        """VTK's widget."""
+        return self._canvas
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _measure(self, preview: Preview) -> None:
+        radius, low, high = 0.0, 1.0, -1.0
+        for part in preview.parts:
+            points = part.points
+            radius = max(radius, float(np.square(points[:, :2]).sum(1).max(initial=0.0)))
+            low, high = min(low, float(points[:, 2].min())), max(high, float(points[:, 2].max()))
+        self._size = (max(math.sqrt(radius), 0.02), (low + high) / 2)
+        self._half = max((high - low) / 2, 0.02)
+
+    def _home(self) -> None:
+        orbit = self._orbit
+        orbit.azimuth, orbit.elevation = HOME_AZIMUTH, HOME_ELEVATION
+        self._fit()
+
+    def _fit(self) -> None:
+        """Step back until the cylinder that the model turns in is in the picture."""
+        orbit = self._orbit
+        radius, middle = self._size
+        orbit.target = np.array([0.0, 0.0, middle])
+        around = np.radians(np.arange(0, 360, 15))
+        ring = np.stack([radius * np.cos(around), radius * np.sin(around), np.full_like(around, self._half)], 1)
+        points = np.concatenate([ring, ring * [1, 1, -1]])
+        seen = points @ camera_to_world(orbit.elevation, orbit.azimuth)[:3, :3].astype(np.float64)
+        slope = math.tan(math.radians(VIEW_ANGLE / 2))
+        aspect = max(self._canvas.width(), 1) / max(self._canvas.height(), 1)
+        need = np.maximum(np.abs(seen[:, 0]) / (slope * aspect), np.abs(seen[:, 1]) / slope) + seen[:, 2]
+        orbit.distance = MARGIN * max(float(need.max()), 0.05)
+
+    def _run(self) -> None:
+        if not self._timer.isActive() and not self._closed:
+            self._clock.start()
+            self._timer.start(0)
+
+    def _tick(self) -> None:
+        moving = self._held or self._left or (self.turning and not self.inside and self.preview is not None)
+        if not moving or not self.isVisible():
+            return
+        # By the clock, not by the tick: a slow machine drops pictures, not speed.
+        seconds = min(self._clock.restart() / 1000, 0.2)
+        if self.turning and not self.inside and not self._held:
+            self._orbit.rotate(360.0 * seconds / TURNTABLE_SECONDS, 0.0)
+        for axis in (*self._held, *(axis for axis in self._left if axis not in self._held)):
+            left = self._left.get(axis, 0.0)
+            self._move(axis, seconds if axis in self._held else min(seconds, left))
+            if left > seconds:
+                self._left[axis] = left - seconds
+            else:
+                self._left.pop(axis, None)
+        self._redraw(moving=True)
+        # As much time between two pictures as one takes: keys are served in between.
+        took = 1000 * self._canvas.renderer.GetLastRenderTimeInSeconds()
+        self._timer.start(max(FRAME_MS, min(round(2 * took), 250)))
+
+    def _move(self, axis: str, seconds: float) -> None:
+        sign = 1 if axis in ("right", "up", "zoom_in") else -1
+        if axis in ("left", "right"):
+            if self.inside:
+                self._heading[0] = (self._heading[0] - sign * TURN / 1.6 * seconds) % 360.0
+            else:
+                self._orbit.rotate(sign * TURN * seconds, 0.0)
+        elif axis in ("up", "down"):
+            if self.inside:
+                self._heading[1] = min(max(self._heading[1] + sign * TILT * seconds, -89.0), 89.0)
+            else:
+                self._orbit.rotate(0.0, sign * TILT * seconds)
+        elif self.inside:
+            yaw = math.radians(self._heading[0])
+            self._place = self._place + sign * WALK * seconds * np.array([math.cos(yaw), math.sin(yaw), 0.0])
+            self._place = np.clip(self._place, -1.5, 1.5)
+        else:
+            self._zoom(ZOOM ** (sign * seconds))
+
+    def _zoom(self, factor: float) -> None:
+        self._orbit.distance = min(max(self._orbit.distance / factor, 0.1), 12.0)
+
+    def _redraw(self, moving: bool = False) -> None:
+        """Have Qt paint soon: several changes make one picture."""
+        if self._closed:
+            return
+        if self._canvas.ren_win.GetMultiSamples():
+            self._canvas.ren_win.SetMultiSamples(0)
+        if moving:
+            self._rest.start()
+        camera = self._canvas.camera
+        if self.inside:
+            yaw, pitch = (math.radians(angle) for angle in self._heading)
+            ahead = np.array([math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), math.sin(pitch)])
+            camera.SetViewAngle(INSIDE_ANGLE)
+            camera.SetPosition(*self._place)
+            camera.SetFocalPoint(*(self._place + ahead))
+            camera.SetViewUp(0.0, 0.0, 1.0)
+            camera.SetClippingRange(0.004, 5.0)
+        else:
+            orbit = self._orbit
+            c2w = camera_to_world(orbit.elevation, orbit.azimuth, orbit.distance).astype(np.float64)
+            camera.SetViewAngle(VIEW_ANGLE)
+            camera.SetPosition(*(orbit.target + c2w[:3, 3]))
+            camera.SetFocalPoint(*orbit.target)
+            camera.SetViewUp(*c2w[:3, 1])
+            # The model lies in the unit sphere.
+            reach = float(np.linalg.norm(orbit.target + c2w[:3, 3]))
+            camera.SetClippingRange(max(reach - 1.02, 0.01), reach + 1.02)
+        self._canvas.update()
+
+    def _refine(self) -> None:
+        """At rest, smooth edges, where they come quickly."""
+        if self._closed or self._timer.isActive() or self._drag is not None:
+            return
+        if self._canvas.renderer.GetLastRenderTimeInSeconds() < SLOW_PICTURE:
+            self._canvas.ren_win.SetMultiSamples(SAMPLES)
+            self._refining = True
+            self._canvas.update()
+
+    def _on_drawn(self, *_: object) -> None:
+        """A picture is done; its pixels can be read now, while its OpenGL context is current."""
+        if self._closed or self.preview is None:
+            return
+        if self._waiting or self._refining:
+            self._thumbnail = _read_thumbnail(self._canvas.ren_win)
+        self._refining = False
+        if self._waiting:
+            self._waiting = False
+            self._rest.start()
+            self.drawn.emit(self._key)
+            self._run()
+
+    def _add_lights(self) -> None:
+        """A head light and two from the sides: no face of a wall is as bright as its neighbour."""
+        import pyvista as pv
+
+        for position, intensity in (((0.0, 0.0, 1.0), 0.42), ((-1.0, 0.9, 0.7), 0.5), ((1.1, 0.2, 0.3), 0.28)):
+            self._canvas.add_light(pv.Light(position=position, intensity=intensity, light_type="camera light"))
+
+    def _restyle(self) -> None:
+        if not self._closed:
+            lower, upper = (DARK if theme.dark else LIGHT).background
+            self._canvas.set_background(lower, top=upper)
+            self._redraw()
+
+    # -- Qt ----------------------------------------------------------------------------------------------
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is not self._canvas or self._closed:
+            return False
+        kind = event.type()
+        if kind == QEvent.Type.MouseButtonPress:
+            self._drag = (event.button(), event.position())
+            return True
+        if kind == QEvent.Type.MouseMove:
+            self._drag_to(event)
+            return True
+        if kind == QEvent.Type.MouseButtonRelease:
+            self._drag = None
+            self._rest.start()
+            return True
+        if kind == QEvent.Type.MouseButtonDblClick:
+            self.home()
+            return True
+        if kind == QEvent.Type.Wheel:
+            self._nearer(1.0012 ** event.angleDelta().y())
+            return True
+        if kind == QEvent.Type.Gesture:
+            pinch = event.gesture(Qt.GestureType.PinchGesture)
+            if pinch is not None:
+                self._nearer(pinch.scaleFactor())
+            return True
+        if kind == QEvent.Type.Resize:
+            QTimer.singleShot(0, self._resized)
+        # VTK has keys of its own (q quits, e exits): none of them may reach it.
+        if kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+            event.ignore()
+            return True
+        return False
+
+    def _resized(self) -> None:
+        if not self._closed:
+            self._fit()
+            self._redraw()
+
+    def _nearer(self, factor: float) -> None:
+        if self.inside:
+            yaw = math.radians(self._heading[0])
+            self._place = self._place + 0.5 * math.log(factor) * np.array([math.cos(yaw), math.sin(yaw), 0.0])
+            self._place = np.clip(self._place, -1.5, 1.5)
+        else:
+            self._zoom(factor)
+        self._redraw(moving=True)
+
+    def _drag_to(self, event: QMouseEvent) -> None:
+        if self._drag is None or self.preview is None:
+            return
+        button, before = self._drag
+        moved = event.position() - before
+        self._drag = (button, event.position())
+        height = max(self._canvas.height(), 1)
+        across, down = moved.x() / height, moved.y() / height
+        if self.inside:
+            self._heading[0] = (self._heading[0] + 90 * across) % 360.0
+            self._heading[1] = min(max(self._heading[1] + 90 * down, -89.0), 89.0)
+        elif button == Qt.MouseButton.LeftButton and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            self._orbit.rotate(-240 * across, 180 * down)
+        else:
+            self._orbit.pan(-across, down)
+        self._redraw(moving=True)
+
+    def showEvent(self, event: QEvent) -> None:
+        super().showEvent(event)
+        self._run()
+
+    def closeEvent(self, event: QEvent) -> None:
+        if not self._closed:
+            self._closed = True
+            self._timer.stop()
+            self._rest.stop()
+            theme.changed.disconnect(self._restyle)
+            self._canvas.removeEventFilter(self)
+            self._canvas.close()
+        super().closeEvent(event)
+
+
+def _read_thumbnail(window: Any) -> QImage:
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkCommonCore import vtkUnsignedCharArray
+
+    width, height = window.GetSize()
+    data = vtkUnsignedCharArray()
+    window.GetPixelData(0, 0, width - 1, height - 1, 0, data, 0)
+    pixels = vtk_to_numpy(data).reshape(height, width, 3)
+    side = min(width, height * THUMBNAIL[0] // THUMBNAIL[1])
+    left, step = (width - side) // 2, max(min(side // (2 * THUMBNAIL[0]), height // (2 * THUMBNAIL[1])), 1)
+    pixels = np.ascontiguousarray(pixels[::-step, left : left + side : step])
+    image = QImage(pixels.data, pixels.shape[1], pixels.shape[0], 3 * pixels.shape[1], QImage.Format.Format_RGB888)
+    return image.scaled(*THUMBNAIL, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation)
+
+
+def _actor(part: PreviewPart) -> Any:
+    """A part for VTK; its arrays are shared, only the texture is copied."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonCore import vtkPoints
+    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkImageData, vtkPolyData
+    from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper, vtkProperty, vtkTexture
+
+    points, cells, data = vtkPoints(), vtkCellArray(), vtkPolyData()
+    points.SetData(numpy_to_vtk(part.points))
+    cells.SetData(3, numpy_to_vtk(part.triangles.reshape(-1)))
+    data.SetPoints(points)
+    data.SetPolys(cells)
+    data.GetPointData().SetNormals(numpy_to_vtk(part.normals))
+    mapper, actor = vtkPolyDataMapper(), vtkActor()
+    mapper.SetInputData(data)
+    mapper.StaticOn()
+    if part.colors is not None:
+        data.GetPointData().SetScalars(numpy_to_vtk(part.colors))
+        mapper.SetColorModeToDirectScalars()
+    else:
+        mapper.ScalarVisibilityOff()
+    look, back = actor.GetProperty(), vtkProperty()
+    for side, color in ((look, (1.0, 1.0, 1.0)), (back, BACK_TINT)):
+        side.SetColor(*color)
+        side.SetAmbient(0.3)
+        side.SetDiffuse(0.78)
+        side.SetSpecular(0.0)
+    actor.SetBackfaceProperty(back)
+    if part.texture is not None and part.uv is not None:
+        data.GetPointData().SetTCoords(numpy_to_vtk(part.uv))
+        height, width = part.texture.shape[:2]
+        image = vtkImageData()
+        image.SetDimensions(width, height, 1)
+        pixels = np.ascontiguousarray(part.texture[::-1]).reshape(height * width, -1)
+        image.GetPointData().SetScalars(numpy_to_vtk(pixels))
+        texture = vtkTexture()
+        texture.SetInputData(image)
+        texture.InterpolateOn()
+        texture.SetRepeat(part.repeat)
+        actor.SetTexture(texture)
+    if part.alpha == "mask":
+        actor.ForceOpaqueOn()
+        actor.GetShaderProperty().AddFragmentShaderReplacement(
+            "//VTK::TCoord::Impl", True, _MASK.format(cutoff=part.cutoff), False
+        )
+    elif part.alpha == "opaque":
+        actor.ForceOpaqueOn()
+    actor.SetMapper(mapper)
+    return actor

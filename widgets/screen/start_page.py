@@ -1,0 +1,240 @@
+"""Before the screening: what is screened, where the decisions go, who decides, and by which criterion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from widgets.common import Banner, IconButton, Panel, label, with_key
+from widgets.crawl.words import count
+from widgets.screen.contents import Found, StartRequest
+from widgets.theme import theme
+
+LISTS = "*.txt *.csv *.tsv *.list *.urls"
+_WIDTH = 640
+
+
+class StartPage(QWidget):
+    """Asks for everything; `look_wanted` asks what a list or folder holds, `start_requested` begins."""
+
+    look_wanted = Signal(object, object)
+    """Path of what is screened, and of the folder for the decisions or None for the usual one."""
+    start_requested = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("page")
+        self.last_folder = str(Path.home())
+        self._found: Found | None = None
+        self._crawl: Path | None = None
+        self._kept = ""
+        self._busy = False
+        self.source = QLineEdit()
+        self.source.setPlaceholderText("A list of addresses or files, or a folder of models; drop it here")
+        self.source.setAccessibleName("What is screened")
+        self.source.editingFinished.connect(self._source_edited)
+        self.list_button = QPushButton("List…")
+        self.list_button.setToolTip(with_key("A file with one address or path a line", "Ctrl+O"))
+        self.list_button.clicked.connect(lambda: self.open_list())
+        self.folder_button = QPushButton("Folder…")
+        self.folder_button.setToolTip(with_key("A folder of models, such as a crawl's", "Ctrl+Shift+O"))
+        self.folder_button.clicked.connect(lambda: self.open_folder())
+        self.crawl_button = QPushButton("Last crawl")
+        self.crawl_button.clicked.connect(lambda: self._crawl and self.choose(self._crawl))
+        self.crawl_button.hide()
+        self.note = label("", "small", wrap=True)
+        self.folder = QLineEdit()
+        self.folder.setPlaceholderText("Beside the list")
+        self.folder.setAccessibleName("Folder for the decisions")
+        self.folder.setToolTip("selected.txt, rejected.txt, skipped.txt and decisions.jsonl lie there")
+        self.folder.editingFinished.connect(self._folder_edited)
+        self.annotator = QLineEdit()
+        self.annotator.setPlaceholderText("Your name, as it is recorded")
+        self.annotator.setAccessibleName("Annotator")
+        self.criterion = QPlainTextEdit()
+        self.criterion.setObjectName("criterion")
+        self.criterion.setAccessibleName("Criterion")
+        self.criterion.setTabChangesFocus(True)
+        self.start = QPushButton("Begin")
+        self.start.setObjectName("primary")
+        self.start.setToolTip(with_key("Show the first model without a decision", "Ctrl+Return"))
+        self.start.clicked.connect(lambda: self.request())
+        self.banner = Banner()
+
+        panel = Panel(spacing=7)
+        panel.body.setContentsMargins(26, 22, 26, 24)
+        panel.body.addWidget(label("Screen models", "title"))
+        panel.body.addWidget(
+            label(
+                "Go through thousands of models and decide which are kept. Every decision is on the disk before the "
+                "next model shows; close at any time and go on later.",
+                "muted",
+                wrap=True,
+            )
+        )
+        panel.body.addSpacing(8)
+        panel.body.addWidget(self.banner)
+        panel.body.addWidget(label("What is screened", "muted"))
+        panel.body.addWidget(self.source)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(8)
+        for button in (self.list_button, self.folder_button, self.crawl_button):
+            buttons.addWidget(button)
+        buttons.addSpacing(6)
+        buttons.addWidget(self.note, 1)
+        panel.body.addLayout(buttons)
+        panel.body.addSpacing(6)
+        columns = QHBoxLayout()
+        columns.setSpacing(16)
+        for text, field, stretch, tip in (
+            ("Decisions go into", self.folder, 3, "Folder for the decisions"),
+            ("Annotator", self.annotator, 2, ""),
+        ):
+            column = QVBoxLayout()
+            column.setSpacing(7)
+            column.addWidget(label(text, "muted"))
+            row = QHBoxLayout()
+            row.setSpacing(4)
+            row.addWidget(field, 1)
+            if tip:
+                row.addWidget(IconButton("folder", tip, self._choose_folder))
+            column.addLayout(row)
+            columns.addLayout(column, stretch)
+        panel.body.addLayout(columns)
+        panel.body.addSpacing(6)
+        panel.body.addWidget(label("Criterion, shown beside each model", "muted"))
+        panel.body.addWidget(self.criterion, 1)
+        panel.body.addSpacing(8)
+        panel.body.addWidget(self.start)
+        self._panel = panel
+        inner = QWidget()
+        row = QHBoxLayout(inner)
+        row.setContentsMargins(12, 12, 12, 12)
+        row.addStretch(1)
+        row.addWidget(panel)
+        row.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(inner)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(area)
+        theme.changed.connect(self._restyle)
+        self._restyle()
+        self._refresh()
+
+    # -- content -----------------------------------------------------------------------------------------
+
+    def choose(self, source: Path, folder: Path | None = None) -> None:
+        """Take a list or folder, and ask what it holds."""
+        self.source.setText(str(source))
+        self.last_folder = str(source.parent)
+        self.banner.hide()
+        self.note.setText("Reading…")
+        self._found = None
+        self._refresh()
+        self.look_wanted.emit(source, folder)
+
+    def offer_crawl(self, folder: Path | None) -> None:
+        """Offer the models of the last crawl."""
+        self._crawl = folder
+        self.crawl_button.setVisible(folder is not None)
+        self.crawl_button.setToolTip(f"The models that were collected last: {folder}")
+
+    def show_found(self, found: Found) -> None:
+        """Say what a list or folder holds."""
+        if self.source.text().strip() != str(found.source):
+            return
+        self.folder.setText(str(found.folder))
+        if found.problem:
+            self.note.setText("")
+            self.banner.show_message(found.problem)
+            self._found = None
+        else:
+            self._found = found
+            words = count(found.items, "item")
+            if found.decided:
+                words += f", {found.decided:,} decided"
+            self.note.setText(words)
+            if self.criterion.toPlainText() in ("", self._kept):
+                self.set_criterion(found.criterion)
+        self._refresh()
+
+    def set_criterion(self, text: str) -> None:
+        """Show the text in force."""
+        self._kept = text.strip()
+        self.criterion.setPlainText(self._kept)
+
+    def set_busy(self, busy: bool) -> None:
+        """While the list is opened."""
+        self._busy = busy
+        self._refresh()
+
+    def request(self) -> None:
+        """Begin, if there is something to screen."""
+        if self._busy:
+            return
+        if self._found is None:
+            self.banner.show_message("Choose a list or a folder of models first.", "warning")
+            return
+        folder = Path(self.folder.text().strip() or self._found.folder).expanduser()
+        text = self.criterion.toPlainText().strip()
+        self.start_requested.emit(StartRequest(self._found.source, folder, self.annotator.text().strip(), text))
+
+    def open_list(self) -> None:
+        """Ask for a list."""
+        name, _ = QFileDialog.getOpenFileName(self, "Open a list", self.last_folder, f"Lists ({LISTS});;All (*)")
+        if name:
+            self.choose(Path(name))
+
+    def open_folder(self) -> None:
+        """Ask for a folder of models."""
+        name = QFileDialog.getExistingDirectory(self, "Folder of models", self.last_folder)
+        if name:
+            self.choose(Path(name))
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _choose_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Folder for the decisions", self.folder.text())
+        if name:
+            self.folder.setText(name)
+            self._folder_edited()
+
+    def _source_edited(self) -> None:
+        text = self.source.text().strip()
+        path = Path(text).expanduser()
+        if text and (self._found is None or path != self._found.source):
+            self.choose(path)
+
+    def _folder_edited(self) -> None:
+        text = self.folder.text().strip()
+        if self._found is not None and text and Path(text).expanduser() != self._found.folder:
+            self.choose(self._found.source, Path(text).expanduser())
+
+    def _refresh(self) -> None:
+        self.start.setEnabled(not self._busy)
+        begun = self._found is not None and self._found.decided
+        self.start.setText("Opening…" if self._busy else "Go on" if begun else "Begin")
+
+    def _restyle(self) -> None:
+        self._panel.setFixedWidth(theme.px(_WIDTH))
+        self._panel.setMaximumHeight(theme.px(660))
+        self.criterion.setMinimumHeight(theme.px(96))
+
+    def keyPressEvent(self, event: Any) -> None:
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.source.hasFocus():
+            return
+        super().keyPressEvent(event)

@@ -1,0 +1,655 @@
+"""The Screen tab: one model after the other, judged by single keys."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import shiboken6
+from PySide6.QtCore import QEvent, QMimeData, QObject, Qt, QTimer, Signal
+from PySide6.QtGui import QKeyEvent, QPixmap
+from PySide6.QtWidgets import (
+    QApplication,
+    QHBoxLayout,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from widgets.common import Banner, ElidedLabel, IconButton, Overlay, label
+from widgets.crawl.incoming import folder_in, list_in
+from widgets.crawl.words import amount, count
+from widgets.screen.contents import Scene
+from widgets.screen.curtain import Curtain
+from widgets.screen.key_sheet import KeySheet
+from widgets.screen.keys import HELD, KeyMap
+from widgets.screen.side import DECISIONS, SidePanel
+from widgets.screen.start_page import StartPage
+from widgets.screen.web_view import WebView
+
+if TYPE_CHECKING:
+    from engine.screening import Preview
+    from widgets.screen.model_view import ModelView
+
+UNSEEN_SECONDS = 0.6
+"""No decision on what has not been drawn yet, but for as long at most."""
+_BUTTONS = {
+    "undo": ("undo", "Undo", "Take back the last decision"),
+    "back": ("left", "", "One back, without a decision"),
+    "reject": ("", "Reject", "Reject, and go on"),
+    "skip": ("", "Skip", "Skip what you cannot tell, and go on"),
+    "select": ("", "Select", "Select, and go on"),
+    "forward": ("right", "", "One forward, without a decision"),
+    "next": ("finish", "Next", "Next without a decision"),
+    "flag": ("flag", "Flag", "Flag with a note"),
+    "inside": ("inside", "Inside", "Look around from inside"),
+    "turntable": ("retry", "Turn", "Turn by itself"),
+}
+"""Icon, word and tooltip."""
+
+
+class ScreenTab(QWidget):
+    """Start page and the annotator's view. What is asked for leaves as signals; `show_scene` brings the answer."""
+
+    look_wanted = Signal(object, object)
+    start_requested = Signal(object)
+    """A StartRequest."""
+    acted = Signal(str, object)
+    """An action of `ACTIONS` that concerns the list, or `go`, with what it needs: a dict."""
+    left = Signal()
+    """Back to the start page."""
+    shown = Signal()
+    options_changed = Signal()
+    page_requested = Signal(str)
+    """Open this address in a browser."""
+    folder_requested = Signal()
+    """Show the folder with the decisions."""
+    status_changed = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("page")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.scene: Scene | None = None
+        self.view: ModelView | None = None
+        self.keymap = KeyMap()
+        self._seen_at: float | None = None
+        self._scene_at = 0.0
+        self._held: dict[str, str] = {}
+        self._turning = False
+        self._told_end = False
+        self._sheet: KeySheet | None = None
+        self._preview: Preview | None = None
+        self._catcher = _KeyCatcher(self)
+        self.start = StartPage()
+        self.start.look_wanted.connect(self.look_wanted)
+        self.start.start_requested.connect(self.start_requested)
+        self.side = SidePanel()
+        self.side.chosen.connect(lambda index: self._go(index))
+        self.web = WebView()
+        self.web.open_requested.connect(self._open_page)
+        self.web.started.connect(lambda: self._catcher.watch())
+        self.curtain = Curtain()
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self.start)
+        self.pages.addWidget(self._build())
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.pages)
+        self._show_keys()
+
+    def _build(self) -> QWidget:
+        self.title = ElidedLabel("", "heading")
+        self.place = label("", "muted")
+        self.rights = ElidedLabel("", "muted")
+        self.badge = label("", "badge")
+        self.flagged = label("", "badge")
+        self.open_button = IconButton("globe", "", self._open_page)
+        self.keys_button = IconButton("help", "", self.toggle_keys)
+        self.leave_button = IconButton("options", "List, folder and criterion", self.leave)
+        head = QHBoxLayout()
+        head.setSpacing(8)
+        head.addWidget(self.leave_button)
+        head.addWidget(self.place)
+        head.addWidget(self.title, 3)
+        head.addWidget(self.flagged)
+        head.addWidget(self.badge)
+        head.addWidget(self.rights, 2)
+        for button in (self.open_button, self.keys_button):
+            head.addWidget(button)
+        self.banner = Banner()
+
+        self.stage = QStackedWidget()
+        self.stage.addWidget(self.curtain)
+        self.stage.addWidget(self.web)
+        self.facts = ElidedLabel("", "small")
+        self.warning = ElidedLabel("", "warning")
+        self.hint = label("", "small")
+        foot = QHBoxLayout()
+        foot.setSpacing(12)
+        foot.addWidget(self.facts, 2)
+        foot.addWidget(self.warning, 3)
+        foot.addWidget(self.hint)
+
+        self.note = QLineEdit()
+        self.note.setPlaceholderText("Why it should be looked at again; Return flags it, Esc does not")
+        self.note.setMaxLength(300)
+        self.note.returnPressed.connect(self._flag)
+        self.note.installEventFilter(self)
+        self._unflag = QPushButton("Remove the flag")
+        self._unflag.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._unflag.clicked.connect(self._remove_flag)
+        self.flag_bar = QWidget()
+        row = QHBoxLayout(self.flag_bar)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.note, 1)
+        row.addWidget(self._unflag)
+        self.flag_bar.hide()
+
+        self.buttons: dict[str, Any] = {}
+        bar = QHBoxLayout()
+        bar.setSpacing(8)
+        for action, (icon, _, tip) in _BUTTONS.items():
+            if action in DECISIONS:
+                button: Any = QPushButton()
+                button.setObjectName("judge")
+                button.setProperty("kind", action)
+                button.setMinimumWidth(96)
+                bar.addWidget(button, 1)
+            else:
+                button = IconButton(icon, tip)
+                button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+                button.setCheckable(action in ("inside", "turntable"))
+                bar.addWidget(button)
+            if action in ("back", "select"):
+                bar.addSpacing(6)
+            button.clicked.connect(lambda _=False, action=action: self.act(action))
+            self.buttons[action] = button
+        left = QWidget()
+        column = QVBoxLayout(left)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        column.addLayout(head)
+        column.addWidget(self.banner)
+        column.addWidget(self.stage, 1)
+        column.addLayout(foot)
+        column.addWidget(self.flag_bar)
+        column.addLayout(bar)
+        page = QWidget()
+        page.setObjectName("page")
+        row = QHBoxLayout(page)
+        row.setContentsMargins(12, 8, 12, 12)
+        row.setSpacing(12)
+        row.addWidget(left, 1)
+        row.addWidget(self.side)
+        for button in page.findChildren(QWidget):
+            if isinstance(button, QPushButton | IconButton):
+                button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        return page
+
+    # -- what is shown -----------------------------------------------------------------------------------
+
+    @property
+    def judging(self) -> bool:
+        """Whether models are shown, and not the start page."""
+        return self.pages.currentIndex() == 1
+
+    def begin(self) -> None:
+        """A list is opened: show the annotator's view, still empty."""
+        self.scene = self._preview = None
+        self._told_end = False
+        self.banner.hide()
+        self.pages.setCurrentIndex(1)
+        self.stage.setCurrentWidget(self.curtain)
+        self.curtain.show_loading("Opening the list…")
+        self.setFocus()
+
+    def prepare_view(self) -> None:
+        """Make the 3D view; what it needs has been imported."""
+        if self.view is None:
+            from widgets.screen.model_view import ModelView
+
+            self.view = ModelView(self.stage)
+            self.stage.addWidget(self.view)
+            self.view.drawn.connect(self._drawn)
+            self.view.inside_changed.connect(self._inside_changed)
+            self.view.set_turning(self._turning)
+
+    def show_scene(self, scene: Scene, preview: Preview | None) -> None:
+        """Show an item and everything about it; `preview` is None while it is not ready, and for pages."""
+        before, self.scene = self.scene, scene
+        same = before is not None and before.item.key == scene.item.key
+        self._show_words(scene)
+        self.side.show_scene(scene)
+        if not same or preview is not self._preview:
+            self.close_note()
+            self._seen_at, self._scene_at = None, time.monotonic()
+            if scene.item.path is not None:
+                self.web.leave()
+                self.show_preview(preview)
+            else:
+                self._show_page(scene.item.url)
+        if scene.notices:
+            self.say("\n".join(scene.notices), "info")
+        self._tell_end(scene)
+
+    def show_preview(self, preview: Preview | None) -> None:
+        """Show the model of the present item, or that it is still loading, or why it cannot be shown."""
+        assert self.scene is not None
+        self._preview = preview
+        if preview is not None and preview.problem is None and self.view is not None:
+            self.curtain.hide_words()
+            self.stage.setCurrentWidget(self.view)
+            self.view.show_preview(preview, self.scene.item.key)
+        else:
+            if self.view is not None:
+                self.view.show_preview(None)
+            self.stage.setCurrentWidget(self.curtain)
+            if preview is None or preview.problem is None:
+                self.curtain.show_loading(f"Loading {self.scene.title}…")
+            else:
+                self.curtain.show_problem("This model cannot be shown", preview.problem)
+            self._seen()
+        self._show_facts(preview)
+
+    @property
+    def preview(self) -> Preview | None:
+        """The present item's preview, or None while there is none."""
+        return self._preview
+
+    @property
+    def seen(self) -> bool:
+        """Whether the present item, or why there is nothing to see of it, is on the screen."""
+        return self._seen_at is not None
+
+    @property
+    def loading(self) -> bool:
+        """Whether the present item's model is still on its way."""
+        return self.scene is not None and self.scene.item.path is not None and self._preview is None
+
+    def leave(self) -> None:
+        """Back to the start page."""
+        if self.judging:
+            self.release_keys()
+            self.web.leave()
+            self.pages.setCurrentIndex(0)
+            self.left.emit()
+
+    def say(self, text: str, kind: str = "error", actions: dict[str, Callable[[], Any]] | None = None) -> None:
+        """Say something in place."""
+        (self.banner if self.judging else self.start.banner).show_message(text, kind, actions)
+
+    def take(self, mime: QMimeData) -> None:
+        """Take a list or folder that was dropped or pasted."""
+        path = list_in(mime) or folder_in(mime)
+        if path is None:
+            self.say("There is no list and no folder in what was dropped or pasted.", "warning")
+            return
+        self.leave()
+        self.start.choose(path)
+
+    # -- options -----------------------------------------------------------------------------------------
+
+    @property
+    def turning(self) -> bool:
+        """Whether models turn by themselves."""
+        return self._turning
+
+    def set_options(self, keys: dict[str, Any], turning: bool) -> None:
+        """Take up keys and turning of an earlier session."""
+        self.keymap = KeyMap(keys)
+        self._set_turning(turning)
+        self._show_keys()
+
+    def toggle_keys(self) -> None:
+        """Show or hide the page of keys."""
+        if self._sheet is None:
+            self._sheet = KeySheet(self.window().centralWidget(), self.keymap)  # type: ignore[attr-defined]
+            self._sheet.changed.connect(self._keys_changed)
+        self._sheet.keymap = self.keymap
+        if self._sheet.isVisible():
+            self._sheet.dismiss()
+        else:
+            self.release_keys()
+            self._sheet.open()
+
+    @property
+    def sheet(self) -> KeySheet | None:
+        """The page of keys, once it was shown."""
+        return self._sheet
+
+    # -- actions -----------------------------------------------------------------------------------------
+
+    def act(self, action: str) -> None:
+        """Do what a key or button asks for."""
+        scene = self.scene
+        if not self.judging or scene is None:
+            return
+        if action in DECISIONS:
+            self._decide(scene, action)
+        elif action == "flag":
+            self.open_note()
+        elif action == "inside":
+            if self.view is not None and self.stage.currentWidget() is self.view:
+                self.view.set_inside(not self.view.inside)
+            self._inside_changed(self.view is not None and self.view.inside)
+        elif action == "turntable":
+            self._set_turning(not self._turning)
+            self.options_changed.emit()
+        elif action == "home":
+            if self.view is not None:
+                self.view.home()
+        elif action == "open_page":
+            self._open_page()
+        elif action == "help":
+            self.toggle_keys()
+        else:
+            self.acted.emit(action, {})
+
+    def open_note(self) -> None:
+        """Ask for the note of a flag."""
+        if self.scene is None:
+            return
+        self.release_keys()
+        self.note.setText(self.scene.note or "")
+        self._unflag.setVisible(self.scene.note is not None)
+        self.flag_bar.show()
+        self.window().activateWindow()  # the page may have the keyboard
+        self.note.setFocus()
+        self.note.selectAll()
+
+    def close_note(self) -> None:
+        """Ask no more."""
+        if self.flag_bar.isVisible():
+            self.flag_bar.hide()
+            self.setFocus()
+
+    def escape(self) -> bool:
+        """Close what is open; whether there was something."""
+        if self._sheet is not None and self._sheet.isVisible():
+            self._sheet.dismiss()
+        elif self.flag_bar.isVisible():
+            self.close_note()
+        elif self.view is not None and self.view.inside:
+            self.view.set_inside(False)
+        elif self.judging and self.banner.isVisible():
+            self.banner.hide()
+        else:
+            return False
+        return True
+
+    def close_down(self) -> None:
+        """The window closes: free the 3D view and the browser."""
+        self.curtain.hide_words()
+        self.web.close_down()
+        if self.view is not None:
+            self.view.close()
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _decide(self, scene: Scene, action: str) -> None:
+        now = time.monotonic()
+        if self._seen_at is None and now - self._scene_at < UNSEEN_SECONDS:
+            return
+        self._keep_thumbnail(scene)
+        seconds = round(now - (self._seen_at or self._scene_at), 2)
+        self.acted.emit(action, {"key": scene.item.key, "seconds": seconds})
+
+    def _flag(self) -> None:
+        if self.scene is not None:
+            self._keep_thumbnail(self.scene)
+            self.acted.emit("flag", {"key": self.scene.item.key, "note": self.note.text()})
+        self.close_note()
+
+    def _remove_flag(self) -> None:
+        if self.scene is not None:
+            self.acted.emit("unflag", {"key": self.scene.item.key})
+        self.close_note()
+
+    def _go(self, index: int) -> None:
+        if self.judging:
+            self.acted.emit("go", {"index": index})
+
+    def _open_page(self) -> None:
+        if self.scene is not None and self.scene.item.url:
+            self.page_requested.emit(self.scene.item.url)
+
+    def _keep_thumbnail(self, scene: Scene) -> None:
+        shown = self.stage.currentWidget()
+        picture = None
+        if shown is self.view and self.view is not None:
+            image = self.view.thumbnail
+            picture = QPixmap.fromImage(image) if image is not None else None
+        elif shown is self.web:
+            picture = self.web.thumbnail()
+        if picture is not None:
+            self.side.keep_thumbnail(scene.item.key, picture)
+
+    def _show_page(self, url: str) -> None:
+        self._preview = None
+        self.curtain.hide_words()
+        if self.view is not None:
+            self.view.show_preview(None)
+        self.stage.setCurrentWidget(self.web)
+        self.web.load(url)
+        self._show_facts(None)
+        self._seen()
+
+    def _drawn(self, key: object) -> None:
+        if self.scene is not None and key == self.scene.item.key:
+            self._seen()
+
+    def _seen(self) -> None:
+        self._seen_at = time.monotonic()
+
+    def _show_words(self, scene: Scene) -> None:
+        self.title.setText(scene.title)
+        self.title.detail = f"{scene.title}\n{scene.item.path or ''}\n{scene.item.url}".strip()
+        self.place.setText(f"{scene.index + 1:,} of {scene.total:,}")
+        words = [scene.rights.author, scene.rights.licence]
+        self.rights.setText(" · ".join(word for word in words if word) or (scene.item.url and scene.item.line))
+        self.open_button.setEnabled(bool(scene.item.url))
+        decision = scene.decision
+        _badge(self.badge, DECISIONS[decision.action][0] if decision else "", decision.action if decision else "")
+        if decision is not None:
+            self.badge.setToolTip(f"{decision.who or 'somebody'} {decision.when.replace('T', ' ')[:16]}".strip())
+        _badge(self.flagged, "Flagged" if scene.note is not None else "", "flag")
+        self.flagged.setToolTip(scene.note or "")
+
+    def _show_facts(self, preview: Preview | None) -> None:
+        words, warnings = [], ()
+        if preview is not None:
+            facts = preview.facts
+            words = [count(facts.triangles, "triangle")] if facts.triangles else []
+            words += [amount(facts.bytes)] if facts.bytes else []
+            words += ["animated, shown at rest"] if facts.animated else []
+            warnings = facts.warnings
+        elif self.scene is not None and self.scene.item.path is None:
+            words = [self.scene.item.url]
+        self.facts.setText(" · ".join(words))
+        self.warning.setText(" ".join(warnings))
+        self.warning.setVisible(bool(warnings))
+
+    def _tell_end(self, scene: Scene) -> None:
+        progress = scene.progress
+        if progress.left or self._told_end:
+            self._told_end = self._told_end and not progress.left
+            return
+        self._told_end = True
+        actions: dict[str, Callable[[], Any]] = {}
+        if progress.skipped:
+            actions["Look at skipped"] = lambda: self.act("next_skipped")
+        actions["Show the lists"] = self.folder_requested.emit
+        text = f"All {count(progress.total, 'item')} are judged: {progress.selected:,} selected, {progress.rejected:,} "
+        self.say(f"{text}rejected, {progress.skipped:,} skipped.", "info", actions)
+
+    def _set_turning(self, on: bool) -> None:
+        self._turning = on
+        self.buttons["turntable"].setChecked(on)
+        if self.view is not None:
+            self.view.set_turning(on)
+
+    def _inside_changed(self, inside: bool) -> None:
+        self.buttons["inside"].setChecked(inside)
+        self._show_hint()
+
+    def _keys_changed(self) -> None:
+        self._show_keys()
+        self.options_changed.emit()
+
+    def _show_keys(self) -> None:
+        keys = self.keymap
+        for action, button in self.buttons.items():
+            _, word, tip = _BUTTONS[action]
+            button.setText(f"{word}  {keys.shown(action)}".strip())
+            every = ", ".join((keys.shown(action), *keys.keys(action)[1:]))
+            button.setToolTip(f"{tip} ({every})")
+            button.setAccessibleName(tip)
+        self.open_button.setToolTip(f"Open its page in the browser ({keys.shown('open_page')})")
+        self.keys_button.setToolTip(f"Keys, and how to change them ({keys.shown('help')})")
+        self._show_hint()
+
+    def _show_hint(self) -> None:
+        shown = self.keymap.shown
+        inside = self.view is not None and self.view.inside
+        turn = "".join(shown(a) for a in ("left", "right")), "".join(shown(a) for a in ("up", "down"))
+        near = " ".join(shown(a) for a in ("zoom_in", "zoom_out"))
+        if inside:
+            self.hint.setText(f"{turn[0]}{turn[1]} look   {near} walk   {shown('inside')} outside")
+        else:
+            self.hint.setText(f"{turn[0]} turn   {turn[1]} tilt   {near} zoom   {shown('help')} keys")
+
+    # -- keys, whatever has the focus --------------------------------------------------------------------
+
+    def takes_keys(self) -> bool:
+        """Whether keys are for this tab now."""
+        if not self.judging or not self.isVisible():
+            return False
+        if QApplication.activeModalWidget() is not None or QApplication.activePopupWidget() is not None:
+            return False
+        if isinstance(self.window().focusWidget(), QLineEdit | QPlainTextEdit):
+            return False
+        return not any(overlay.isVisible() for overlay in self.window().findChildren(Overlay))
+
+    def key_pressed(self, event: QKeyEvent) -> bool:
+        """Do what a key is for; whether it is for something."""
+        action = self.keymap.action(event)
+        if action is None:
+            return False
+        if event.isAutoRepeat():
+            # A held key moves on through the list, and turns; it never decides.
+            if action in ("back", "forward"):
+                self.act(action)
+        elif action in HELD:
+            self._held[action] = action
+            self._press(action)
+        else:
+            self.act(action)
+        return True
+
+    def key_released(self, event: QKeyEvent) -> None:
+        """Stop what a held key does."""
+        action = self.keymap.action(event)
+        if action in self._held and not event.isAutoRepeat():
+            del self._held[action]
+            for shown in (self.view, self.web):
+                if shown is not None:
+                    shown.release(action)
+
+    def _press(self, action: str) -> None:
+        shown = self.stage.currentWidget()
+        if shown is self.web:
+            self.web.press(action)
+        elif shown is self.view and self.view is not None:
+            self.view.press(action)
+
+    def release_keys(self) -> None:
+        """Stop what held keys do, as when another window takes the keyboard."""
+        self._held.clear()
+        self.web.release_all()
+        if self.view is not None:
+            self.view.release_all()
+
+    # -- Qt ----------------------------------------------------------------------------------------------
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is not self.note or not isinstance(event, QKeyEvent) or event.key() != Qt.Key.Key_Escape:
+            return False
+        if event.type() == QEvent.Type.ShortcutOverride:
+            event.accept()
+        elif event.type() == QEvent.Type.KeyPress:
+            self.close_note()
+        return True
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
+        self._catcher.watch()
+        if self.judging:
+            self.setFocus()
+        self.shown.emit()
+
+    def hideEvent(self, event: Any) -> None:
+        super().hideEvent(event)
+        self.release_keys()
+
+
+class _KeyCatcher(QObject):
+    """Sees the keys of the window and of the web page before anything else does.
+
+    It watches the windows of the system below Qt's widgets: a filter on the whole application, in Python, sees objects
+    of the web engine that are half gone, and takes the process with it.
+    """
+
+    def __init__(self, tab: ScreenTab) -> None:
+        super().__init__(tab)
+        self._tab = tab
+        self._watched: list[QObject] = []
+
+    def watch(self) -> None:
+        """Watch the windows that there are now. To be called again when one is new."""
+        window = self._tab.window()
+        web = (self._tab.web.target, self._tab.web.system_window)
+        now = [found for found in (window, window.windowHandle(), *web) if found is not None]
+        for found in self._watched:
+            if shiboken6.isValid(found) and found not in now:
+                found.removeEventFilter(self)
+        for found in now:
+            found.installEventFilter(self)  # once more does no harm
+        self._watched = now
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        try:
+            return self._filter(watched, event)
+        except Exception:  # one that leaves a filter takes the process with it
+            traceback.print_exc()
+            return False
+
+    def _filter(self, watched: QObject, event: QEvent) -> bool:
+        kind, tab = event.type(), self._tab
+        if kind == QEvent.Type.KeyPress:
+            return tab.takes_keys() and tab.key_pressed(event)  # type: ignore[arg-type]
+        if kind == QEvent.Type.KeyRelease:
+            tab.key_released(event)  # type: ignore[arg-type]
+        elif kind == QEvent.Type.ShortcutOverride:
+            if tab.takes_keys() and tab.keymap.action(event) is not None:  # type: ignore[arg-type]
+                event.accept()
+                return True
+        elif kind == QEvent.Type.WinIdChange:
+            QTimer.singleShot(0, self.watch)
+        elif kind == QEvent.Type.WindowDeactivate:
+            tab.release_keys()
+        return False
+
+
+def _badge(badge: Any, text: str, kind: str) -> None:
+    badge.setText(text)
+    badge.setVisible(bool(text))
+    if badge.property("kind") != kind:
+        badge.setProperty("kind", kind)
+        badge.style().unpolish(badge)
+        badge.style().polish(badge)
