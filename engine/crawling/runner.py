@@ -114,6 +114,8 @@ class Totals:
     duplicates: int = 0
     """Models of this run that have the same content as another."""
     message: str = ""
+    attention: str = ""
+    """What the user is asked to do (a captcha, a code), while a page waits for it."""
 
     @property
     def finished(self) -> int:
@@ -127,7 +129,7 @@ class _Item:
     def __init__(self, page: Page, state: str) -> None:
         self.page = page
         self.state = state
-        self.message = self.title = ""
+        self.message = self.title = self.attention = ""
         self.received = self.size = 0
         self.counted: int | None = None
         self.attempts = self.refused = 0
@@ -420,9 +422,8 @@ class Crawl:
                 item.message, item.changed = event.message, True
                 if isinstance(event.preview, Rights):
                     item.title = event.preview.title
+                item.attention = event.message if event.stage == "attention" else ""
                 self._measure(item)
-                if event.stage == "attention":
-                    self._notice = event.message
 
         download = self._downloader.fetch(item.page, work, report, self._token)
         self.options.policy.check(download.rights)
@@ -542,7 +543,7 @@ class Crawl:
 
     def _finish(self, item: _Item, state: str, message: str, answered: bool = False) -> None:
         with self._changed:
-            item.message = message
+            item.message, item.attention = message, ""
             item.rate = 0.0
             self._move(item, state)
             if state in _FINAL and (answered or state == "failed"):
@@ -584,6 +585,8 @@ class Crawl:
         if len(self._finishes) > 1:
             pace = (len(self._finishes) - 1) / max(now - self._finishes[0], 1e-3)
         left = counts["waiting"] + counts["working"]
+        working = [item for item in self._items.values() if item.state == "working"] if counts["working"] else []
+        attention = next((item.attention for item in working if item.attention), "")
         if finished:
             state = "finished"
         elif self._token.cancelled:
@@ -606,7 +609,8 @@ class Crawl:
             pages_per_hour=pace * 3600,
             seconds_left=left / pace if pace > 0 else (0.0 if left == 0 else None),
             duplicates=self._duplicates,
-            message=self._notice,
+            message=attention or self._notice,
+            attention=attention,
         )
 
     def _workplace(self, page: Page) -> Path:

@@ -50,8 +50,7 @@ _KNOWN = {
     "KHR_materials_pbrSpecularGlossiness",
 }
 _Y_TO_Z = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-_CHUNK = 1 << 18
-_DEEPEST = 1000
+_CHUNK = 1 << 16
 _FAILURES = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
 
 
@@ -200,7 +199,7 @@ class _Gltf:
             if kind == _JSON and text is None:
                 text = content[at : at + chunk]
             elif kind == _BIN and self._bin is None and chunk:
-                self._bin = np.memmap(self._path, np.uint8, "r", at, (chunk,))
+                self._bin = np.asarray(np.memmap(self._path, np.uint8, "r", at, (chunk,)))
             at += chunk + -chunk % 4
         if text is None:
             raise self._damaged("its description is missing")
@@ -284,20 +283,20 @@ class _Gltf:
                 yield index, _Y_TO_Z, None
             return
         order: list[int] = []
-        stack = [(root, _Y_TO_Z) for root in reversed(roots)]
+        stack = [(root, _Y_TO_Z, False) for root in reversed(roots)]
         while stack:
-            index, above = stack.pop()
+            index, above, child = stack.pop()
             if index in worlds:
-                if index not in roots:
+                if child:  # a root may well stand in several scenes
                     self._warn("Its nodes form a loop or share children; each is shown once.")
                 continue
             node = nodes[index] if isinstance(nodes[index], dict) else {}
             worlds[index] = above @ self._local(node)
             order.append(index)
             children = node.get("children", [])
-            for child in reversed(children if isinstance(children, list) else []):
-                if isinstance(child, int) and 0 <= child < len(nodes):
-                    stack.append((child, worlds[index]))
+            for below in reversed(children if isinstance(children, list) else []):
+                if isinstance(below, int) and 0 <= below < len(nodes):
+                    stack.append((below, worlds[index], True))
         self._worlds = worlds
         for index in order:
             node = nodes[index]
@@ -372,7 +371,7 @@ class _Gltf:
             points = self._skinned(positions, read, skin, matrix)
         else:
             points = self._placed(positions, matrix)
-            if np.linalg.det(matrix[:3, :3]) < 0:
+            if _cofactors(matrix)[1] < 0:
                 triangles = triangles[:, ::-1]
         piece = Piece(points, np.ascontiguousarray(triangles, np.int32), surface)
         if surface.picture is not None:
@@ -385,8 +384,8 @@ class _Gltf:
         if "NORMAL" in attributes and len(triangles) < 1_000_000 and skin is None:
 
             def normals() -> Array:
-                turn = np.linalg.pinv(matrix[:3, :3]).astype(np.float32)  # the inverse, transposed by the row form
-                turned = _real(*read("NORMAL")).astype(np.float32) @ turn
+                turn, volume = _cofactors(matrix)
+                turned = _moved(_real(*read("NORMAL")), turn * np.sign(volume), np.zeros(3))
                 return turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-20)
 
             piece.normals = self._optional(normals, len(points))
@@ -430,7 +429,7 @@ class _Gltf:
 
     def _triangles(self, primitive: dict[str, Any], count: int) -> IntArray:
         if "indices" in primitive:
-            order = self._accessor(primitive["indices"])[0].reshape(-1)
+            order: Array = self._accessor(primitive["indices"])[0].reshape(-1)
             if order.dtype.kind != "u":
                 raise _Outside("its list of corners is none")
         else:
@@ -451,16 +450,10 @@ class _Gltf:
 
     def _placed(self, positions: Array, matrix: Array) -> FloatArray:
         """Positions (V, 3) in the world, less the origin, as float32."""
-        turn, shift = matrix[:3, :3].T, matrix[:3, 3]
         if self._origin is None:
-            first = positions[0].astype(np.float64) @ turn + shift
+            first = matrix[:3] @ [*positions[0].astype(np.float64), 1.0]
             self._origin = first if np.isfinite(first).all() else np.zeros(3)
-        shift = shift - self._origin
-        points = np.empty((len(positions), 3), np.float32)
-        with np.errstate(all="ignore"):
-            for at in range(0, len(positions), _CHUNK):  # a large mesh must not be there twice in double precision
-                points[at : at + _CHUNK] = positions[at : at + _CHUNK].astype(np.float64) @ turn + shift
-        return points
+        return _moved(positions, matrix[:3, :3], matrix[:3, 3] - self._origin)
 
     def _skinned(
         self, positions: Array, read: Callable[[str], tuple[Array, bool]], skin: int, matrix: Array
@@ -560,7 +553,7 @@ class _Gltf:
             elif uri.startswith("data:"):
                 self._buffers[index] = np.frombuffer(_data(uri), np.uint8)
             else:
-                self._buffers[index] = np.memmap(self._beside(uri), np.uint8, "r")
+                self._buffers[index] = np.asarray(np.memmap(self._beside(uri), np.uint8, "r"))
         return self._buffers[index]
 
     def _beside(self, uri: str) -> Path:
@@ -609,7 +602,8 @@ class _Gltf:
             cutoff=float(material.get("alphaCutoff", 0.5)),
             double_sided=bool(material.get("doubleSided", False)),
         )
-        channel, transform = 0, _flip
+        channel = 0
+        transform: Callable[[Array], Array] = _flip
         if isinstance(texture, dict):
             channel = int(texture.get("texCoord", 0))
             change = (texture.get("extensions") or {}).get("KHR_texture_transform")
@@ -691,6 +685,30 @@ def _real(values: Array, normalized: bool) -> Array:
         if values.dtype.kind == "i":
             np.maximum(real, -1, out=real)
     return real
+
+
+def _moved(points: Array, turn: Array, shift: Array) -> FloatArray:
+    """Points (N, 3) turned by (3, 3) and shifted, in double precision; a large mesh is never there twice in it."""
+    moved = np.empty((len(points), 3), np.float32)
+    with np.errstate(all="ignore"):
+        for at in range(0, len(points), _CHUNK):
+            x, y, z = points[at : at + _CHUNK].T.astype(np.float64)
+            for axis, (along_x, along_y, along_z) in enumerate(turn.tolist()):
+                moved[at : at + _CHUNK, axis] = x * along_x + y * along_y + z * along_z + shift[axis]
+    return moved
+
+
+def _cofactors(matrix: Array) -> tuple[Array, float]:
+    """Of the upper left (3, 3): what turns normals, but for its sign; and the determinant."""
+    (a, b, c), (d, e, f), (g, h, i) = matrix[:3, :3].tolist()
+    turn = np.array(
+        [
+            [e * i - f * h, f * g - d * i, d * h - e * g],
+            [c * h - b * i, a * i - c * g, b * g - a * h],
+            [b * f - c * e, c * d - a * f, a * e - b * d],
+        ]
+    )
+    return turn, a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)
 
 
 def _compose(place: Array, turn: Array, size: Array) -> Array:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -39,18 +40,41 @@ def decode(data: Bytes, *, count: int, stride: int, mode: str, filter: str) -> B
     return np.asarray(indices, np.int64).astype(kind).view(np.uint8)
 
 
-_SENTINELS_2 = np.array([sum((b >> s & 3) == 3 for s in (0, 2, 4, 6)) for b in range(256)], np.uint8)
-_SENTINELS_4 = np.array([(b & 15 == 15) + (b >> 4 == 15) for b in range(256)], np.uint8)
+_SENTINELS_2 = [sum((b >> s & 3) == 3 for s in (0, 2, 4, 6)) for b in range(256)]
+_SENTINELS_4 = [(b & 15 == 15) + (b >> 4 == 15) for b in range(256)]
 
 
-def _attributes(raw: bytes, count: int, stride: int) -> npt.NDArray[np.uint8]:
+def _attributes(raw: bytes, count: int, stride: int) -> Bytes:
     """(count, stride) bytes: blocks of elements, in them byte after byte in groups of 16 differences."""
     if stride % 4 or raw[0] != 0xA0:
         raise ValueError("its compressed attributes are of an unknown version")
     data = np.frombuffer(raw, np.uint8)
     block = min((8192 // stride) & ~15, 256)
-    # First where every group begins and how wide its differences are: this alone has to go one by one.
-    two, four = _SENTINELS_2.tolist(), _SENTINELS_4.tolist()
+    starts, widths = _groups(raw, count, stride, block)
+    deltas = np.zeros((len(starts), 16), np.uint8)
+    whole = widths == 3
+    deltas[whole] = data[starts[whole, None] + np.arange(16)]
+    for kind, size, bits in ((1, 4, 2), (2, 8, 4)):
+        chosen = np.flatnonzero(widths == kind)
+        packed = data[starts[chosen, None] + np.arange(size)]
+        shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+        small = ((packed[:, :, None] >> shifts) & np.uint8((1 << bits) - 1)).reshape(-1, 16)
+        escaped = small == (1 << bits) - 1
+        behind = starts[chosen, None] + size + np.cumsum(escaped, 1) - 1
+        small[escaped] = data[behind[escaped]]
+        deltas[chosen] = small
+    deltas = np.bitwise_xor(deltas >> np.uint8(1), np.negative(deltas & np.uint8(1)))
+    full, left = divmod(count, block)
+    split = full * stride * (block // 16)
+    body = deltas[:split].reshape(full, stride, block).transpose(0, 2, 1).reshape(-1, stride)
+    rest = deltas[split:].reshape(stride, -1)[:, :left].T
+    first = data[None, len(raw) - stride :]
+    return np.add.accumulate(np.concatenate([first, body, rest]), 0, dtype=np.uint8)[1:]
+
+
+def _groups(raw: bytes, count: int, stride: int, block: int) -> tuple[Array, Array]:
+    """Where every group of differences begins and how wide it is: this alone has to go one by one."""
+    two, four = _SENTINELS_2, _SENTINELS_4
     starts: list[int] = []
     widths: list[int] = []
     at = 1
@@ -72,38 +96,10 @@ def _attributes(raw: bytes, count: int, stride: int) -> npt.NDArray[np.uint8]:
             at = body
     if at + max(stride, 32) > len(raw):
         raise IndexError
-    start, width = np.array(starts, np.int64), np.array(widths, np.int8)
-    deltas = np.zeros((len(start), 16), np.uint8)
-    whole = start[width == 3]
-    deltas[width == 3] = data[whole[:, None] + np.arange(16)]
-    for kind, size, per in ((1, 4, 4), (2, 8, 2)):
-        chosen = np.flatnonzero(width == kind)
-        packed = data[start[chosen, None] + np.arange(size)]
-        bits = 8 // per
-        shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-        small = ((packed[:, :, None] >> shifts) & ((1 << bits) - 1)).reshape(-1, 16)
-        escaped = small == (1 << bits) - 1
-        behind = start[chosen, None] + size + np.cumsum(escaped, 1) - 1
-        small[escaped] = data[behind[escaped]]
-        deltas[chosen] = small
-    deltas = (deltas >> 1) ^ (-(deltas & 1).astype(np.int8)).view(np.uint8)
-    out = np.empty((count, stride), np.uint8)
-    last = data[len(raw) - stride :]
-    at = 0
-    full = count // block
-    per_block = stride * (block // 16)
-    if full:
-        body = deltas[: full * per_block].reshape(full, stride, block).transpose(0, 2, 1).reshape(-1, stride)
-        out[: full * block] = np.add.accumulate(np.concatenate([last[None], body]), 0, dtype=np.uint8)[1:]
-        last, at = out[full * block - 1], full * per_block
-    left = count - full * block
-    if left:
-        body = deltas[at:].reshape(stride, -1)[:, :left].T
-        out[full * block :] = np.add.accumulate(np.concatenate([last[None], body]), 0, dtype=np.uint8)[1:]
-    return out
+    return np.array(starts, np.int64), np.array(widths, np.int8)
 
 
-def _exponential(unpacked: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _exponential(unpacked: Bytes) -> Bytes:
     """Floats kept as a mantissa of 24 and an exponent of 8 bits."""
     values = np.ascontiguousarray(unpacked).view("<i4")
     mantissa, exponent = (values << 8) >> 8, values >> 24
@@ -225,6 +221,3 @@ def _triangles(raw: bytes, count: int) -> list[int]:
     if at + 16 > len(raw):
         raise IndexError
     return out
-
-
-__all__: list[Any] = ["decode"]

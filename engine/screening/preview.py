@@ -27,13 +27,16 @@ import psutil
 
 from engine.errors import InputError
 from engine.screening.loading import Unreadable, read_model
-from engine.screening.reducing import PreviewPart, reduce_model
+from engine.screening.reducing import PreviewPart as PreviewPart
+from engine.screening.reducing import reduce_model
 
 Stamp = tuple[int, int] | None
 """Time of change (ns) and size of a file; None for one that is not there."""
 
 _NICENESS = 5
 _FAILED_STARTS = 3
+_PATIENCE = 10.0
+"""Seconds for a thread or a process to end."""
 _ALIGN = 64
 
 _log = logging.getLogger(__name__)
@@ -63,6 +66,8 @@ class PreviewLimits:
     def __post_init__(self) -> None:
         if min(self.triangles, self.parts, self.texture_side, self.texture_bytes, self.worker_jobs) < 1:
             raise InputError("Limits of previews must be at least 1.")
+        if self.parts > 200:
+            raise InputError(f"A preview of {self.parts} parts is not quick to draw; give at most 200.")
         if self.seconds <= 0 or self.worker_bytes < 1 or self.cache_bytes < 1:
             raise InputError("Limits of time and memory of previews must be above 0.")
 
@@ -201,8 +206,9 @@ class PreviewCache:
         """
         with self._lock:
             self._wanted = tuple(dict.fromkeys(paths))
-            self._renewed = True
-        self._wake()
+            told, self._renewed = self._renewed, True
+        if not told:  # once is enough, and a full pipe would hold the caller up
+            self._wake()
 
     def get(self, path: Path) -> Preview | None:
         """The preview of a file, with a `problem` where it cannot be shown; None while it is not ready."""
@@ -231,9 +237,10 @@ class PreviewCache:
                 return
             self._closing = True
         self._wake()
-        self._thread.join()
-        self._woken.close()
-        self._wake_end.close()
+        self._thread.join(_PATIENCE)  # it may hang on a disk that is gone
+        if not self._thread.is_alive():
+            self._woken.close()
+            self._wake_end.close()
         with self._lock:
             self._entries.clear()
             self._callbacks.clear()
@@ -361,13 +368,14 @@ class PreviewCache:
     def _lost(self, worker: _Worker) -> None:
         """A worker has ended by itself: a crash of a library, or the system ended it for want of memory."""
         path, stamp, started = worker.path, worker.stamp, worker.ready
+        worker.join()
         code = self._drop(worker)
         if not started:
             self._failed_starts += 1
         if path is None:
             return
         size = stamp[1] if stamp else 0
-        if code == -signal.SIGKILL:
+        if code == -9:
             text = _too_large(path, size, self.limits)
         else:
             text = (
@@ -491,14 +499,17 @@ class _Worker:
         except psutil.Error:
             return 0
 
+    def join(self) -> None:
+        """Wait for one that has closed its pipe: its own exit code tells more than that of an end by force."""
+        self._process.join(1.0)
+
     def end(self) -> int | None:
         """End it at once; returns its exit code."""
-        if self._process.is_alive():
-            self._process.join(0.05)  # one that has crashed may still be ending, and its own code tells more
         self._process.kill()
-        self._process.join()
+        self._process.join(_PATIENCE)
         code = self._process.exitcode
-        self._process.close()
+        if code is not None:  # else it hangs in the system, on a disk that is gone
+            self._process.close()
         self.pipe.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         return code
@@ -507,10 +518,15 @@ class _Worker:
 def _work(pipe: connection.Connection, folder: Path, limits: PreviewLimits) -> None:
     """Load one model after the other, until the owner is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner
-    _behave(limits)
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(_NICENESS)  # the window goes first
     import fast_simplification  # noqa: F401 - before the first model, not with it
+    import PIL.Image
     import scipy.sparse.csgraph  # noqa: F401
 
+    PIL.Image.MAX_IMAGE_PIXELS = None  # the limit of memory does better: a large JPEG is never decoded whole
+
+    np.ones((64, 64)) @ np.ones((64, 64))  # takes its own memory once
     _limit_memory(limits.worker_bytes)
     owner = os.getppid()
     threading.Thread(target=_end_with, args=(owner, folder), daemon=True).start()
@@ -520,13 +536,7 @@ def _work(pipe: connection.Connection, folder: Path, limits: PreviewLimits) -> N
             path = pipe.recv()
             pipe.send_bytes(_sent(load_preview(path, limits), folder, limits))
     except (EOFError, OSError):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _behave(limits: PreviewLimits) -> None:
-    """Let the window go first."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICENESS)
+        _clear(folder)
 
 
 def _limit_memory(most: int) -> None:
@@ -545,8 +555,15 @@ def _end_with(owner: int, folder: Path) -> None:
     """End this process soon after its owner, also in the middle of a model."""
     while os.getppid() == owner:
         time.sleep(1.0)
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(folder)
     os._exit(1)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the folder of a worker whose owner is gone; the last one removes the owner's."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
 
 
 # -- the way of a preview from one process to the other ------------------------------------------------------
@@ -601,8 +618,9 @@ def _received(message: bytes) -> Preview:
         place.unlink()
     parts = []
     for places, plain in layout:
-        arrays = {name: np.ndarray(shape, kind, block, start) for name, (kind, shape, start) in places.items()}
-        for array in arrays.values():
-            array.flags.writeable = False
+        arrays: dict[str, Any] = {}
+        for name, (kind, shape, start) in places.items():
+            arrays[name] = np.ndarray(shape, kind, block, start)
+            arrays[name].flags.writeable = False
         parts.append(PreviewPart(**arrays, **plain))
     return Preview(path, tuple(parts), facts, problem)

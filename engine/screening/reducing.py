@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from engine.screening.loading import Alpha, Model, Picture, Piece, Surface, Unre
 
 Array = npt.NDArray[Any]
 
+_GRID_SHARE = 4
+"""Triangles that the grid leaves for the quadrics, over those wanted: with fewer, thin walls melt together."""
 _LARGEST_PICTURE = 20_000 * 20_000
 _CREASE = 0.75
 """Cosine of the angle between a facet and its smooth normal above which the edge is drawn hard."""
@@ -77,7 +80,7 @@ def reduce_model(model: Model, *, triangles: int, parts: int, side: int, texture
     low = np.min([piece.points.min(0) for piece in pieces], 0).astype(np.float64)
     high = np.max([piece.points.max(0) for piece in pieces], 0).astype(np.float64)
     extent = float((high - low).max())
-    if not extent > max(1e-6 * float(np.abs(model.origin).max()), 1e-30):
+    if not extent > max(1e-12 * float(np.abs(model.origin).max()), 1e-30):
         raise Unreadable(f"{name} has no extent: all its points lie in one place. Reject or skip it.")
     bounds = tuple((low + model.origin).tolist()), tuple((high + model.origin).tolist())
     materials = len({id(piece.surface) for piece in pieces})
@@ -100,7 +103,7 @@ def reduce_model(model: Model, *, triangles: int, parts: int, side: int, texture
         if part is not None:
             made.append(part)
     textures = len({id(g.surface.picture) for g in groups if g.surface.picture})
-    return Reduced(made, total, bounds, materials, textures, list(dict.fromkeys(warnings)))  # type: ignore[arg-type]
+    return Reduced(made, total, bounds, materials, textures, list(dict.fromkeys(warnings)))
 
 
 def _whole(piece: Piece, warnings: list[str]) -> Piece | None:
@@ -108,7 +111,7 @@ def _whole(piece: Piece, warnings: list[str]) -> Piece | None:
     # a sum tells at once; only if it does not come out are the points looked at one by one
     if np.isfinite(np.sum(piece.points, dtype=np.float64)) and np.abs(piece.points).max() < 1e30:
         return piece
-    good = np.isfinite(piece.points).all(1) & (np.abs(piece.points) < 1e30).all(1)
+    good = np.all(np.isfinite(piece.points) & (np.abs(piece.points) < 1e30), axis=1)
     kept = piece.triangles[good[piece.triangles].all(1)]
     warnings.append("Some positions of its mesh are no numbers; their triangles are left out.")
     if len(kept) == 0:
@@ -240,16 +243,19 @@ def _tinted(colors: ByteArray, factor: tuple[float, float, float, float]) -> Byt
     """sRGB colours (..., 3 or 4) times a factor of linear light."""
     if factor == (1.0, 1.0, 1.0, 1.0):
         return colors
-    linear = np.arange(256) / 255
-    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
     out = np.empty_like(colors)
     for channel in range(colors.shape[-1]):
-        if channel < 3:
-            table = to_srgb(linear * factor[channel])
-        else:
-            table = np.rint(np.arange(256) * factor[3]).astype(np.uint8)
-        out[..., channel] = table[colors[..., channel]]
+        out[..., channel] = _table(factor[channel], channel < 3)[colors[..., channel]]
     return out
+
+
+@lru_cache(256)
+def _table(factor: float, light: bool) -> ByteArray:
+    """(256,) bytes times a factor: of colours in linear light, of alpha as it is."""
+    values = np.arange(256) / 255
+    if not light:
+        return np.rint(values * factor * 255).astype(np.uint8)
+    return to_srgb(np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4) * factor)
 
 
 def _part(soup: _Soup, index: int, surface: Surface, pictures: dict[int, ByteArray], fixed: bool) -> PreviewPart | None:
@@ -267,6 +273,7 @@ def _part(soup: _Soup, index: int, surface: Surface, pictures: dict[int, ByteArr
     else:
         triangles, normals, source = _shaded(points, triangles)
         points = points[source]
+    normals[np.abs(normals).max(1) < 0.1] = 0, 0, 1  # of triangles without an area
     part = PreviewPart(points, triangles, normals, double_sided=surface.double_sided, repeat=surface.repeat)
     if surface.picture is not None:
         texture = pictures.get(id(surface.picture))
@@ -327,7 +334,7 @@ def _decode(found: list[Picture], side: int, most: int, warnings: list[str]) -> 
         if id(picture) in opened:
             continue
         try:
-            image = Image.open(io.BytesIO(picture.read()))
+            image: Image.Image = Image.open(io.BytesIO(picture.read()))
             if image.width * image.height > _LARGEST_PICTURE:
                 raise ValueError(f"{image.width} x {image.height} pixels are too many")
             opened[id(picture)] = image
@@ -341,13 +348,13 @@ def _decode(found: list[Picture], side: int, most: int, warnings: list[str]) -> 
         try:
             decoded[key] = _small(image, side)
         except Exception as error:
-            if isinstance(error, MemoryError):
-                raise
             warnings.append(_no_texture(names[key], error))
     return decoded
 
 
 def _no_texture(picture: Picture, error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"The texture {picture.name[:80]} is not shown: it takes too much memory."
     reason = "its kind is unknown" if "cannot identify" in str(error) else str(error) or type(error).__name__
     return f"The texture {picture.name[:80]} is not shown: {reason}."
 
@@ -386,10 +393,11 @@ def _mean(picture: Picture) -> tuple[float, float, float]:
 
 def _reduce(soup: _Soup, target: int) -> _Soup:
     """At most about `target` triangles."""
-    if len(soup.triangles) > 3 * target:
-        coarse, welded = _clustered(soup, 3 * target)
+    if len(soup.triangles) > _GRID_SHARE * target:
+        coarse, welded = _clustered(soup, _GRID_SHARE * target)
         if len(coarse.triangles) < target:  # uneven triangles, or thin walls whose two sides fell together
-            coarse, welded = _clustered(soup, int(3 * target * min(2 * target / max(len(coarse.triangles), 1), 4)))
+            finer = min(2 * target / max(len(coarse.triangles), 1), 4)
+            coarse, welded = _clustered(soup, int(_GRID_SHARE * target * finer))
         soup = coarse
     else:
         _, inverse = np.unique(_cells(soup.points), return_inverse=True)
@@ -447,7 +455,7 @@ def _clustered(soup: _Soup, target: int) -> tuple[_Soup, IntArray]:
     used[triangles] = True
     chosen = np.flatnonzero(used)
     local = np.cumsum(used, dtype=np.int32) - 1
-    label = (cell[chosen].astype(np.int64) << 5) | (soup.group[chosen] & 31)
+    label = (cell[chosen].astype(np.int64) << 8) | soup.group[chosen]
     if soup.uv is not None:
         where = np.floor(soup.uv[chosen] * 8).astype(np.int64) & 1023
         label = (label << 20) | (where[:, 0] << 10) | where[:, 1]

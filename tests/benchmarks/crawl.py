@@ -1,11 +1,14 @@
-"""`python -m tests.benchmarks.crawl`: a crawl that is killed at random instants, and one that is long.
+"""`python -m tests.benchmarks.crawl [api | browser | script]`: crawls that are killed, long, or in a hurry.
 
-The site is on loopback, the crawl is the program itself in a process of its own.
+api: a crawl that is killed at random instants, and a long one. browser: a long one with Chromium, whose memory, files
+and processes are to stay flat. script: the way of the script that this program has grown out of, against ours on the
+same pages. The site is on loopback, the crawl is the program itself in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -44,11 +47,20 @@ class KilledCrawl:
     problems: list[str] = field(default_factory=list)
 
 
-def start(site: ModelSite, urls: Path, folder: Path, parallel: int) -> subprocess.Popen[bytes]:
-    """The crawl as a process of its own."""
-    environment = os.environ | {"ORIEL_SKETCHFAB_API": site.api, "ORIEL_SKETCHFAB_TOKEN": site.token}
-    command = [sys.executable, str(MAIN), "crawl", "run", str(urls), "-o", str(folder)]
-    options = ["--parallel", str(parallel), "--pause", "0", "--keep-free", "0"]
+def start(
+    site: ModelSite, urls: Path, folder: Path, parallel: int, source: str = "api", pause: float = 0.0
+) -> subprocess.Popen[bytes]:
+    """The crawl as a process of its own; its browsers keep their profile beside the models."""
+    environment = os.environ | {
+        "ORIEL_SKETCHFAB_API": site.api,
+        "ORIEL_SKETCHFAB_TOKEN": site.token,
+        "ORIEL_SKETCHFAB_SITE": site.url,
+        "ORIEL_SKETCHFAB_USER": site.user,
+        "ORIEL_SKETCHFAB_PASSWORD": site.password,
+        "ORIEL_HOME": str(folder.parent / "home"),
+    }
+    command = [sys.executable, str(MAIN), "crawl", "run", str(urls), "-o", str(folder), "--source", source]
+    options = ["--parallel", str(parallel), "--pause", str(pause), "--keep-free", "0"]
     return subprocess.Popen(
         command + options, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -157,15 +169,153 @@ def long_crawl(folder: Path, models: int = 1000, parallel: int = 3) -> list[tupl
     return found
 
 
+# -- with a browser ------------------------------------------------------------------------------------------
+
+
+def long_browser_crawl(folder: Path, models: int = 1000, parallel: int = 2) -> list[tuple[int, float, int, float, int]]:
+    """Pages done; memory in MB and open files of the crawl; memory in MB and number of its browsers' processes."""
+    kinds = [SiteModel(n, size=20_000) for n in range(models)]
+    urls, target = folder / "urls.txt", folder / "models"
+    found: list[tuple[int, float, int, float, int]] = []
+    with ModelSite(kinds, login=True, banner=True) as site:
+        urls.write_text("".join(f"{site.page(model)}\n" for model in kinds))
+        process = start(site, urls, target, parallel, "browser")
+        watched = psutil.Process(process.pid)
+        record, step = target / "downloaded_urls.txt", max(1, models // 15)
+        while process.poll() is None:
+            done = record.read_bytes().count(b"\n") if record.exists() else 0
+            if done >= step * (len(found) + 1):
+                memory, count = 0, 0
+                for browser in watched.children(recursive=True):
+                    with contextlib.suppress(psutil.Error):
+                        memory += browser.memory_full_info().uss  # what it shares would be counted many times
+                        count += 1
+                with contextlib.suppress(psutil.Error):
+                    own = watched.memory_info().rss
+                    found.append((done, own / 2**20, watched.num_fds(), memory / 2**20, count))
+            time.sleep(0.05)
+        process.wait()
+        if left := [
+            p.pid for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or [])
+        ]:
+            raise AssertionError(f"processes are left: {left}")
+    return found
+
+
+@dataclass(frozen=True)
+class Script:
+    """Seconds that the original script sleeps, whatever the page does: half a minute for a page, with its download."""
+
+    page: float = 10.0
+    """After a page was opened."""
+    dialog: float = 5.0
+    """After the button for the download was pressed."""
+    begin: float = 5.0
+    """After a format was asked for."""
+    poll: float = 5.0
+    """Between looks for `.crdownload` files."""
+
+
+def run_script(site: ModelSite, folder: Path, scale: float) -> float:
+    """Seconds that the pages take in the original script's way: one browser, one page after the other, fixed sleeps.
+
+    It logs in once, opens each page, sleeps, presses "Download 3D Model", sleeps, takes GLB, sleeps, and looks every
+    few seconds until no `.crdownload` file is left. All sleeps are multiplied by `scale`.
+    """
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    from engine.crawling.browser import find_browser
+
+    sleeps, paths, options = Script(), find_browser(), Options()
+    options.binary_location = str(paths.binary)
+    for flag in ("--headless=new", "--window-size=1400,1000", f"--user-data-dir={folder / 'script-profile'}"):
+        options.add_argument(flag)
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.add_argument("--no-sandbox")
+    downloads = folder / "script"
+    downloads.mkdir()
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    began = time.monotonic()
+    driver = webdriver.Chrome(options=options, service=Service(str(paths.driver)))
+    try:
+        driver.get(f"{site.url}/login")
+        time.sleep(sleeps.page * scale)
+        driver.find_element("id", "email").send_keys(site.user)
+        driver.find_element("id", "password").send_keys(f"{site.password}\n")
+        time.sleep(sleeps.page * scale)
+        for model in site.models:
+            driver.get(site.page(model))
+            time.sleep(sleeps.page * scale)
+            driver.find_element("css selector", "[data-selenium='open-download-popup']").click()
+            time.sleep(sleeps.dialog * scale)
+            row = "//*[contains(text(), '(glb)')]/ancestor::div[button][1]/button"
+            driver.find_element("xpath", row).click()
+            time.sleep(sleeps.begin * scale)
+            while list(downloads.glob("*.crdownload")):
+                time.sleep(sleeps.poll * scale)
+    finally:
+        driver.quit()
+    seconds = time.monotonic() - began
+    count = sum(path.suffix == ".glb" for path in downloads.iterdir())
+    if count != len(site.models):
+        raise AssertionError(f"the script got {count} of {len(site.models)} models")
+    return seconds
+
+
+def against_script(folder: Path, models: int = 50, scale: float = 0.1) -> dict[str, float]:
+    """Seconds for the same pages: the script, and ours with 1 and 3 at once, its pause of 2 s scaled alike.
+
+    A download takes 5 s, times `scale`. What a browser itself needs is not scaled, and so weighs more than in earnest.
+    """
+    size = 160_000
+    kinds = [SiteModel(n, size=size, formats=("fbx", "glb")) for n in range(models)]
+    found = {}
+    with ModelSite(kinds, login=True, pause=5.0 * scale / (size / 8192)) as site:
+        found["script"] = run_script(site, folder, scale)
+        urls = folder / "urls.txt"
+        urls.write_text("".join(f"{site.page(model)}\n" for model in kinds))
+        for parallel in (1, 3):
+            target = folder / f"at-once-{parallel}" / "models"
+            began = time.monotonic()
+            if start(site, urls, target, parallel, "browser", 2.0 * scale).wait(3600) != 0:
+                raise AssertionError("the crawl failed")
+            found[f"ours, {parallel} at once"] = time.monotonic() - began
+            if len(_done(target)) != models:
+                raise AssertionError(f"the crawl got {len(_done(target))} of {models} models")
+    return found
+
+
 def main() -> int:
     """Returns 0 if the killed crawl lost nothing."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.crawl", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("api", "browser", "script"), default="api")
     parser.add_argument("--models", type=int, default=200)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--parallel", type=int, default=3)
     parser.add_argument("--long", type=int, default=1000, help="models of the long crawl; 0 leaves it out")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pages", type=int, default=50, help="pages of the script")
+    parser.add_argument("--scale", type=float, default=0.1, help="of the script's sleeps (default 0.1)")
     arguments = parser.parse_args()
+    if arguments.what == "api":
+        return _print_api(arguments)
+    with tempfile.TemporaryDirectory(prefix="oriel-crawl-") as scratch:
+        if arguments.what == "browser":
+            print(f"{'done':>6} {'memory MB':>10} {'files':>6} {'browsers MB':>12} {'processes':>10}")
+            for done, own, files, memory, count in long_browser_crawl(Path(scratch), arguments.long, 2):
+                print(f"{done:>6} {own:>10.1f} {files:>6} {memory:>12.0f} {count:>10}")
+        else:
+            found = against_script(Path(scratch), arguments.pages, arguments.scale)
+            print(f"{arguments.pages} pages, sleeps and downloads at {arguments.scale:g} of their length")
+            for name, seconds in found.items():
+                ratio = f"{found['script'] / seconds:.1f} times as fast"
+                print(f"  {name:<16} {seconds:7.1f} s, {seconds / arguments.pages:5.2f} s a page, {ratio}")
+    return 0
+
+
+def _print_api(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="oriel-crawl-") as scratch:
         report = killed_crawl(Path(scratch), arguments.models, arguments.kills, arguments.parallel, seed=arguments.seed)
     print(f"{report.models} models, {arguments.parallel} at once, killed {report.kills} times: {report.seconds:.0f} s")

@@ -50,17 +50,17 @@ def _model(index: int, size: float) -> bytes:
     rng = np.random.default_rng(index)
     scene: Any = make_object(int(split_seeds("heldout")[index % 200])).to_scene()
     meshes = list(scene.geometry.values())
-    for_triangles = size * rng.uniform(0.3, 0.7)
     kind = ("PNG", "JPEG")[index % 2]
-    left = size - for_triangles
+    left = size * rng.uniform(0.3, 0.7)
     for mesh in meshes:
         material = mesh.visual.material
-        material.baseColorTexture = Image.open(
-            io.BytesIO(picture := _noisy(material.baseColorTexture, left, kind, rng))
-        )
+        picture = _noisy(material.baseColorTexture, left, kind, rng)
+        material.baseColorTexture = Image.open(io.BytesIO(picture))
         left = max(left - len(picture), 0)
-    _subdivide(meshes, int((for_triangles + left) / 28))
     exported = scene.export(file_type="glb")
+    while len(exported) < 0.95 * size:
+        _subdivide(meshes, sum(len(mesh.faces) for mesh in meshes) + int((size - len(exported)) / 28))
+        exported = scene.export(file_type="glb")
     assert isinstance(exported, bytes)
     return exported
 
@@ -183,7 +183,7 @@ def measure_waiting(
 
 
 def measure_transfer(path: Path, table: Table) -> None:
-    """A preview on its way to this process, while another thread is busy: through a file, as it is done, and pickled."""
+    """A preview on its way to this process, while another thread is busy: through a file, as is done, and pickled."""
     import pickle
     import tempfile
     from multiprocessing import get_context

@@ -353,6 +353,11 @@ class DetailsPanel(Panel):
             self._show_state()
             self._show_details()
 
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        if self._viewport is not None and self._viewport.isVisible():
+            QTimer.singleShot(0, self._viewport.reset)  # a narrower one would cut the model off
+
 
 class _Picture(QWidget):
     """The screenshot of a page that failed; a click opens it."""

@@ -548,11 +548,7 @@ class CrawlTab(QWidget):
             self.table.bring_into_view(self._following)
 
     def _show_attention(self, totals: Totals) -> None:
-        # What a page asks of the user stands in the totals as well, and stays there until a page is done.
-        asked = totals.message and any(
-            page.state == "working" and page.message == totals.message for page in self._working()
-        )
-        wanted = totals.message if asked else ""
+        wanted = totals.attention
         if wanted == self._attention:
             return
         before, self._attention = self._attention, wanted
@@ -567,11 +563,6 @@ class CrawlTab(QWidget):
             )  # the banner takes room
         elif before:
             self.banner.hide()
-
-    def _working(self) -> list[PageState]:
-        if not self.model.counts["working"]:
-            return []
-        return [page for page in self.model.pages if page.state == "working"]
 
     def _show_pages(self) -> None:
         self._pages.setCurrentWidget(self._work if self.model.pages else self.invitation)

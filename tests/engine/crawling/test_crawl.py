@@ -471,10 +471,11 @@ def test_what_asks_for_the_user_is_passed_on(tmp_path: Path) -> None:
             time.sleep(0.3)
             return super().fetch(page, folder, progress, cancel)
 
-    notices: list[str] = []
-    Crawl(pages(1), tmp_path, Asking(), QUICK).run(lambda e: notices.append(e.message) if e.stage == "crawl" else None)
-    assert "Solve the captcha in the browser's window." in notices
-    assert notices[-1] == ""
+    shown: list[Totals] = []
+    Crawl(pages(1), tmp_path, Asking(), QUICK).run(lambda e: shown.append(e.preview) if e.stage == "crawl" else None)
+    asked = "Solve the captcha in the browser's window."
+    assert any(totals.attention == totals.message == asked for totals in shown)
+    assert shown[-1].attention == shown[-1].message == ""
 
 
 def test_other_licences_let_other_models_in(make_crawl: MakeCrawl) -> None:
