@@ -8,13 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.crawling import SOURCES, make_downloader
 from app.terminal import interruptible
-from engine.errors import Cancelled, InputError, OrielError, OutputError
+from engine.errors import Cancelled, InputError, OrielError
 from engine.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
@@ -99,40 +98,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _search(args: argparse.Namespace) -> int:
-    from engine.crawling import parse_licences, parse_list
-    from engine.crawling.sketchfab import Filters, SketchfabApi, find_token
+    from app.crawl_lists import search_to_list
+    from engine.crawling import parse_licences
+    from engine.crawling.sketchfab import Filters
 
     if args.max < 1:
         raise InputError(f"--max is {args.max}: give a number of models of at least 1.")
     size = None if args.max_mb is None else int(args.max_mb * 1e6)
     filters = Filters(parse_licences(args.license), args.min_faces, args.max_faces, size)
     cancel = CancelToken()
-    count = added = 0
-    try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        before = args.output.read_text("utf-8-sig", "replace") if args.output.exists() else ""
-        known = {page.key for page in parse_list(before.splitlines()).pages}
-        # Each line is written as it is found: what came before an interruption is kept.
-        with args.output.open("a", encoding="utf-8") as out, _bar(args.query, "models") as show, interruptible(cancel):
-            head = f"# search: {' '.join(args.query.split())}, {args.license}, {datetime.now(UTC).date()}\n"
-            for found in SketchfabApi(find_token()).search(
-                args.query, filters, args.max, cancel, show, pause=args.pause
-            ):
-                count += 1
-                if found.page.key in known:
-                    continue
-                if not added:
-                    out.write(head if not before or before.endswith("\n") else f"\n{head}")
-                added += 1
-                rights, faces = found.rights, "?" if found.faces is None else found.faces
-                about = f"{rights.title}, by {rights.author}, {rights.licence}, {faces} faces"
-                out.write(f"{found.page.url}  # {' '.join(about.split())}\n")
-                out.flush()
-    except OSError as error:
-        raise OutputError(f"{args.output} cannot be written: {error.strerror or error}. Check the path.") from error
-    if not count:
-        raise InputError(f"Nothing was found for {args.query!r}. Try other words, or wider filters.")
-    print(f"{args.output}: {added} models added, {count - added} were in it")
+    with _bar(args.query, "models") as show, interruptible(cancel):
+        done = search_to_list(args.output, args.query, filters, args.max, cancel, show, pause=args.pause)
+    print(f"{args.output}: {done.added} models added, {done.found - done.added} were in it")
     return 0
 
 

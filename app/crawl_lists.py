@@ -70,7 +70,10 @@ def search_to_list(
     found = added = 0
     api = SketchfabApi(find_token())
     try:
-        with _appending(path, f"search: {query}, {','.join(filters.licences) or 'any'}") as (known, write):
+        with _appending(path, f"search: {' '.join(query.split())}, {','.join(filters.licences) or 'any'}") as (
+            known,
+            write,
+        ):
             for model in api.search(query, filters, most, cancel, progress, pause=pause):
                 found += 1
                 if model.page.key in known:

@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from PySide6.QtGui import QDesktopServices, QImage
 from app.crawl_lists import Added, add_addresses, new_list, search_to_list, suggested_folder
 from app.engine_thread import EngineThread
 from app.settings import Settings
+from app.tasks import Tasks
 from engine.errors import Cancelled, OrielError
 from engine.progress import CancelToken, Progress
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
@@ -61,32 +62,31 @@ class CrawlSession:
         self.crawler = EngineThread("oriel-crawl", nice=CRAWL_NICENESS)
         self.searcher = EngineThread("oriel-search")
         self.files = EngineThread("oriel-crawl-files")
-        self.closing = False
         self.job: Job | None = None
         self._search: CancelToken | None = None
         self._previews: PreviewCache | None = None
         self._opened = 0
         self._restored = False
-        self._tasks: set[asyncio.Task[Any]] = set()
-        tab.list_chosen.connect(self._then(self.choose_list))
-        tab.folder_chosen.connect(self._then(self.choose_folder))
-        tab.addresses_brought.connect(self._then(self.add))
-        tab.search_requested.connect(self._then(self.search))
+        self.tasks = Tasks(tab.say)
+        tab.list_chosen.connect(self.tasks.then(self.choose_list))
+        tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
+        tab.addresses_brought.connect(self.tasks.then(self.add))
+        tab.search_requested.connect(self.tasks.then(self.search))
         tab.search_cancelled.connect(lambda: self._search and self._search.cancel())
-        tab.start_requested.connect(self._then(self.crawl))
-        tab.retry_requested.connect(self._then(self.retry))
+        tab.start_requested.connect(self.tasks.then(self.crawl))
+        tab.retry_requested.connect(self.tasks.then(self.retry))
         tab.pause_requested.connect(lambda: self._ask("paused", "pause"))
         tab.resume_requested.connect(lambda: self._ask("running", "resume"))
         tab.finish_requested.connect(lambda: self._ask("finishing", "finish_current"))
         tab.stop_requested.connect(self.stop)
         tab.show_browser_requested.connect(self.show_browser)
-        tab.reload_requested.connect(self._then(self.reload))
-        tab.details_wanted.connect(self._then(self.show_details))
-        tab.credits_requested.connect(self._then(self.write_credits))
+        tab.reload_requested.connect(self.tasks.then(self.reload))
+        tab.details_wanted.connect(self.tasks.then(self.show_details))
+        tab.credits_requested.connect(self.tasks.then(self.write_credits))
         tab.page_requested.connect(self._open_page)
         tab.file_requested.connect(lambda _: self._open_path(self.tab.setup.folder_path))
         tab.path_requested.connect(self._open_path)
-        tab.log_wanted.connect(self._then(self.show_log))
+        tab.log_wanted.connect(self.tasks.then(self.show_log))
         tab.options_changed.connect(self._remember)
         tab.shown.connect(self._first_shown)
 
@@ -101,14 +101,13 @@ class CrawlSession:
 
     async def close(self) -> None:
         """Stop what runs and end the threads."""
-        self.closing = True
+        self.tasks.closing = True
         if self.job is not None:
             self.tab.status_changed.emit("Stopping the crawl; it goes on from here the next time…")
             self.stop()
         if self._search is not None:
             self._search.cancel()
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self.tasks.finish()
         if self._previews is not None:
             await self.files.submit(self._previews.close)
         for thread in (self.crawler, self.searcher, self.files):
@@ -121,11 +120,11 @@ class CrawlSession:
 
     def _first_shown(self) -> None:
         kept = self.settings.crawl
-        if not self._restored or self._opened or self.closing:
+        if not self._restored or self._opened or self.tasks.closing:
             return
         list_path, folder = (Path(kept[name]) if kept.get(name) else None for name in ("list", "folder"))
         if list_path or folder:
-            self._spawn(self._open(list_path, folder))
+            self.tasks.spawn(self._open(list_path, folder))
 
     # -- list and folder ---------------------------------------------------------------------------------
 
@@ -156,7 +155,7 @@ class CrawlSession:
 
     async def search(self, request: SearchRequest) -> None:
         """Make a list from a search."""
-        if self._search is not None or self.closing:
+        if self._search is not None or self.tasks.closing:
             return
         self._search = cancel = CancelToken()
         path, setup = new_list(request.words), self.tab.setup
@@ -180,14 +179,14 @@ class CrawlSession:
         finally:
             self._search = None
             setup.set_searching(None)
-        if added is not None and not self.closing:
+        if added is not None and not self.tasks.closing:
             if self.job is None:
                 await self._take_list(added)
             else:
                 self.tab.status_changed.emit(f"The search is done: {count(added.found, 'model')} in {added.path}")
 
     async def _take_list(self, added: Added) -> None:
-        if self.closing or self.job is not None:
+        if self.tasks.closing or self.job is not None:
             return
         await self._open(added.path, self.tab.setup.folder_path or suggested_folder(added.path))
         known = f", {added.found - added.added} were in it" if added.added < added.found and added.added else ""
@@ -195,21 +194,21 @@ class CrawlSession:
 
     async def _open(self, list_path: Path | None, folder: Path | None) -> None:
         """Show a list and a folder, then the titles of what is in it."""
-        if self.job is not None or self.closing:
+        if self.job is not None or self.tasks.closing:
             return
         self._opened += 1
         mine = self._opened
         opened = await self.files.submit(_open, list_path, folder)
-        if mine != self._opened or self.job is not None or self.closing:
+        if mine != self._opened or self.job is not None or self.tasks.closing:
             return
         self.tab.show_opened(opened)
         self._remember()
-        self._spawn(self._show_free())
+        self.tasks.spawn(self._show_free())
         keys = [state.page.key for state in opened.pages if state.state == "done"]
         for at in range(0, len(keys), FACTS):
             assert opened.folder is not None
             facts = await self.files.submit(_facts, opened.folder, keys[at : at + FACTS])
-            if mine != self._opened or self.closing:
+            if mine != self._opened or self.tasks.closing:
                 return
             states = [
                 replace(state, title=title, size=size, received=size)
@@ -231,7 +230,7 @@ class CrawlSession:
         """Crawl the list, or these pages of it; `retry` is the state of those that are tried again."""
         setup = self.tab.setup
         folder = setup.folder_path
-        if self.job is not None or self.closing or folder is None:
+        if self.job is not None or self.tasks.closing or folder is None:
             return
         options = setup.options()
         if pages is None:
@@ -239,7 +238,7 @@ class CrawlSession:
         self.job = job = Job(pages, folder, setup.list_path, options, retry)
         self.tab.begin()
         self._remember()
-        self._spawn(self._save_settings())
+        self.tasks.spawn(self._save_settings())
         work = asyncio.ensure_future(self.crawler.submit(job.run))
         disk = log = 0.0
         while not work.done() or job.waiting:
@@ -251,10 +250,10 @@ class CrawlSession:
             now = time.monotonic()
             if now - disk > DISK_INTERVAL:
                 disk = now
-                self._spawn(self._show_free())
+                self.tasks.spawn(self._show_free())
             if self.tab.details.log_shown and now - log > LOG_INTERVAL:
                 log = now
-                self._spawn(self.show_log())
+                self.tasks.spawn(self.show_log())
         self.job = None
         again = job.again
         try:
@@ -269,7 +268,7 @@ class CrawlSession:
             problem = f"Something unexpected went wrong: {type(error).__name__}: {error}"
         self._show_end(problem, stopped=problem == "")
         await self.show_log()
-        if again and not self.closing:
+        if again and not self.tasks.closing:
             self.tab.setup.show_browser.setChecked(True)
             await self.crawl(pages, retry)
 
@@ -359,12 +358,12 @@ class CrawlSession:
 
     def _chosen(self, key: str) -> bool:
         page = self.tab.details.page
-        return not self.closing and page is not None and page.page.key == key
+        return not self.tasks.closing and page is not None and page.page.key == key
 
     async def show_log(self) -> None:
         """Show the end of the folder's log, if it is looked at."""
         folder = self.tab.setup.folder_path
-        if folder is not None and self.tab.details.log_shown and not self.closing:
+        if folder is not None and self.tab.details.log_shown and not self.tasks.closing:
             self.tab.details.set_log(await self.files.submit(_log_end, folder))
 
     async def write_credits(self) -> None:
@@ -389,27 +388,6 @@ class CrawlSession:
     def _open_path(self, path: Path | None) -> None:
         if path is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
-
-    # -- tasks -------------------------------------------------------------------------------------------
-
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        if self.closing:
-            work.close()
-            return
-        task = asyncio.ensure_future(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _then(self, function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., None]:
-        return lambda *args: self._spawn(function(*args))
-
-    async def _guarded(self, work: Coroutine[Any, Any, Any]) -> None:
-        try:
-            await work
-        except Exception as error:
-            if not self.closing:
-                traceback.print_exc()
-                self.tab.say(f"Something unexpected went wrong: {error}")
 
 
 class Job:

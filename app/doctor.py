@@ -27,6 +27,7 @@ PACKAGES = (
     "kornia",
     "moderngl",
     "pyvista",
+    "selenium",
     "PySide6",
     "qasync",
     "trimesh",
@@ -178,6 +179,13 @@ def _tools() -> Iterator[Check]:
     yield _tool(
         "glTF validator", lambda: str(validator.parent) if validator.exists() else None, "make setup, with npm,"
     )
+
+    try:
+        from engine.crawling.browser import find_browser
+
+        yield Check("tools", "browser", "ok", str(find_browser().binary))
+    except (ImportError, OrielError) as error:
+        yield Check("tools", "browser", "note", f"{error} Only crawling without an API token needs it.")
 
     def ffmpeg() -> str | None:
         try:

@@ -148,9 +148,6 @@ class ScreenSession:
     async def leave(self) -> None:
         """Close the list; the tab shows its start page."""
         await self._end()
-        start = self.tab.start
-        if not self.closing and start.source.text():
-            start.choose(Path(start.source.text()), Path(start.folder.text()) if start.folder.text() else None)
 
     async def _end(self) -> None:
         session, self._session = self._session, None

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +25,7 @@ from app.crawl_session import CrawlSession
 from app.engine_thread import EngineThread, ProgressFunnel
 from app.screen_session import ScreenSession
 from app.settings import Settings
+from app.tasks import Tasks
 from engine.errors import Cancelled, OrielError
 from engine.progress import CancelToken, Progress
 from widgets.common import opaque, to_qimage
@@ -100,10 +101,9 @@ class Session:
         self.screen = ScreenSession(window.screen_tab, settings)
         self.queue: list[Job] = []
         self.current: Job | None = None
-        self.closing = False
         self._history: History | None = None
         self._numbers = itertools.count(1)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.tasks = Tasks(self.tab.show_error)
         self._pictures: dict[str, Picture] = {}
         self._previews: list[Progress] = []
         self._current_run: tuple[str, str, str] | None = None  # key, name, first stage of the run in work
@@ -122,26 +122,26 @@ class Session:
         tab.cancel_requested.connect(self.cancel)
         tab.remove_requested.connect(self.remove)
         tab.retry_requested.connect(self.retry_view)
-        tab.continue_requested.connect(self._then(self.continue_shown))
-        tab.open_requested.connect(self._then(self.open_run))
-        tab.rerun_requested.connect(self._then(self.rerun))
-        tab.delete_requested.connect(self._then(self.delete))
-        tab.folder_requested.connect(self._then(self.show_folder))
+        tab.continue_requested.connect(self.tasks.then(self.continue_shown))
+        tab.open_requested.connect(self.tasks.then(self.open_run))
+        tab.rerun_requested.connect(self.tasks.then(self.rerun))
+        tab.delete_requested.connect(self.tasks.then(self.delete))
+        tab.folder_requested.connect(self.tasks.then(self.show_folder))
         tab.export_requested.connect(self.export)
-        tab.picture_chosen.connect(self._then(self.load_picture))
-        tab.preview_wanted.connect(self._then(self.find_foreground))
+        tab.picture_chosen.connect(self.tasks.then(self.load_picture))
+        tab.preview_wanted.connect(self.tasks.then(self.find_foreground))
         tab.folder_used.connect(lambda folder: setattr(self.settings, "last_folder", folder))
         page = self.window.models
-        self.window.models_shown.connect(self._then(self.refresh_models))
-        page.fetch_requested.connect(self._then(self.fetch_model))
+        self.window.models_shown.connect(self.tasks.then(self.refresh_models))
+        page.fetch_requested.connect(self.tasks.then(self.fetch_model))
         page.cancel_requested.connect(lambda key: self._model_work[key].cancel())
-        page.use_requested.connect(self._then(self.use_model))
-        page.check_requested.connect(self._then(self.check_model))
-        page.remove_requested.connect(self._then(self.remove_model))
+        page.use_requested.connect(self.tasks.then(self.use_model))
+        page.check_requested.connect(self.tasks.then(self.check_model))
+        page.remove_requested.connect(self.tasks.then(self.remove_model))
         page.folder_requested.connect(_show_place)
         tab.input.models.picked.connect(self._remember_model)
         self.window.theme_chosen.connect(lambda mode: setattr(self.settings, "theme", mode))
-        self.window.close_requested.connect(self._then(self.close))
+        self.window.close_requested.connect(self.tasks.then(self.close))
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -155,15 +155,15 @@ class Session:
         self.crawl.restore()
         self.screen.restore()
         self.window.show()
-        self._spawn(self._warm_up())
+        self.tasks.spawn(self._warm_up())
         with _garbage_kept_to_this_thread():
             await self._closed.wait()
 
     async def close(self) -> None:
         """Cancel what runs, wait for it, save the settings and close the window."""
-        if self.closing:
+        if self.tasks.closing:
             return
-        self.closing = True
+        self.tasks.closing = True
         self.window.show_status("Stopping…")
         self.tab.toast.finish()
         self.queue.clear()
@@ -174,9 +174,7 @@ class Session:
             token.cancel()
         await self.crawl.close()
         await self.screen.close()
-        me = asyncio.current_task()
-        while others := {task for task in self._tasks if task is not me}:
-            await asyncio.wait(others)
+        await self.tasks.finish()
         await self.engine.close()
         await self.files.close()
         await self.fetcher.close()
@@ -196,10 +194,10 @@ class Session:
         # closing need not wait for all. Nothing of Qt is imported on another thread than its own.
         for thread, modules in ((self.engine, ENGINE_MODULES), (self.files, VIEWPORT_MODULES)):
             for name in modules:
-                if self.closing:
+                if self.tasks.closing:
                     return
                 await thread.submit(importlib.import_module, name)
-        if self.closing:
+        if self.tasks.closing:
             return
         if self.current is None:
             self.tab.prepare_viewport()
@@ -267,7 +265,7 @@ class Session:
             if run is not None:
                 self._add(Job(next(self._numbers), f"{run.name}, view {index + 1}", run=run, view=index))
 
-        self._spawn(add())
+        self.tasks.spawn(add())
 
     async def continue_shown(self) -> None:
         """Go on with the run on the screen from where it stopped, with what was drawn on its picture since."""
@@ -294,17 +292,17 @@ class Session:
         self._show_queue()
 
     def _add(self, job: Job) -> None:
-        if self.closing:
+        if self.tasks.closing:
             return
         self.queue.append(job)
         self._show_queue()
         if self.current is None and len(self.queue) == 1:
-            self._spawn(self._work())
+            self.tasks.spawn(self._work())
 
     async def _work(self) -> None:
         """Do the jobs of the queue, one after the other."""
         first, refused = True, []
-        while self.queue and not self.closing:
+        while self.queue and not self.tasks.closing:
             self.current = self.queue.pop(0)
             self._show_queue()
             try:
@@ -354,7 +352,7 @@ class Session:
         if self.queue or not self.tab.following:
             words = {"done": "is done", "failed": "failed"}.get(contents.status, "was stopped")
             self.tab.toast.show_action(
-                f"{run.name} {words}.", "Show", lambda: self._spawn(self.open_run(key)), lambda: None
+                f"{run.name} {words}.", "Show", lambda: self.tasks.spawn(self.open_run(key)), lambda: None
             )
 
     def _take_progress(self, events: list[Progress]) -> None:
@@ -369,7 +367,7 @@ class Session:
 
     async def refresh_history(self) -> None:
         """Show the history as it is on the disk now."""
-        if not self.closing:
+        if not self.tasks.closing:
             self.tab.set_history(await self.files.submit(_entries, self.history, self._thumbnails))
 
     async def open_run(self, key: str) -> None:
@@ -449,7 +447,7 @@ class Session:
 
     async def refresh_models(self) -> None:
         """Show which models are on this machine, and offer them for the next run."""
-        if self.closing:
+        if self.tasks.closing:
             return
         found = await self.files.submit(_models, frozenset(self._damaged))
         self.window.models.set_entries(found.entries)
@@ -508,7 +506,7 @@ class Session:
 
         `work` is called with the key, `progress` and `cancel`.
         """
-        if key in self._model_work or self.closing:
+        if key in self._model_work or self.tasks.closing:
             return None
         page, token = self.window.models, CancelToken()
         page.set_work(key, "Waiting" if self._model_work else words)
@@ -577,24 +575,6 @@ class Session:
 
     def _exported(self, paths: list[Path]) -> None:
         self.tab.status_changed.emit("Written: " + ", ".join(str(path) for path in paths))
-
-    # -- tasks -------------------------------------------------------------------------------------------
-
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.ensure_future(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _then(self, function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., None]:
-        return lambda *args: self._spawn(function(*args))
-
-    async def _guarded(self, work: Coroutine[Any, Any, Any]) -> None:
-        try:
-            await work
-        except Exception as error:
-            if not self.closing:
-                traceback.print_exc()
-                self.tab.show_error(f"Something unexpected went wrong: {error}")
 
 
 # -- on the other threads ------------------------------------------------------------------------------------

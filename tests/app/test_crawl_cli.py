@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -11,10 +13,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from app import cli
+from engine.crawling.browser import find_account
 from tests.site import ModelSite, SiteModel
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
@@ -105,7 +110,7 @@ def test_what_cannot_go_well_is_said_at_once(
         assert text in capsys.readouterr().err
     monkeypatch.delenv("ORIEL_SKETCHFAB_TOKEN")
     monkeypatch.setitem(sys.modules, "keyring", None)
-    assert crawl("run", urls, "-o", folder) == 2
+    assert crawl("run", urls, "-o", folder, "--source", "api") == 2
     assert "ORIEL_SKETCHFAB_TOKEN" in capsys.readouterr().err
     monkeypatch.setenv("ORIEL_SKETCHFAB_TOKEN", "wrong-secret")
     assert crawl("run", urls, "-o", folder, *QUICK) == 2
@@ -140,3 +145,105 @@ def test_the_help_names_the_crawl(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["crawl", "run", "--help"])
     assert "--parallel" in capsys.readouterr().out
+
+
+# -- the browser ---------------------------------------------------------------------------------------------
+
+
+def browsers(home: Path, name: str = "") -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            ours = str(home) in " ".join(process.cmdline()) and name in process.name()
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def test_a_crawl_by_browser_survives_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, oriel_home: Path) -> None:
+    models = [SiteModel(n, size=30_000) for n in range(9)]
+    with ModelSite(models, login=True, banner=True, pause=0.02) as site:
+        for name, value in (("USER", site.user), ("PASSWORD", site.password), ("SITE", site.url)):
+            monkeypatch.setenv(f"ORIEL_SKETCHFAB_{name}", value)
+        monkeypatch.delenv("ORIEL_SKETCHFAB_TOKEN", raising=False)
+        urls, folder = write_list(site, tmp_path), tmp_path / "models"
+        arguments = ["crawl", "run", str(urls), "-o", str(folder), "--source", "browser", *map(str, QUICK)]
+        command = [sys.executable, str(MAIN), *arguments]
+
+        def done() -> list[str]:
+            record = folder / "downloaded_urls.txt"
+            return record.read_text().splitlines() if record.exists() else []
+
+        for goal in (2, 5):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            deadline = time.monotonic() + 90
+            while len(done()) < goal and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.kill()
+            process.wait()
+            assert goal <= len(done()) < 9
+            assert len(browsers(oriel_home, "chromedriver")) == 1  # those of the run before were ended
+        last = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert last.returncode == 0 and "9 done" in last.stdout, last.stderr
+        assert browsers(oriel_home) == []
+        assert len(set(done())) == len(done()) == 9
+        for model in models:
+            assert (folder / f"{model.uid}.glb").read_bytes() == model.file("glb")
+        assert site.password not in last.stdout + last.stderr + (folder / "crawl.log").read_text()
+        assert site.count("file") <= 9 + 2
+
+
+def test_the_browser_says_what_it_lacks(
+    site: ModelSite, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = write_list(site, tmp_path)
+    run = ("run", urls, "-o", tmp_path / "models", "--source", "browser")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "ORIEL_SKETCHFAB_USER", "ORIEL_SKETCHFAB_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    if sys.platform.startswith("linux"):
+        assert crawl(*run, "--show-browser") == 2
+        assert "there is no screen" in capsys.readouterr().err
+    monkeypatch.setenv("ORIEL_SKETCHFAB_USER", "mason")
+    assert crawl(*run) == 2
+    assert "ORIEL_SKETCHFAB_PASSWORD is not set" in capsys.readouterr().err
+    monkeypatch.delenv("ORIEL_SKETCHFAB_USER")
+    monkeypatch.setenv("ORIEL_BROWSER", "/nowhere/chrome")
+    assert crawl(*run) == 2
+    assert "ORIEL_BROWSER is /nowhere/chrome" in capsys.readouterr().err
+    monkeypatch.delenv("ORIEL_BROWSER")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("engine.crawling.browser.driver._usual_browsers", list)
+    assert crawl(*run) == 2
+    assert "No Chrome or Chromium was found. Install one" in capsys.readouterr().err
+    monkeypatch.delenv("ORIEL_SKETCHFAB_TOKEN")
+    assert crawl(*run[:-2]) == 2
+    err = capsys.readouterr().err
+    assert "No Chrome or Chromium was found" in err and "Or use Sketchfab's API: set ORIEL_SKETCHFAB_TOKEN" in err
+
+
+def test_login_keeps_the_account_in_the_keyring(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[tuple[str, str], str] = {}
+    ring = SimpleNamespace(
+        get_password=lambda *key: kept.get(key),
+        set_password=lambda service, name, secret: kept.update({(service, name): secret}),
+        delete_password=lambda *key: kept.pop(key),
+        errors=SimpleNamespace(PasswordDeleteError=KeyError),
+    )
+    monkeypatch.setitem(sys.modules, "keyring", ring)
+    monkeypatch.setitem(sys.modules, "keyring.errors", ring.errors)
+    for name in ("USER", "PASSWORD", "SITE"):
+        monkeypatch.delenv(f"ORIEL_SKETCHFAB_{name}", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("mason@example.org\n built on rock \n"))
+    assert crawl("login") == 0
+    out, err = capsys.readouterr()
+    assert "keyring" in out and "rock" not in out + err
+    found = find_account()
+    assert found is not None and (found.user, found.password) == ("mason@example.org", " built on rock ")
+    assert "rock" not in repr(found) and "mason" not in repr(found)
+    assert crawl("login", "--remove") == 0 and crawl("login", "--remove") == 0
+    assert find_account() is None
+    monkeypatch.setattr(sys, "stdin", io.StringIO("mason\n\n"))
+    assert crawl("login") == 2 and kept == {}

@@ -95,7 +95,7 @@ async def begin(session: Any, source: Path, folder: Path) -> Any:
     """Start to screen; returns the tab once the first item is on the screen."""
     tab = session.window.screen_tab
     tab.start.choose(source, folder)
-    await until(lambda: "item" in tab.start.note.text())
+    await until(lambda: tab.start.ready)
     tab.start.request()
     await until(lambda: tab.scene is not None and tab.seen and not tab.loading)
     return tab

@@ -18,6 +18,21 @@ share_contexts()
 
 
 @pytest.fixture
+def window(qtbot) -> Iterator[MainWindow]:
+    """The active window, without an engine."""
+    theme.set_mode("dark")
+    window = MainWindow()
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitExposed(window)
+    window.activateWindow()  # shortcuts are for the active window, and no window manager activates it here
+    qtbot.waitUntil(window.isActiveWindow)
+    yield window
+    theme.set_scale(1.0)
+    window.close_now()
+
+
+@pytest.fixture
 def drive(qapp) -> Iterator[Drive]:
     """Runs a scenario in an open window on a qasync loop, and closes the window as a user does if it is still open."""
     import qasync
@@ -37,6 +52,7 @@ def drive(qapp) -> Iterator[Drive]:
             window.close()
             await asyncio.wait_for(serving, 120)
             assert not session.engine.alive and not session.files.alive and not session.fetcher.alive
+            assert not session.crawl.alive and not session.screen.alive
             assert not window.isVisible()
             window.deleteLater()
 

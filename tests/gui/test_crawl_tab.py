@@ -32,23 +32,14 @@ from tests.site import ModelSite, SiteModel, uid_of
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.crawl.words import advice, duration
 from widgets.main_window import MainWindow
-from widgets.theme import theme
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 
 
 @pytest.fixture
-def window(qtbot) -> Iterator[MainWindow]:
-    theme.set_mode("dark")
-    window = MainWindow()
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    window.activateWindow()
-    qtbot.waitUntil(window.isActiveWindow)
+def window(window: MainWindow) -> MainWindow:
     window.show_tab(1)
-    yield window
-    window.close_now()
+    return window
 
 
 @pytest.fixture

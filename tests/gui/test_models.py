@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from tests.hub_server import HubServer
 from widgets.main_window import MainWindow
 from widgets.models import ModelEntry, bytes_text
 from widgets.reconstruct.request import Choice
-from widgets.theme import theme
 
 SURFACE = "one-2-3-45-surface"
 ENTRIES = [
@@ -58,17 +56,9 @@ ENTRIES = [
 
 
 @pytest.fixture
-def window(qtbot) -> Iterator[MainWindow]:
-    theme.set_mode("dark")
-    window = MainWindow()
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    window.activateWindow()
-    qtbot.waitUntil(window.isActiveWindow)
+def window(window: MainWindow) -> MainWindow:
     window.models.set_entries(ENTRIES)
-    yield window
-    window.close_now()
+    return window
 
 
 # -- the page ------------------------------------------------------------------------------------------------

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QImage
@@ -31,20 +29,6 @@ ESTIMATE = ElevationEstimate(
     is_fallback=False,
     message="From 412 matches.",
 )
-
-
-@pytest.fixture
-def window(qtbot) -> Iterator[MainWindow]:
-    theme.set_mode("dark")
-    window = MainWindow()
-    qtbot.addWidget(window)
-    window.show()
-    qtbot.waitExposed(window)
-    window.activateWindow()  # shortcuts are for the active window, and no window manager activates it here
-    qtbot.waitUntil(window.isActiveWindow)
-    yield window
-    theme.set_scale(1.0)
-    window.close_now()
 
 
 def picture_files(folder: Path, count: int) -> list[Path]:

@@ -147,6 +147,17 @@ class StartPage(QWidget):
         self._refresh()
         self.look_wanted.emit(source, folder)
 
+    def look_again(self) -> None:
+        """Ask anew what the list or folder holds."""
+        if self.source.text().strip():
+            folder = self.folder.text().strip()
+            self.choose(Path(self.source.text().strip()).expanduser(), Path(folder).expanduser() if folder else None)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to begin with."""
+        return self._found is not None and not self._busy
+
     def offer_crawl(self, folder: Path | None) -> None:
         """Offer the models of the last crawl."""
         self._crawl = folder

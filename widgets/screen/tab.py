@@ -277,8 +277,10 @@ class ScreenTab(QWidget):
         if self.judging:
             self.release_keys()
             self.web.leave()
+            self.scene = self._preview = None
             self.pages.setCurrentIndex(0)
             self.left.emit()
+            self.start.look_again()
 
     def say(self, text: str, kind: str = "error", actions: dict[str, Callable[[], Any]] | None = None) -> None:
         """Say something in place."""
