@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import os
-import traceback
 from collections import deque
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from PySide6.QtGui import QDesktopServices
 
 from app.engine_thread import EngineThread
 from app.settings import Settings
+from app.tasks import Tasks
 from engine.errors import OrielError
 from widgets.screen import Found, Rights, Scene, ScreenTab, StartRequest
 from widgets.screen.side import RECENT
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 AHEAD, BEHIND = 8, 3
 """Items whose previews are made before they are needed, and kept after."""
-TRIANGLES, TEXTURE_SIDE, TEXTURE_BYTES = 80_000, 1024, 9 << 20
+TRIANGLES, TEXTURE_SIDE, TEXTURE_BYTES = 50_000, 1024, 6 << 20
 """Of a preview: what software OpenGL on two cores draws for the first time in well under a tenth of a second."""
 SLOW_SECONDS = 0.5
 """A decision that takes longer to be written is remarked upon."""
@@ -44,7 +43,7 @@ class ScreenSession:
         self.settings = settings
         self.files = EngineThread("oriel-screen")
         self.cache: PreviewCache | None = None
-        self.closing = False
+        self.tasks = Tasks(tab.say)
         self.ahead = AHEAD
         """Items whose previews are made before they are needed."""
         self._session: ScreeningSession | None = None
@@ -52,11 +51,10 @@ class ScreenSession:
         self._acts: deque[tuple[str, dict[str, Any]]] = deque()
         self._acting = False
         self._restored = self._looked = False
-        self._tasks: set[asyncio.Task[Any]] = set()
-        tab.look_wanted.connect(self._then(self.look))
-        tab.start_requested.connect(self._then(self.begin))
+        tab.look_wanted.connect(self.tasks.then(self.look))
+        tab.start_requested.connect(self.tasks.then(self.begin))
         tab.acted.connect(self.act)
-        tab.left.connect(self._then(self.leave))
+        tab.left.connect(self.tasks.then(self.leave))
         tab.shown.connect(self._first_shown)
         tab.options_changed.connect(self._remember)
         tab.page_requested.connect(lambda url: QDesktopServices.openUrl(QUrl(url)))
@@ -75,9 +73,7 @@ class ScreenSession:
 
     async def close(self) -> None:
         """Close the list, end the workers and the thread."""
-        self.closing = True
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self.tasks.finish()
         await self._end()
         await self.files.close()
 
@@ -87,13 +83,13 @@ class ScreenSession:
         return self.files.alive
 
     def _first_shown(self) -> None:
-        if not self._restored or self.closing:
+        if not self._restored or self.tasks.closing:
             return
         crawled = self.settings.crawl.get("folder")
         self.tab.start.offer_crawl(Path(crawled) if crawled and Path(crawled).is_dir() else None)
         if not self._looked:
             self._looked = True
-            self._spawn(self._show_last())
+            self.tasks.spawn(self._show_last())
 
     async def _show_last(self) -> None:
         kept, start = self.settings.screen, self.tab.start
@@ -113,7 +109,7 @@ class ScreenSession:
 
     async def begin(self, request: StartRequest) -> None:
         """Open a list and show the first item without a decision."""
-        if self._session is not None or self.closing:
+        if self._session is not None or self.tasks.closing:
             return
         start = self.tab.start
         start.set_busy(True)
@@ -133,14 +129,14 @@ class ScreenSession:
             "folder": str(request.folder),
             "annotator": request.annotator,
         }
-        self._spawn(self._save_settings())
+        self.tasks.spawn(self._save_settings())
         self.tab.begin()
         scene = await self.files.submit(self._scene)
         if any(item.path is not None for item in self._session.items):
             self.cache.want(scene.ahead)
             for name in VIEWER_MODULES:
                 await self.files.submit(importlib.import_module, name)
-            if self.closing:
+            if self.tasks.closing:
                 return
             self.tab.prepare_view()
         self._show(scene)
@@ -163,12 +159,12 @@ class ScreenSession:
 
     def act(self, action: str, given: dict[str, Any]) -> None:
         """Do something about the list, after what was asked for before, and show what comes of it."""
-        if self._session is None or self.closing:
+        if self._session is None or self.tasks.closing:
             return
         self._acts.append((action, given))
         if not self._acting:
             self._acting = True
-            self._spawn(self._work())
+            self.tasks.spawn(self._work())
 
     async def _work(self) -> None:
         try:
@@ -183,7 +179,7 @@ class ScreenSession:
                 except OrielError as error:
                     self.tab.say(str(error))
                     continue
-                if scene is not None and not self.closing:
+                if scene is not None and not self.tasks.closing:
                     self._show(scene)
         finally:
             self._acting = False
@@ -278,7 +274,7 @@ class ScreenSession:
 
     def _arrived(self, path: Path) -> None:
         scene = self.tab.scene
-        if self.cache is None or self.closing or scene is None or scene.item.path != path:
+        if self.cache is None or self.tasks.closing or scene is None or scene.item.path != path:
             return
         preview = self.cache.get(path)
         if preview is not None and preview is not self.tab.preview:
@@ -292,30 +288,11 @@ class ScreenSession:
 
     def _remember(self) -> None:
         self.settings.screen |= {"keys": self.tab.keymap.changed, "turning": self.tab.turning}
-        self._spawn(self._save_settings())
+        self.tasks.spawn(self._save_settings())
 
     async def _save_settings(self) -> None:
         with contextlib.suppress(OrielError):  # said when the window is closed, if it still holds then
             await self.files.submit(self.settings.save)
-
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        if self.closing:
-            work.close()
-            return
-        task = asyncio.ensure_future(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _then(self, function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., None]:
-        return lambda *args: self._spawn(function(*args))
-
-    async def _guarded(self, work: Coroutine[Any, Any, Any]) -> None:
-        try:
-            await work
-        except Exception as error:
-            if not self.closing:
-                traceback.print_exc()
-                self.tab.say(f"Something unexpected went wrong: {error}")
 
 
 # -- on the other thread -------------------------------------------------------------------------------------

@@ -51,11 +51,14 @@ async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int,
     serving = asyncio.ensure_future(session.run())
 
     async def shoot(
-        state: str, modes: tuple[str, ...] = ("dark", "light"), ready: Callable[[], None] | None = None
+        state: str,
+        modes: tuple[str, ...] = ("dark", "light"),
+        ready: Callable[[], None] | None = None,
+        full: bool = False,
     ) -> None:
         for mode in modes:
             theme.set_mode(mode)
-            for width, height in sizes:
+            for width, height in sizes[-1:] if full else sizes:
                 window.setGeometry(0, 0, width, height)
                 await asyncio.sleep(0.7)
                 if ready is not None:
@@ -66,7 +69,7 @@ async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int,
 
     theme.set_mode("dark")
     if parts != "all":
-        await crawl_tab(session, shoot)
+        await {"crawl": crawl_tab, "screen": screen_tab}[parts](session, shoot)
         window.close()
         await serving
         return
@@ -101,8 +104,7 @@ async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int,
     tab.show_side("history")
     await shoot("history", ("light",))
     await crawl_tab(session, shoot)
-    window.show_tab(2)
-    await shoot("screen", ("light",))
+    await screen_tab(session, shoot)
     window.close()
     await serving
 
@@ -206,12 +208,80 @@ async def crawl_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> 
         session.window.toggle_sheet()
 
 
+async def screen_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
+    """The Screen tab: start page, a model and its inside, a flag, keys, a damaged model, full screen, a web page."""
+    import json
+
+    from engine.data.objects import make_object
+    from tests.site import ModelSite, SiteModel
+
+    window, tab = session.window, session.window.screen_tab
+    folder = Path(tempfile.mkdtemp()) / "churches"
+    folder.mkdir()
+    for number in range(14):
+        path = folder / f"model_{number:02d}.glb"
+        make_object(number + 4).to_scene().export(path)
+        rights = {"title": f"Saint Mary's church, no. {number}", "author": "A. Mason", "licence_name": "CC BY 4.0"}
+        path.with_suffix(".json").write_text(json.dumps(rights))
+    broken = folder / "model_12.glb"
+    broken.write_bytes(broken.read_bytes()[:3000])
+
+    async def begin(source: Path) -> None:
+        tab.start.choose(source)
+        await settle(lambda: tab.start.ready)
+        tab.start.request()
+        await settle(lambda: tab.scene is not None and tab.seen and not tab.loading)
+
+    async def act(action: str) -> None:
+        before = tab.scene
+        tab.act(action)
+        await settle(lambda: tab.scene is not before and tab.seen and not tab.loading)
+
+    window.show_tab(2)
+    tab.start.choose(folder)
+    await settle(lambda: tab.start.ready)
+    await shoot("screen-start")
+    await begin(folder)
+    for action in ("select", "reject", "select", "skip", "select", "reject", "reject", "select", "select"):
+        await asyncio.sleep(0.5)
+        await act(action)
+    await shoot("screen-model")
+    tab.act("inside")
+    await shoot("screen-inside", ("dark",))
+    tab.act("inside")
+    tab.open_note()
+    tab.note.setText("Is there anything behind the front?")
+    await shoot("screen-flag", ("light",))
+    tab.close_note()
+    tab.toggle_keys()
+    await shoot("screen-keys")
+    tab.toggle_keys()
+    while tab.scene.item.path != broken:
+        await act("forward")
+    await shoot("screen-problem")
+    await act("back")
+    window.toggle_full_screen()
+    await shoot("screen-full", ("dark", "light"), full=True)
+    window.toggle_full_screen()
+    tab.leave()
+    with ModelSite([SiteModel(number) for number in range(4)]) as site:
+        urls = folder.parent / "urls.txt"
+        urls.write_text("".join(f"{site.page(model)}\n" for model in site.models))
+        loads: list[bool] = []
+        tab.web.loaded.connect(loads.append)
+        await begin(urls)
+        await settle(lambda: bool(loads))
+        await shoot("screen-page")
+        tab.leave()
+
+
 def main() -> int:
     """Parse the command line and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, help="picture to reconstruct; by default the first sample")
-    parser.add_argument("--part", choices=("all", "crawl"), default="all", help="take the pictures of a part only")
+    parts = ("all", "crawl", "screen")
+    parser.add_argument("--part", choices=parts, default="all", help="take the pictures of a part only")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ["ORIEL_HOME"] = tempfile.mkdtemp(prefix="oriel-screenshots-")
@@ -221,6 +291,9 @@ def main() -> int:
     import qasync
     from PySide6.QtWidgets import QApplication
 
+    from widgets.screen import share_contexts
+
+    share_contexts()
     app = QApplication(sys.argv[:1])
     app.setQuitOnLastWindowClosed(False)
     with qasync.QEventLoop(app) as loop:

@@ -24,12 +24,15 @@ from engine.screening.items import Item, ItemList, decode, encode, parse_items, 
 from engine.screening.records import LOG, TEXTS, Entry, History, Records, now
 from engine.screening.stats import seconds_at_work
 
-CRITERION = """\
-Select: the model shows the outside of a building, whole or in ruins, as one would walk around it. Statues just pass.
-Reject: interiors and single rooms; flat fronts with nothing behind them; parts such as a door or a window; whole
-streets and landscapes; vehicles, furniture, people, and everything else.
-Skip what you cannot tell.
-"""
+CRITERION = "\n".join(
+    (
+        "Select: the model shows the outside of a building, whole or in ruins, as one would walk around it. Statues "
+        "just pass.",
+        "Reject: interiors and single rooms; flat fronts with nothing behind them; parts such as a door or a window; "
+        "whole streets and landscapes; vehicles, furniture, people, and everything else.",
+        "Skip what you cannot tell.\n",
+    )
+)
 """What is asked of the annotators where the project has said nothing else."""
 SETTINGS, _CRITERION = "screen.json", "criterion.txt"
 _LATELY = 60

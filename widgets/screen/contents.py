@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,4 +71,7 @@ class Scene:
         """What to call the item."""
         if self.rights.title:
             return self.rights.title
-        return self.item.path.name if self.item.path is not None else self.item.url.rstrip("/").rpartition("/")[2]
+        if self.item.path is not None:
+            return self.item.path.name
+        name = self.item.url.rstrip("/").rpartition("/")[2]
+        return re.sub(r"-[0-9a-f]{32}$", "", name).replace("-", " ").strip() or self.item.url

@@ -33,7 +33,7 @@ SLOW_PICTURE = 0.03
 """Seconds that a picture may take for one with smooth edges to follow at rest: that takes five times as long."""
 FRAME_MS = 16
 THUMBNAIL = (192, 144)
-BACK_TINT = (0.62, 0.42, 0.78)
+BACK_TINT = (0.78, 0.58, 0.95)
 """Back faces are multiplied with it: who looks at a hollow back or through a missing wall sees violet."""
 _MASK = """//VTK::TCoord::Impl
   if (gl_FragData[0].a < {cutoff:.4f}) discard;

@@ -50,7 +50,9 @@ _BUTTONS = {
     "inside": ("inside", "Inside", "Look around from inside"),
     "turntable": ("retry", "Turn", "Turn by itself"),
 }
-"""Icon, word and tooltip."""
+"""Icon, word and tooltip, in the order of the bar below the model."""
+_OF_THE_VIEW = ("inside", "turntable")
+"""These stand beside the hints on how to turn it."""
 
 
 class ScreenTab(QWidget):
@@ -93,7 +95,7 @@ class ScreenTab(QWidget):
         self.side.chosen.connect(lambda index: self._go(index))
         self.web = WebView()
         self.web.open_requested.connect(self._open_page)
-        self.web.started.connect(lambda: self._catcher.watch())
+        self.web.windows_changed.connect(lambda: self._catcher.watch())
         self.curtain = Curtain()
         self.pages = QStackedWidget()
         self.pages.addWidget(self.start)
@@ -134,7 +136,6 @@ class ScreenTab(QWidget):
         foot.setSpacing(12)
         foot.addWidget(self.facts, 2)
         foot.addWidget(self.warning, 3)
-        foot.addWidget(self.hint)
 
         self.note = QLineEdit()
         self.note.setPlaceholderText("Why it should be looked at again; Return flags it, Esc does not")
@@ -159,17 +160,18 @@ class ScreenTab(QWidget):
                 button: Any = QPushButton()
                 button.setObjectName("judge")
                 button.setProperty("kind", action)
-                button.setMinimumWidth(96)
+                button.setMinimumWidth(110)
                 bar.addWidget(button, 1)
             else:
                 button = IconButton(icon, tip)
                 button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-                button.setCheckable(action in ("inside", "turntable"))
-                bar.addWidget(button)
+                button.setCheckable(action in _OF_THE_VIEW)
+                (foot if action in _OF_THE_VIEW else bar).addWidget(button)
             if action in ("back", "select"):
                 bar.addSpacing(6)
             button.clicked.connect(lambda _=False, action=action: self.act(action))
             self.buttons[action] = button
+        foot.addWidget(self.hint)
         left = QWidget()
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, 0, 0)
@@ -471,8 +473,6 @@ class ScreenTab(QWidget):
             words += [amount(facts.bytes)] if facts.bytes else []
             words += ["animated, shown at rest"] if facts.animated else []
             warnings = facts.warnings
-        elif self.scene is not None and self.scene.item.path is None:
-            words = [self.scene.item.url]
         self.facts.setText(" · ".join(words))
         self.warning.setText(" ".join(warnings))
         self.warning.setVisible(bool(warnings))
@@ -536,7 +536,9 @@ class ScreenTab(QWidget):
             return False
         if isinstance(self.window().focusWidget(), QLineEdit | QPlainTextEdit):
             return False
-        return not any(overlay.isVisible() for overlay in self.window().findChildren(Overlay))
+        direct = Qt.FindChildOption.FindDirectChildrenOnly  # a window has thousands of widgets
+        over = self.window().centralWidget().findChildren(Overlay, options=direct)  # type: ignore[attr-defined]
+        return not any(overlay.isVisible() for overlay in over)
 
     def key_pressed(self, event: QKeyEvent) -> bool:
         """Do what a key is for; whether it is for something."""

@@ -37,10 +37,9 @@ class ItemPage(QWebEnginePage):
     def acceptNavigationRequest(self, url: QUrl, kind: QWebEnginePage.NavigationType, is_main_frame: bool) -> bool:
         if not is_main_frame or url == self._wanted or url.scheme() == "about":
             return True
-        moved = QWebEnginePage.NavigationType.NavigationTypeRedirect, QWebEnginePage.NavigationType.NavigationTypeReload
-        part_of_it = QUrl.UrlFormattingOption.RemoveFragment | QUrl.UrlFormattingOption.RemoveQuery
-        same = url.adjusted(part_of_it) == self.url().adjusted(part_of_it)
-        return url.scheme() in ("http", "https") and (kind in moved or same)
+        kinds = QWebEnginePage.NavigationType
+        moved = kind in (kinds.NavigationTypeRedirect, kinds.NavigationTypeReload)
+        return url.scheme() in ("http", "https") and (moved or _place(url) == _place(self.url()))
 
     def createWindow(self, kind: QWebEnginePage.WebWindowType) -> Any:
         return None
@@ -56,6 +55,11 @@ class ItemPage(QWebEnginePage):
 
     def javaScriptConsoleMessage(self, level: Any, text: str, line: int, source: str) -> None:
         pass
+
+
+def _place(url: QUrl) -> tuple[str, str, str]:
+    """An address without its query and fragment."""
+    return url.scheme(), url.authority(), url.path()
 
 
 def make_page() -> tuple[QWebEngineProfile, ItemPage]:

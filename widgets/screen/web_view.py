@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from PySide6.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt, QTimer, QUrl, Signal
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QPoint, QPointF, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QMouseEvent, QOffscreenSurface, QOpenGLContext, QPixmap, QSurfaceFormat, QWheelEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QProgressBar, QPushButton, QStackedLayout, QVBoxLayout
 from PySide6.QtWidgets import QWidget as Widget
@@ -54,8 +54,8 @@ class WebView(Widget):
     loaded = Signal(bool)
     open_requested = Signal()
     """Open the page in the browser of the system."""
-    started = Signal()
-    """The browser is there, with windows of its own that keys may go to."""
+    windows_changed = Signal()
+    """The browser has other windows than before that keys may go to."""
 
     def __init__(self, parent: Widget | None = None) -> None:
         super().__init__(parent)
@@ -282,9 +282,11 @@ class WebView(Widget):
         self._container.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._shown_column.addWidget(self._container, 1)
         self._view.loadProgress.connect(self._bar.setValue)
+        self._view.loadProgress.connect(lambda _: self.windows_changed.emit())
+        self._view.installEventFilter(self)
         self._view.loadFinished.connect(self._finished)
         self._page.renderProcessTerminated.connect(self._crashed)
-        self.started.emit()
+        self.windows_changed.emit()
         return True
 
     def _finished(self, good: bool) -> None:
@@ -304,6 +306,11 @@ class WebView(Widget):
         self._message.setText(f"{text} Open it in your own browser, and decide here.")
         self._again.setVisible(again)
         self._pages.setCurrentIndex(1)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ChildAdded:  # a page of another site comes with a widget of its own
+            QTimer.singleShot(0, self.windows_changed.emit)
+        return False
 
     def _restyle(self) -> None:
         self._message.setFixedWidth(theme.px(460))
