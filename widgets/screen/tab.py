@@ -616,6 +616,8 @@ class _KeyCatcher(QObject):
 
     def watch(self) -> None:
         """Watch the windows that there are now. To be called again when one is new."""
+        if not shiboken6.isValid(self._tab):  # the window closed meanwhile
+            return
         window = self._tab.window()
         web = (self._tab.web.target, self._tab.web.system_window)
         now = [found for found in (window, window.windowHandle(), *web) if found is not None]
@@ -644,7 +646,7 @@ class _KeyCatcher(QObject):
                 event.accept()
                 return True
         elif kind == QEvent.Type.WinIdChange:
-            QTimer.singleShot(0, self.watch)
+            QTimer.singleShot(0, self, self.watch)
         elif kind == QEvent.Type.WindowDeactivate:
             tab.release_keys()
         return False
