@@ -114,9 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub.set_defaults(run=_doctor)
 
-    commands.add_parser(
-        "crawl", help="collect 3D models: search, run, retry, status, credits, token, login"
-    )
+    commands.add_parser("crawl", help="collect 3D models: search, run, retry, status, credits, token, login")
     commands.add_parser("screen", help="judge models as a team: split, merge, conflicts, stats, list")
     commands.add_parser("data", help="procedural architecture: contact sheets, GLB export")
     sub = commands.add_parser("train", help="train the built-in weights: views or surface")
