@@ -6,12 +6,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PySide6.QtCore import QElapsedTimer, QEvent, QObject, QPointF, Qt, QTimer, Signal
-from PySide6.QtGui import QImage, QMouseEvent
+from PySide6.QtCore import QElapsedTimer, QEvent, Qt, QTimer, Signal
+from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from engine.cameras import camera_to_world
 from widgets.theme import theme
+from widgets.viewport.hands import Hands
 from widgets.viewport.scene import DARK, LIGHT, Orbit
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ class ModelView(QWidget):
         self._half = 1.0
         self._held: set[str] = set()
         self._left: dict[str, float] = {}
-        self._drag: tuple[Qt.MouseButton, QPointF] | None = None
         self._canvas: Any = QtInteractor(self, auto_update=False, multi_samples=0, lighting="none")
         self._canvas.setAcceptDrops(False)
         self._canvas.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._canvas.grabGesture(Qt.GestureType.PinchGesture)
-        self._canvas.installEventFilter(self)
+        self._hands = Hands(self._canvas)
+        self._hands.dragged.connect(self._dragged)
+        self._hands.zoomed.connect(self._nearer)
         self._canvas.ren_win.AddObserver("EndEvent", self._on_drawn)
         self._add_lights()
         box = QVBoxLayout(self)
@@ -87,6 +88,9 @@ class ModelView(QWidget):
         self._clock = QElapsedTimer()
         self._rest = QTimer(self, singleShot=True, interval=REST_MS)
         self._rest.timeout.connect(self._refine)
+        self._hands.let_go.connect(self._rest.start)
+        self._hands.double_clicked.connect(self.home)
+        self._hands.resized.connect(self._resized)
         theme.changed.connect(self._restyle)
         self._restyle()
         self._home()
@@ -284,7 +288,7 @@ class ModelView(QWidget):
 
     def _refine(self) -> None:
         """At rest, smooth edges, where they come quickly."""
-        if self._closed or self._timer.isActive() or self._drag is not None:
+        if self._closed or self._timer.isActive() or self._hands.dragging:
             return
         if self._canvas.renderer.GetLastRenderTimeInSeconds() < SLOW_PICTURE:
             self._canvas.ren_win.SetMultiSamples(SAMPLES)
@@ -319,39 +323,6 @@ class ModelView(QWidget):
 
     # -- Qt ----------------------------------------------------------------------------------------------
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if watched is not self._canvas or self._closed:
-            return False
-        kind = event.type()
-        if kind == QEvent.Type.MouseButtonPress:
-            self._drag = (event.button(), event.position())
-            return True
-        if kind == QEvent.Type.MouseMove:
-            self._drag_to(event)
-            return True
-        if kind == QEvent.Type.MouseButtonRelease:
-            self._drag = None
-            self._rest.start()
-            return True
-        if kind == QEvent.Type.MouseButtonDblClick:
-            self.home()
-            return True
-        if kind == QEvent.Type.Wheel:
-            self._nearer(1.0012 ** event.angleDelta().y())
-            return True
-        if kind == QEvent.Type.Gesture:
-            pinch = event.gesture(Qt.GestureType.PinchGesture)
-            if pinch is not None:
-                self._nearer(pinch.scaleFactor())
-            return True
-        if kind == QEvent.Type.Resize:
-            QTimer.singleShot(0, self._resized)
-        # VTK has keys of its own (q quits, e exits): none of them may reach it.
-        if kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
-            event.ignore()
-            return True
-        return False
-
     def _resized(self) -> None:
         if not self._closed:
             self._fit()
@@ -366,21 +337,16 @@ class ModelView(QWidget):
             self._zoom(factor)
         self._redraw(moving=True)
 
-    def _drag_to(self, event: QMouseEvent) -> None:
-        if self._drag is None or self.preview is None:
+    def _dragged(self, pan: bool, across: float, down: float) -> None:
+        if self.preview is None:
             return
-        button, before = self._drag
-        moved = event.position() - before
-        self._drag = (button, event.position())
-        height = max(self._canvas.height(), 1)
-        across, down = moved.x() / height, moved.y() / height
         if self.inside:
             self._heading[0] = (self._heading[0] + 90 * across) % 360.0
             self._heading[1] = min(max(self._heading[1] + 90 * down, -89.0), 89.0)
-        elif button == Qt.MouseButton.LeftButton and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            self._orbit.rotate(-240 * across, 180 * down)
-        else:
+        elif pan:
             self._orbit.pan(-across, down)
+        else:
+            self._orbit.rotate(-240 * across, 180 * down)
         self._redraw(moving=True)
 
     def showEvent(self, event: QEvent) -> None:
@@ -393,7 +359,7 @@ class ModelView(QWidget):
             self._timer.stop()
             self._rest.stop()
             theme.changed.disconnect(self._restyle)
-            self._canvas.removeEventFilter(self)
+            self._hands.rest()
             self._canvas.close()
         super().closeEvent(event)
 

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QElapsedTimer, QEvent, QObject, QPointF, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QElapsedTimer, QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAction,
     QActionGroup,
     QGuiApplication,
     QImage,
     QKeySequence,
-    QMouseEvent,
     QPalette,
-    QWheelEvent,
 )
 from PySide6.QtWidgets import (
     QApplication,
@@ -39,6 +37,7 @@ from engine.progress import CancelToken, Progress, ProgressCallback
 from widgets.viewport.background import Job
 from widgets.viewport.export_dialog import FilmDialog
 from widgets.viewport.film import FILM_SUFFIXES, save_turntable
+from widgets.viewport.hands import Hands
 from widgets.viewport.icons import icon
 from widgets.viewport.scene import DARK, HOME_AZIMUTH, HOME_ELEVATION, LIGHT, STYLES, Scene, Style
 
@@ -83,7 +82,6 @@ class Viewport(QWidget):
         self._height_m: float | None = None
         self._folder = Path.home()
         self._name = "model"
-        self._drag: tuple[Qt.MouseButton, QPointF] | None = None
         self._film: Job | None = None
         self._film_cancel = CancelToken()
         self._film_path = Path()
@@ -94,11 +92,17 @@ class Viewport(QWidget):
         self._canvas.setAcceptDrops(False)  # a dropped picture is for the window, not another mesh for VTK
         self._canvas.setMinimumSize(160, 120)
         self._canvas.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._canvas.installEventFilter(self)
+        self._hands = Hands(self._canvas)
+        self._hands.pressed.connect(lambda: self.setFocus(Qt.FocusReason.MouseFocusReason))
+        self._hands.dragged.connect(self._dragged)
+        self._hands.zoomed.connect(self._zoom)
+        self._hands.double_clicked.connect(self.reset)
         self._scene = Scene(self._canvas, DARK if self._is_dark() else LIGHT)
 
         self._rest = QTimer(self, singleShot=True, interval=REST_MS)
         self._rest.timeout.connect(self._refine)
+        self._hands.let_go.connect(self._rest.start)
+        self._hands.resized.connect(self._redraw)
         self._turn = QTimer(self, interval=16)
         self._turn.timeout.connect(self._turn_step)
         self._turn_clock = QElapsedTimer()
@@ -354,7 +358,7 @@ class Viewport(QWidget):
         self._canvas.update()
 
     def _refine(self) -> None:
-        if self._turn.isActive() or self._drag is not None:
+        if self._turn.isActive() or self._hands.dragging:
             self._rest.start()
             return
         # Software OpenGL takes three times as long with it: too long a stall while the engine has the processor.
@@ -537,52 +541,18 @@ class Viewport(QWidget):
 
     # --- Qt -------------------------------------------------------------------------------------
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if watched is not self._canvas or self._closed:
-            return False
-        kind = event.type()
-        if kind == QEvent.Type.MouseButtonPress:
-            self.setFocus(Qt.FocusReason.MouseFocusReason)
-            self._drag = (event.button(), event.position())
-            return True
-        if kind == QEvent.Type.MouseMove:
-            self._drag_to(event)
-            return True
-        if kind == QEvent.Type.MouseButtonRelease:
-            self._drag = None
-            self._rest.start()
-            return True
-        if kind == QEvent.Type.MouseButtonDblClick:
-            self.reset()
-            return True
-        if kind == QEvent.Type.Wheel:
-            self._wheel(event)
-            return True
-        if kind == QEvent.Type.Resize:
-            QTimer.singleShot(0, self._redraw)
-        # VTK has keys and gestures of its own (q quits, e exits): none of them may reach it.
-        if kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease, QEvent.Type.Gesture):
-            event.ignore()
-            return True
-        return False
-
-    def _drag_to(self, event: QMouseEvent) -> None:
-        if self._drag is None or self._mesh is None:
+    def _dragged(self, pan: bool, across: float, down: float) -> None:
+        if self._mesh is None:
             return
-        button, before = self._drag
-        moved = event.position() - before
-        self._drag = (button, event.position())
-        orbit, height = self._scene.orbit, max(self._canvas.height(), 1)
-        shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-        if button == Qt.MouseButton.LeftButton and not shift:
-            orbit.rotate(-moved.x() / height * 240, moved.y() / height * 180)
+        if pan:
+            self._scene.orbit.pan(-across, down)
         else:
-            orbit.pan(-moved.x() / height, moved.y() / height)
+            self._scene.orbit.rotate(-across * 240, down * 180)
         self._redraw(moving=True)
 
-    def _wheel(self, event: QWheelEvent) -> None:
+    def _zoom(self, factor: float) -> None:
         if self._mesh is not None:
-            self._scene.orbit.zoom(1.0012 ** event.angleDelta().y())
+            self._scene.orbit.zoom(factor)
             self._redraw(moving=True)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -610,6 +580,6 @@ class Viewport(QWidget):
                 self._film_cancel.cancel()
                 self._film.join()
                 self._film = None
-            self._canvas.removeEventFilter(self)
+            self._hands.rest()
             self._canvas.close()
         super().closeEvent(event)
