@@ -216,12 +216,14 @@ async def screen_tab(session: Session, shoot: Callable[..., Awaitable[None]]) ->
     from tests.site import ModelSite, SiteModel
 
     window, tab = session.window, session.window.screen_tab
-    folder = Path(tempfile.mkdtemp()) / "churches"
+    folder = Path(tempfile.mkdtemp()) / "buildings"
     folder.mkdir()
     for number in range(14):
         path = folder / f"model_{number:02d}.glb"
-        make_object(number + 4).to_scene().export(path)
-        rights = {"title": f"Saint Mary's church, no. {number}", "author": "A. Mason", "licence_name": "CC BY 4.0"}
+        made = make_object(number + 4)
+        made.to_scene().export(path)
+        title = f"{made.family.replace('_', ' ').capitalize()} {number}"
+        rights = {"title": title, "author": "A. Mason", "licence_name": "CC BY 4.0"}
         path.with_suffix(".json").write_text(json.dumps(rights))
     broken = folder / "model_12.glb"
     broken.write_bytes(broken.read_bytes()[:3000])
