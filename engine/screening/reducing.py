@@ -555,7 +555,7 @@ def _slid(points: FloatArray, uv: FloatArray, triangles: IntArray, corners: Arra
     whole = uu * vv - uv_ * uv_
     with np.errstate(all="ignore"):
         second, third = (vv * su - uv_ * sv) / whole, (uu * sv - uv_ * su) / whole
-    shares = np.stack([1 - second - third, second, third], 1)
+        shares = np.stack([1 - second - third, second, third], 1)
     good = (whole > 1e-4 * uu * vv) & (np.abs(shares) < 3).all(1) & (around == corners[:, None]).any(1)
     shares[~good] = 0
     slid = np.einsum("nk,nkd->nd", shares, uv[around].astype(np.float64))
