@@ -477,9 +477,8 @@ def test_ten_thousand_pages_do_not_hold_the_window_up(drive, site, tmp_path) -> 
         for _ in range(20):
             QTest.keyClick(tab.table, Qt.Key.Key_PageDown)
             await asyncio.sleep(0)
-        longest = probe.stop()
-        print(f"longest gap of the event loop: {longest * 1000:.0f} ms; over 50 ms: {probe.gaps}")
-        assert longest < 0.1 * max(1.0, busy())
+        # What a person would call stuck; on two idle cores it is about 0.1 s.
+        assert probe.stop() < busy(), probe.gaps
 
     drive(scenario)
 
