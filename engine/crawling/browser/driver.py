@@ -420,8 +420,8 @@ class Browser:
         now, connection, service = time.monotonic(), self._connection, self._service
         if self._why or self._ending:
             return
-        if self.cancel.cancelled:
-            self._cancelled_at = self._cancelled_at or now
+        # A later page has a token of its own: what an earlier one's said does not count for it.
+        self._cancelled_at = (self._cancelled_at or now) if self.cancel.cancelled else None
         waits = self._launching if self._launching is not None else connection.waits_since if connection else None
         if waits is None:
             return
