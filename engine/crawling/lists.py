@@ -69,7 +69,7 @@ def parse_list(lines: Iterable[str]) -> PageList:
     found = PageList()
     seen: set[str] = set()
     for number, line in enumerate(lines, 1):
-        text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().strip("\"',;<>").strip()
+        text = uncommented(line)
         if not text:
             continue
         page = parse_page(text)
@@ -81,6 +81,11 @@ def parse_list(lines: Iterable[str]) -> PageList:
             seen.add(page.key)
             found.pages.append(page)
     return found
+
+
+def uncommented(line: str) -> str:
+    """What a line says, without a comment and the marks that copying leaves around an address."""
+    return re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().strip("\"',;<>").strip()
 
 
 def parse_page(text: str) -> Page | str:

@@ -24,7 +24,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from engine.crawling.lists import Page, parse_page
-from engine.errors import InputError, OutputError
+from engine.errors import InputError
+from engine.files import read_object, unwritable, write_whole
 
 DOWNLOADED, FAILED, SKIPPED = "downloaded_urls.txt", "failed_urls.tsv", "skipped_urls.tsv"
 _FAILED_HEAD = "# url\treason\tattempts\ttime"
@@ -90,7 +91,7 @@ class Records:
                 f"Another crawl is at work in {folder}. Wait for it, stop it, or choose another folder."
             ) from error
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            raise unwritable(folder, error) from error
         records = cls(folder)
         records._lock = lock
         try:
@@ -99,7 +100,7 @@ class Records:
             records._load()
         except OSError as error:
             lock.release()
-            raise _unwritable(folder, error) from error
+            raise unwritable(folder, error) from error
         return records
 
     def close(self) -> None:
@@ -156,7 +157,7 @@ class Records:
                     file.truncate(size)  # another page's line may still follow
                     raise
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Keep the list and the options, for `status` and `retry`."""
@@ -166,11 +167,7 @@ class Records:
 
     def settings(self) -> dict[str, Any]:
         """The list and the options of the last crawl; empty if unknown."""
-        try:
-            settings = json.loads((self.folder / "crawl.json").read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return settings if isinstance(settings, dict) else {}
+        return read_object(self.folder / "crawl.json") or {}
 
     def state(self, page: Page) -> str:
         """`done`, `skipped`, `failed` or `waiting`."""
@@ -199,19 +196,6 @@ class Records:
             self.skipped.pop(key, None)
         for key in self.failed.keys() & self.skipped.keys():  # tried again since: the later counts
             (self.skipped if self.failed[key].time >= self.skipped[key].time else self.failed).pop(key)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -255,7 +239,3 @@ def _plain(text: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path} cannot be written: {error.strerror or error}. Check its rights and the free space.")

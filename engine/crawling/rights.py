@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.crawling.records import write_whole
 from engine.errors import InputError
+from engine.files import read_object, write_whole
 
 LICENCES = {
     "cc0": ("CC0 Public Domain", "https://creativecommons.org/publicdomain/zero/1.0/"),
@@ -123,11 +123,7 @@ def write_rights(path: Path, rights: Rights, facts: dict[str, Any]) -> None:
 
 def read_rights(path: Path) -> dict[str, Any] | None:
     """What stands in a `<uid>.json`; None if it is missing or damaged."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+    return read_object(path)
 
 
 def collected(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -146,8 +142,8 @@ def write_credits(folder: Path, path: Path | None = None) -> int:
     table.writeheader()
     count = 0
     for model, found in collected(folder):
-        line = {key: _cell(found.get(key, "")) for key in columns}
-        line |= {"file": model.name, "licence": _cell(found.get("licence_name", "")), "credit": _credit(found)}
+        line = {key: cell(found.get(key, "")) for key in columns}
+        line |= {"file": model.name, "licence": cell(found.get("licence_name", "")), "credit": _credit(found)}
         table.writerow(line)
         count += 1
     write_whole(path or folder / "CREDITS.csv", text.getvalue().encode("utf-8-sig"))
@@ -165,10 +161,10 @@ def tally(folder: Path) -> dict[str, int]:
 def _credit(found: dict[str, Any]) -> str:
     title, author = found.get("title") or "Untitled", found.get("author") or "an unnamed author"
     licence = " ".join(part for part in (found.get("licence_name"), found.get("licence_url")) if part)
-    return _cell(f'"{title}" by {author}, {found.get("source_url", "")}, {licence or "no stated licence"}')
+    return cell(f'"{title}" by {author}, {found.get("source_url", "")}, {licence or "no stated licence"}')
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
     """A cell that no spreadsheet takes for a formula."""
     text = " ".join(str(value).split())
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

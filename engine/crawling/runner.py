@@ -12,7 +12,6 @@ import errno
 import hashlib
 import heapq
 import logging
-import os
 import random
 import shutil
 import threading
@@ -37,6 +36,7 @@ from engine.crawling.lists import Page
 from engine.crawling.records import Records
 from engine.crawling.rights import Policy, Rights, Skipped, collected, read_rights, write_rights
 from engine.errors import Cancelled, InputError, OutputError
+from engine.files import sync
 from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 
 log = logging.getLogger("engine.crawling")
@@ -476,10 +476,10 @@ class Crawl:
                     "duplicate_of": twin,
                 },
             )
-            _sync(path)
+            sync(path)
             path.replace(target)
             with contextlib.suppress(PermissionError):  # not every system opens folders
-                _sync(self.folder)
+                sync(self.folder)
             if twin is None:
                 self._contents[checksum] = page.key
         return twin
@@ -585,8 +585,7 @@ class Crawl:
         if len(self._finishes) > 1:
             pace = (len(self._finishes) - 1) / max(now - self._finishes[0], 1e-3)
         left = counts["waiting"] + counts["working"]
-        working = [item for item in self._items.values() if item.state == "working"] if counts["working"] else []
-        attention = next((item.attention for item in working if item.attention), "")
+        attention = next((item.attention for item in self._items.values() if item.attention), "")
         if finished:
             state = "finished"
         elif self._token.cancelled:
@@ -627,15 +626,6 @@ def _sha256(path: Path, check: Callable[[], None]) -> str:
             check()
             total.update(block)
     return total.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Put what was written to a file, or a folder, on the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _with_source(rights: Rights, url: str) -> Rights:

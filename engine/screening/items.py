@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.crawling.lists import BadLine, Page, parse_page
+from engine.crawling.lists import BadLine, Page, parse_page, uncommented
 from engine.crawling.rights import read_rights
 from engine.errors import InputError
 
@@ -97,7 +97,7 @@ def parse_item(line: str) -> Item | str | None:
     text = line.strip()
     if "://" not in text and not text.startswith("#") and Path(text).suffix.lower() in MODEL_SUFFIXES:
         return _file(text)  # before comments are cut off: names of files may hold a `#`
-    text = re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip().strip("\"',;<>").strip()
+    text = uncommented(text)
     if not text:
         return None
     if "://" not in text and Path(text).suffix.lower() in MODEL_SUFFIXES:

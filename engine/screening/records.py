@@ -26,8 +26,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from engine.crawling.records import write_whole
 from engine.errors import InputError, OutputError
+from engine.files import sync, unwritable, write_whole
 from engine.screening.items import Item, decode, encode, parse_item
 
 LOG = "decisions.jsonl"
@@ -221,13 +221,13 @@ class Records:
                 "decisions: each annotator has one of their own."
             ) from error
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            raise unwritable(folder, error) from error
         try:
             self._load()
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
-                raise _unwritable(folder, error) from error
+                raise unwritable(folder, error) from error
             raise
 
     def close(self) -> None:
@@ -245,7 +245,7 @@ class Records:
             self._meet_changes()
             self._write(entry.to_line())
         except OSError as error:
-            raise _unwritable(self.folder / LOG, error) from error
+            raise unwritable(self.folder / LOG, error) from error
         before = self.history.decided.get(entry.key)
         self.history.apply(entry)
         after = self.history.decided.get(entry.key)
@@ -264,7 +264,8 @@ class Records:
         self._mend(path)
         if not path.exists():
             path.touch()
-            _sync_folder(self.folder)
+            with contextlib.suppress(OSError):  # not every system opens folders
+                sync(self.folder)
         entries, damaged = _read_log(self.folder)
         self._size = path.stat().st_size
         self.history = History(entries)
@@ -377,7 +378,7 @@ class Records:
             except OSError as error:  # the decision itself is safe in the log; the next one tries again
                 if decision not in self._said:
                     self._said.add(decision)
-                    self.notices.append(f"{_unwritable(path, error)} The decisions are safe in {LOG}.")
+                    self.notices.append(f"{unwritable(path, error)} The decisions are safe in {LOG}.")
         self._text_sizes = self._measured()
 
 
@@ -437,23 +438,9 @@ def _foreign(
     return list(entries.values()), notices
 
 
-def _sync_folder(folder: Path) -> None:
-    """Put a new file's name on the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def make_folder(folder: Path) -> None:
     """Make a folder if it is not there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path} cannot be written: {error.strerror or error}. Check its rights and the free space.")
+        raise unwritable(folder, error) from error

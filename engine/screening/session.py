@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.crawling.records import write_whole
 from engine.errors import InputError
+from engine.files import read_object, write_whole
 from engine.screening.items import Item, ItemList, decode, encode, parse_items, read_items
 from engine.screening.records import LOG, TEXTS, Entry, History, Records, now
 from engine.screening.stats import seconds_at_work
@@ -427,11 +427,7 @@ def default_folder(source: Path) -> Path:
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads((folder / SETTINGS).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
+    return read_object(folder / SETTINGS) or {}
 
 
 def settings_of(folder: Path, source: Path, found: ItemList) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
+from engine.crawling.rights import cell
 from engine.screening.records import TEXTS, Entry, History
 
 IDLE = 120.0
@@ -87,8 +88,7 @@ def to_csv(rows: Iterable[Throughput]) -> bytes:
         cells = [
             "" if value is None else round(value, 3) if isinstance(value, float) else value for value in astuple(row)
         ]
-        who = str(cells[0])
-        table.writerow([f"'{who}" if who[:1] in ("=", "+", "-", "@") else who, *cells[1:]])
+        table.writerow([cell(cells[0]), *cells[1:]])
     return text.getvalue().encode("utf-8-sig")
 
 

@@ -1,0 +1,46 @@
+"""Small files that a kill or a full disk leaves whole: written under another name and renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from engine.errors import OutputError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.tmp")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if it is missing or damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def sync(path: Path) -> None:
+    """Put what was written to a file, or a folder, on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """What to raise when a file or folder of records cannot be written."""
+    return OutputError(f"{path} cannot be written: {error.strerror or error}. Check its rights and the free space.")
