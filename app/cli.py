@@ -1,4 +1,4 @@
-"""The command line: `oriel reconstruct | runs | crawl | screen | data | train | weights | doctor | demo`.
+"""The command line: `oriel reconstruct | runs | crawl | screen | render | data | train | weights | doctor | demo`.
 
 What is heavy is imported by the command that needs it, so that `oriel --help` answers at once.
 """
@@ -33,6 +33,9 @@ SAMPLERS = ("fast", "published")
 DELEGATED = {
     ("crawl",): "app.crawl_cli",
     ("screen",): "app.screen_cli",
+    ("evaluate",): "app.evaluate_cli",
+    ("render",): "app.render_cli",
+    ("finetune",): "app.finetune_cli",
     ("data",): "engine.data.cli",
     ("train", "views"): "engine.views.train",
     ("train", "surface"): "engine.surface.train",
@@ -116,6 +119,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     commands.add_parser("crawl", help="collect 3D models: search, run, retry, status, credits, token, login")
     commands.add_parser("screen", help="judge models as a team: split, merge, conflicts, stats, list")
+    commands.add_parser("evaluate", help="measure predicted meshes against true models, and write a report")
+    commands.add_parser("render", help="render models: run, status, watch, retry, preview, frame, worker")
+    commands.add_parser("finetune", help="fine-tune the surface network on rendered models")
     commands.add_parser("data", help="procedural architecture: contact sheets, GLB export")
     sub = commands.add_parser("train", help="train the built-in weights: views or surface")
     models = sub.add_subparsers(metavar="MODEL", required=True)

@@ -13,25 +13,25 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices, QImage
 
 from app.crawl_lists import Added, add_addresses, new_list, search_to_list, suggested_folder
 from app.engine_thread import EngineThread
+from app.model_previews import VIEWER_MODULES, make_cache, mesh_of
 from app.settings import Settings
 from app.tasks import Tasks
 from engine.errors import Cancelled, OrielError
 from engine.progress import CancelToken, Progress
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.crawl.setup_panel import recalled, remembered
-from widgets.crawl.words import count
+from widgets.words import count
 
 if TYPE_CHECKING:
     from engine.crawling import Crawl, Downloader, Options, Page, PageState, Records, Totals
-    from engine.mesh import Mesh
-    from engine.screening import Preview, PreviewCache, PreviewPart
+    from engine.screening import PreviewCache
 
 POLL = 0.1
 """Seconds between two looks at what a crawl has done."""
@@ -43,10 +43,7 @@ SETTLE = 0.12
 """Seconds that a page stays chosen before its model is loaded: who walks on with the arrow keys does not wait."""
 DISK_INTERVAL, LOG_INTERVAL = 5.0, 1.0
 LOG_BYTES = 32_000
-PREVIEW_TRIANGLES = 80_000
-"""What the viewport takes without holding the window up."""
 CRAWL_NICENESS = 5
-VIEWER_MODULES = ("vtkmodules.vtkRenderingOpenGL2", "pyvista", "pyvista.plotting")
 
 
 class CrawlSession:
@@ -234,7 +231,7 @@ class CrawlSession:
             return
         options = setup.options()
         if pages is None:
-            pages = [state.page for state in self.tab.model.pages]
+            pages = [state.page for state in self.tab.model.rows]
         self.job = job = Job(pages, folder, setup.list_path, options, retry)
         self.tab.begin()
         self._remember()
@@ -318,7 +315,7 @@ class CrawlSession:
 
     async def _show_free(self) -> None:
         folder = self.tab.setup.folder_path
-        free = await self.files.submit(_free, folder) if folder is not None else None
+        free = await self.files.submit(free_space, folder) if folder is not None else None
         self.tab.set_free(free)
 
     # -- a page ------------------------------------------------------------------------------------------
@@ -352,7 +349,7 @@ class CrawlSession:
     def _want(self, path: Path) -> PreviewCache:
         """Have the preview of a model made next; on the thread for files."""
         if self._previews is None:
-            self._previews = _make_cache()
+            self._previews = make_cache()
         self._previews.want([path])
         return self._previews
 
@@ -549,7 +546,7 @@ def _details(folder: Path, key: str) -> PageDetails:
     )
 
 
-def _free(folder: Path) -> int | None:
+def free_space(folder: Path) -> int | None:
     """Bytes that are free on the disk of a folder that may not be there yet."""
     for place in (folder, *folder.parents):
         try:
@@ -570,51 +567,3 @@ def _log_end(folder: Path) -> str:
     text = text if size <= LOG_BYTES else text.partition("\n")[2]
     text = re.sub(r"^\d{4}-([\d-]+ [\d:]+),\d+ (INFO )?", r"\1  ", text, flags=re.MULTILINE)
     return re.sub(r"https?://\S*/(?:([^\s/]+)-[0-9a-f]{32}(?!\S)|([^\s/]+))", r"\1\2", text)  # the panel is narrow
-
-
-def _make_cache() -> PreviewCache:
-    # In a process of its own: whatever is in a file that came from the web, the crawl goes on.
-    from engine.screening import PreviewCache, PreviewLimits
-
-    return PreviewCache(PreviewLimits(triangles=PREVIEW_TRIANGLES, cache_bytes=128 << 20), workers=1)
-
-
-def mesh_of(preview: Preview) -> tuple[Mesh | None, str]:
-    """What the viewport shows of a preview, and what there is to say to it; None with the reason if there is nothing.
-
-    Of several textures, as of one that is coloured besides, it shows the colour at each vertex.
-    """
-    import numpy as np
-
-    from engine.mesh import Mesh
-
-    if not preview.parts:
-        problem = re.sub(r" (Reject it|Decide without|Skip it)\b.*", "", preview.problem or "There is nothing to see.")
-        return None, f"{problem} Show the file (S), to open it elsewhere."
-    parts = preview.parts
-    shown = sum(len(part.triangles) for part in parts)
-    notes = (
-        [f"Shown with {shown:,} of {preview.facts.triangles:,} triangles."] if shown < preview.facts.triangles else []
-    )
-    note = " ".join([*notes, *preview.facts.warnings])
-    starts = np.cumsum([0, *(len(part.points) for part in parts)])
-    points = np.concatenate([part.points for part in parts]) / 2
-    faces = np.concatenate([part.triangles + start for part, start in zip(parts, starts, strict=False)], dtype=np.int32)
-    first = parts[0]
-    if len(parts) == 1 and first.texture is not None and first.colors is None:
-        return Mesh(points, faces, uv=first.uv, texture=np.ascontiguousarray(first.texture[..., :3])), note
-    return Mesh(points, faces, colors=np.concatenate([_colors(part) for part in parts])), note
-
-
-def _colors(part: PreviewPart) -> Any:
-    """(N, 3) uint8: the colour of each vertex, from the texture and the vertex itself."""
-    import numpy as np
-
-    colors = np.full((len(part.points), 3), 255, np.uint8) if part.colors is None else part.colors[:, :3]
-    if part.texture is None or part.uv is None:
-        return colors if part.colors is not None else colors // 255 * np.array([196, 190, 181], np.uint8)
-    height, width = part.texture.shape[:2]
-    uv = part.uv % 1.0 if part.repeat else np.clip(part.uv, 0.0, 1.0)
-    columns = np.minimum((uv[:, 0] * width).astype(int), width - 1)
-    rows = np.minimum(((1.0 - uv[:, 1]) * height).astype(int), height - 1)
-    return (part.texture[rows, columns, :3].astype(np.uint16) * colors // 255).astype(np.uint8)

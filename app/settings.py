@@ -48,6 +48,8 @@ class Settings:
     """List, folder and options of the last crawl."""
     screen: dict[str, Any] = field(default_factory=dict)
     """List, folder and annotator of the last screening, the keys that were changed, and whether models turn."""
+    render: dict[str, Any] = field(default_factory=dict)
+    """Models, folder, settings and machines of the last rendering."""
     window: dict[str, Any] = field(default_factory=dict)
     """Sizes and places of the window's parts, as the window likes them."""
 

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.crawl_session import CrawlSession
 from app.engine_thread import EngineThread, ProgressFunnel
+from app.render_session import RenderSession
 from app.screen_session import ScreenSession
 from app.settings import Settings
 from app.tasks import Tasks
@@ -85,8 +86,8 @@ class Session:
 
     Everything here runs on the Qt thread and waits for three others: `engine`, which alone uses torch for a run,
     `files`, which reads pictures, runs and meshes so that a look at the history does not wait for a run, and `fetcher`,
-    which fetches and checks models, one at a time. What the Crawl tab does is `crawl`'s,
-    and what the Screen tab does `screen`'s.
+    which fetches and checks models, one at a time. What the Crawl, Screen and
+    Render tabs do is `crawl`'s, `screen`'s and `render`'s.
     """
 
     def __init__(self, window: MainWindow, settings: Settings) -> None:
@@ -99,6 +100,7 @@ class Session:
         self.fetcher = EngineThread("oriel-models")
         self.crawl = CrawlSession(window.crawl, settings)
         self.screen = ScreenSession(window.screen_tab, settings)
+        self.render = RenderSession(window.render_tab, settings)
         self.queue: list[Job] = []
         self.current: Job | None = None
         self._history: History | None = None
@@ -154,6 +156,7 @@ class Session:
         self.tab.input.models.remember(self.settings.models | {"memory_gb": self.settings.memory_gb})
         self.crawl.restore()
         self.screen.restore()
+        self.render.restore()
         self.window.show()
         self.tasks.spawn(self._warm_up())
         with _garbage_kept_to_this_thread():
@@ -172,8 +175,7 @@ class Session:
             self.current.cancel.cancel()
         for token in self._model_work.values():
             token.cancel()
-        await self.crawl.close()
-        await self.screen.close()
+        await asyncio.gather(self.crawl.close(), self.screen.close(), self.render.close())
         await self.tasks.finish()
         await self.engine.close()
         await self.files.close()

@@ -185,13 +185,23 @@ def offsets(poses: list[Pose], origin: Pose) -> FloatArray:
     return np.asarray(rows, np.float32).reshape(-1, 3)
 
 
-def pose_file(elevation: float) -> dict[str, object]:
-    """Content of One-2-3-45's `pose.json` for the 8 + 32 views of an input at `elevation` degrees.
+def pose_file(
+    elevation: float,
+    *,
+    radius: float = INPUT_RADIUS,
+    k: npt.ArrayLike | None = None,
+    reach: float = VOLUME_EXTENT * 3**0.5,
+) -> dict[str, object]:
+    """Content of One-2-3-45's pose files for the 8 + 32 views of an input at `elevation` degrees.
 
-    `intrinsics` 3x3 at 256 px, `near_far` in world units, `c2ws` a 4x4 matrix (OpenGL axes) by file stem.
+    `intrinsics` is `k`, 3x3 in pixels (by default at 256 px), `near_far` in world units around objects that reach
+    `reach` from the origin, `c2ws` a 4x4 matrix by file stem. Readers go by the order of the views: the 8 come
+    first. The axes are OpenGL's, as ours: readers flip them to OpenCV's.
     """
-    c2ws = {principal_name(i): p.matrix().tolist() for i, p in enumerate(principal_poses(elevation))}
-    c2ws |= {source_name(i): p.matrix().tolist() for i, p in enumerate(source_poses(elevation))}
-    reach = VOLUME_EXTENT * 3**0.5
-    near_far = [round(max(INPUT_RADIUS - reach, 0.1), 4), round(INPUT_RADIUS + reach, 4)]
-    return {"intrinsics": intrinsics().tolist(), "near_far": near_far, "c2ws": c2ws}
+    principal = [Pose(p.elevation, p.azimuth, radius) for p in principal_poses(elevation)]
+    source = [n for p in principal for n in neighbour_poses(p)]
+    c2ws = {principal_name(i): p.matrix().tolist() for i, p in enumerate(principal)}
+    c2ws |= {source_name(i): p.matrix().tolist() for i, p in enumerate(source)}
+    near_far = [round(max(radius - reach, min(0.1, radius / 2)), 4), round(radius + reach, 4)]
+    matrix = intrinsics() if k is None else np.asarray(k, np.float32)
+    return {"intrinsics": matrix.tolist(), "near_far": near_far, "c2ws": c2ws}

@@ -168,7 +168,7 @@ async def crawl_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> 
         path.write_text("".join(f"{site.page(model)}\n" for model in models))
         tab.setup.set_options(CrawlOptions(parallel=3, pause=0.0, attempts=1))
         tab.list_chosen.emit(path)
-        await settle(lambda: len(tab.model.pages) == len(models))
+        await settle(lambda: len(tab.model.rows) == len(models))
         await shoot("crawl-ready", ("light",))
         tab.request_start()
         await settle(lambda: tab.model.counts["done"] >= 9)

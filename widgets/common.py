@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QImage, QKeySequence, QPainter
 from PySide6.QtWidgets import (
+    QAbstractSpinBox,
+    QBoxLayout,
     QComboBox,
     QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QLayout,
+    QLineEdit,
     QPushButton,
     QSizePolicy,
     QStyle,
@@ -362,3 +366,67 @@ class MessagePage(QWidget):
         side = theme.px(56)
         self._picture.setPixmap(theme.icon(self._icon, "muted").pixmap(side, side))
         self._lead.setFixedWidth(theme.px(self._width))
+
+
+class PathField(QWidget):
+    """A path that can be typed, and a button that asks for it."""
+
+    edited = Signal(str)
+
+    def __init__(self, empty: str, tip: str) -> None:
+        super().__init__()
+        self._tip = tip
+        self.edit = QLineEdit()
+        self.edit.setPlaceholderText(empty)
+        self.edit.setAccessibleName(tip)
+        self.button = IconButton("folder", tip)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        row.addWidget(self.edit, 1)
+        row.addWidget(self.button)
+        self.edit.editingFinished.connect(lambda: self.edited.emit(self.edit.text().strip()))
+        self.set_path(None)
+
+    def set_path(self, path: Path | None) -> None:
+        """Show a path."""
+        self.edit.setText("" if path is None else str(path))
+        self.edit.setToolTip(self._tip if path is None else f"{path}\n{self._tip}")
+
+
+class Beside(QWidget):
+    """Two rows beside each other, or below each other where there is no room for that."""
+
+    def __init__(self, first: QHBoxLayout, second: QHBoxLayout) -> None:
+        super().__init__()
+        self._parts = (first, second)
+        self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._box.setContentsMargins(0, 0, 0, 0)
+        self._box.setSpacing(6)
+        self._box.addLayout(first, 1)
+        self._box.addLayout(second)
+
+    def minimumSizeHint(self) -> QSize:
+        widest = max(part.minimumSize().width() for part in self._parts)
+        return QSize(widest, super().minimumSizeHint().height())
+
+    def _fit(self) -> None:
+        needed = sum(part.minimumSize().width() for part in self._parts) + self._box.spacing()
+        way = QBoxLayout.Direction.LeftToRight if needed <= self.width() else QBoxLayout.Direction.TopToBottom
+        if way != self._box.direction():
+            self._box.setDirection(way)
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def event(self, event: QEvent) -> bool:
+        done = super().event(event)
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._fit()
+        return done
+
+
+def indent(box: QAbstractSpinBox) -> None:
+    """Have the text stand as far from the edge as in other fields."""
+    box.lineEdit().setTextMargins(theme.px(7), 0, 0, 0)

@@ -17,22 +17,17 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from widgets.common import IconButton, MessagePage, ShortcutSheet, label, with_key
+from widgets.common import IconButton, ShortcutSheet, label, with_key
 from widgets.crawl import CrawlTab
 from widgets.crawl.incoming import folder_in, list_in
 from widgets.models import ModelsPage
 from widgets.reconstruct.incoming import SUFFIXES, may_hold_picture
 from widgets.reconstruct.tab import ReconstructTab
+from widgets.render import RenderTab
 from widgets.screen import ScreenTab
 from widgets.theme import theme
 
-PLACEHOLDERS = {
-    "Render": (
-        "camera",
-        "This tab will render the kept models with Blender from the views that a training set needs.",
-    ),
-}
-TABS = ("Reconstruct", "Crawl", "Screen", *PLACEHOLDERS)
+TABS = ("Reconstruct", "Crawl", "Screen", "Render")
 FULL_SCREEN_BASIS = (1280, 720)
 """Size of the window at which full screen would enlarge nothing."""
 KEYS = {
@@ -89,6 +84,14 @@ KEYS = {
         ("I  T  Home", "inside, turn by itself, whole"),
         ("H", "all of its keys; change them"),
     ],
+    "Render": [
+        ("Ctrl+R  Space  X", "start, pause and go on, stop"),
+        ("P  T", "fast preview, one test frame"),
+        ("D  Return", "depth, enlarge; arrows for the next"),
+        ("N  Del  F", "render next, cancel, retry failed"),
+        ("Ctrl+D  Ctrl+L", "cameras, Blender's log"),
+        ("S  Shift+S", "folder of the model, of all"),
+    ],
     "Models": [
         ("F  C", "fetch, check"),
         ("U  Shift+U", "use a file, a folder of yours"),
@@ -131,8 +134,8 @@ class MainWindow(QMainWindow):
         self.pages.addWidget(self.crawl)
         self.screen_tab = ScreenTab()
         self.pages.addWidget(self.screen_tab)
-        for name, (icon, sentence) in PLACEHOLDERS.items():
-            self.pages.addWidget(MessagePage(icon, name, sentence))
+        self.render_tab = RenderTab()
+        self.pages.addWidget(self.render_tab)
         self.models = ModelsPage()
         self.pages.addWidget(self.models)
         self._message = label("", "")
@@ -141,7 +144,9 @@ class MainWindow(QMainWindow):
         self.reconstruct.models_requested.connect(self.show_models)
         self.crawl.status_changed.connect(self._message.setText)
         self.screen_tab.status_changed.connect(self._message.setText)
-        self.crawl.badge_changed.connect(self._show_badge)
+        self.render_tab.status_changed.connect(self._message.setText)
+        self.crawl.badge_changed.connect(lambda text: self._show_badge(1, text))
+        self.render_tab.badge_changed.connect(lambda text: self._show_badge(3, text))
         self.models.closed.connect(lambda: self.show_tab(self._last_tab))
         self.sheet = ShortcutSheet(self.centralWidget(), KEYS)
         self._bind_keys()
@@ -202,7 +207,8 @@ class MainWindow(QMainWindow):
         self._restyle()
 
     def _bind_keys(self) -> None:
-        tab, crawl, start = self.reconstruct, self.crawl, self.screen_tab.start
+        tab, crawl, start, render = self.reconstruct, self.crawl, self.screen_tab.start, self.render_tab
+        start_keys = (tab.input.request, crawl.request_start, start.request, render.request_start)
         keys: list[tuple[str, Any]] = [(f"Ctrl+{i + 1}", lambda i=i: self.show_tab(i)) for i in range(len(TABS))]
         keys += [
             ("F1", self.toggle_sheet),
@@ -211,20 +217,20 @@ class MainWindow(QMainWindow):
             ("Ctrl+M", self.toggle_models),
             ("Ctrl+Q", self.close),
             ("Esc", self.escape),
-            ("Ctrl+O", self._on_tab(tab.open_dialog, crawl.setup.open_list, start.open_list)),
-            ("Ctrl+V", self._on_tab(tab.paste, crawl.paste)),
-            ("Ctrl+Return", self._on_tab(tab.input.request, crawl.request_start, start.request)),
-            ("Ctrl+Enter", self._on_tab(tab.input.request, crawl.request_start, start.request)),
-            ("Ctrl+I", self._on_tab(lambda: tab.show_side("picture"), crawl.toggle_setup)),
-            ("Ctrl+F", self._on_tab(lambda: tab.show_side("history"), crawl.focus_search)),
+            ("Ctrl+O", self._on_tab(tab.open_dialog, crawl.setup.open_list, start.open_list, render.setup.open_source)),
+            ("Ctrl+V", self._on_tab(tab.paste, crawl.paste, None, render.paste)),
+            ("Ctrl+Return", self._on_tab(*start_keys)),
+            ("Ctrl+Enter", self._on_tab(*start_keys)),
+            ("Ctrl+I", self._on_tab(lambda: tab.show_side("picture"), crawl.toggle_setup, None, render.toggle_setup)),
+            ("Ctrl+F", self._on_tab(lambda: tab.show_side("history"), crawl.focus_search, None, render.focus_search)),
             ("Ctrl+E", self._on_tab(tab.export_requested.emit, crawl.credits.click)),
             ("Ctrl+Shift+M", self._on_tab(lambda: (tab.show_side("picture"), tab.input.models.open()))),
         ]
         for key, action in keys:
             QShortcut(QKeySequence(key), self, action)
 
-    def _on_tab(self, action: Any, crawling: Any = None, screening: Any = None) -> Any:
-        """`crawling` or `screening` on their tabs; else `action` after going to the Reconstruct tab."""
+    def _on_tab(self, action: Any, crawling: Any = None, screening: Any = None, rendering: Any = None) -> Any:
+        """What belongs to the tab that is shown; else `action` after going to the Reconstruct tab."""
 
         def act() -> None:
             if crawling is not None and self.pages.currentWidget() is self.crawl:
@@ -232,6 +238,8 @@ class MainWindow(QMainWindow):
             elif screening is not None and self.pages.currentWidget() is self.screen_tab:
                 if not self.screen_tab.judging:
                     screening()
+            elif rendering is not None and self.pages.currentWidget() is self.render_tab:
+                rendering()
             else:
                 self.show_tab(0)
                 action()
@@ -304,7 +312,10 @@ class MainWindow(QMainWindow):
             self.sheet.dismiss()
         elif self.pages.currentWidget() is self.models:
             self.models.escape()
-        elif isinstance(tab := self.pages.currentWidget(), ReconstructTab | CrawlTab | ScreenTab) and tab.escape():
+        elif (
+            isinstance(tab := self.pages.currentWidget(), ReconstructTab | CrawlTab | ScreenTab | RenderTab)
+            and tab.escape()
+        ):
             pass
         elif self.isFullScreen():
             self.toggle_full_screen()
@@ -316,6 +327,7 @@ class MainWindow(QMainWindow):
             "geometry": geometry,
             "columns": self.reconstruct.columns.sizes(),
             "crawl columns": self.crawl.columns.sizes(),
+            "render columns": self.render_tab.columns.sizes(),
         }
 
     def restore_place(self, place: dict[str, Any]) -> None:
@@ -323,10 +335,11 @@ class MainWindow(QMainWindow):
         geometry = place.get("geometry")
         if isinstance(geometry, str):
             self.restoreGeometry(QByteArray.fromBase64(geometry.encode()))
-        for name, splitter in (("columns", self.reconstruct.columns), ("crawl columns", self.crawl.columns)):
+        tabs = {"columns": self.reconstruct, "crawl columns": self.crawl, "render columns": self.render_tab}
+        for name, tab in tabs.items():
             sizes = place.get(name)
             if isinstance(sizes, list) and len(sizes) == 3 and all(isinstance(size, int) for size in sizes):
-                splitter.setSizes(sizes)
+                tab.columns.setSizes(sizes)
 
     def close_now(self) -> None:
         """Close for good."""
@@ -342,13 +355,14 @@ class MainWindow(QMainWindow):
             self.reconstruct.close_down()
             self.crawl.close_down()
             self.screen_tab.close_down()
+            self.render_tab.close_down()
             event.accept()
         else:
             event.ignore()
             self.close_requested.emit()
 
     def dragEnterEvent(self, event: Any) -> None:
-        if self._is_for_screen(event.mimeData()):
+        if self._is_for_screen(event.mimeData()) or self._is_for_render(event.mimeData()):
             event.acceptProposedAction()
         elif may_hold_picture(event.mimeData()):
             event.acceptProposedAction()
@@ -369,13 +383,18 @@ class MainWindow(QMainWindow):
         event.acceptProposedAction()
         mime = event.mimeData()
         for_crawl = self.crawl if self._is_for_crawl(mime) else self.reconstruct
-        (self.screen_tab if self._is_for_screen(mime) else for_crawl).take(mime)
+        for_render = self.render_tab if self._is_for_render(mime) else for_crawl
+        (self.screen_tab if self._is_for_screen(mime) else for_render).take(mime)
         self.activateWindow()
 
     def _is_for_screen(self, mime: Any) -> bool:
         """Lists and folders that are dropped on the Screen tab."""
         on_it = self.pages.currentWidget() is self.screen_tab
         return on_it and (list_in(mime) is not None or folder_in(mime) is not None)
+
+    def _is_for_render(self, mime: Any) -> bool:
+        """Models, lists and folders of them that are dropped on the Render tab."""
+        return self.pages.currentWidget() is self.render_tab and self.render_tab.source_in(mime) is not None
 
     def _is_for_crawl(self, mime: Any) -> bool:
         """A list is for the Crawl tab wherever else it is dropped; there, so is everything but a picture's file."""
@@ -384,5 +403,5 @@ class MainWindow(QMainWindow):
         pictures = any(url.toLocalFile().lower().endswith(SUFFIXES) for url in mime.urls()) or mime.hasImage()
         return self.pages.currentWidget() is self.crawl and not pictures
 
-    def _show_badge(self, text: str) -> None:
-        self.tabs.button(1).setText(f"Crawl  {text}" if text else "Crawl")
+    def _show_badge(self, tab: int, text: str) -> None:
+        self.tabs.button(tab).setText(f"{TABS[tab]}  {text}" if text else TABS[tab])

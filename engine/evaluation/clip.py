@@ -90,7 +90,16 @@ class ClipSimilarity:
         """
         if len(a) != len(b) or not len(a):
             raise InputError(f"CLIP similarity compares pictures one by one; it got {len(a)} and {len(b)}.")
-        return float((self.embed(a).astype(np.float64) * self.embed(b)).sum(axis=1).mean())
+        return mean_cosine(self.embed(a), self.embed(b))
+
+
+def mean_cosine(f: FloatArray, g: FloatArray) -> float:
+    """Mean over i of cos(f_i, g_i) of unit vectors (N, D).
+
+    Of two meshes P and T with f_i = f(R(P, c_i)) and g_i = f(R(T, c_i)), pictures R of each from the same 32 cameras
+    c_i, this is their CLIP similarity: S(P, T) = 1/32 sum_i cos(f(R(P, c_i)), f(R(T, c_i))).
+    """
+    return float((f.astype(np.float64) * g).sum(axis=1).mean())
 
 
 def _as_image(picture: npt.NDArray[Any]) -> Image.Image:

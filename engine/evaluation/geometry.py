@@ -84,9 +84,16 @@ def surface_distances(
         return np.full(samples, np.inf), np.full(samples, np.inf)
     predicted, _ = sample_mesh(prediction, samples, rng)
     scale = float(np.ptp(actual, axis=0).max()) if unit is None else unit
-    to_truth, _ = cKDTree(actual).query(predicted)
-    to_prediction, _ = cKDTree(predicted).query(actual)
+    to_truth, to_prediction = distances_between(predicted, actual)
     return to_truth / scale, to_prediction / scale
+
+
+def distances_between(
+    predicted: npt.ArrayLike, actual: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Distances (N,) from each predicted point (N, 3) to the nearest actual one (M, 3), and (M,) the other way."""
+    p, t = np.asarray(predicted), np.asarray(actual)
+    return cKDTree(t).query(p)[0], cKDTree(p).query(t)[0]
 
 
 def chamfer_distance(

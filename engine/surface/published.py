@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -321,7 +322,7 @@ class PublishedScene(SurfaceScene):
 
 
 class PublishedNetwork(SurfaceModel[PublishedScene]):
-    """The released network. On CUDA the pyramid and the U-Net run in half precision, all else in single."""
+    """The released network. In use on CUDA the pyramid and the U-Net run in half precision, all else in single."""
 
     def __init__(self, config: SurfaceConfig = PUBLISHED) -> None:
         super().__init__()
@@ -365,7 +366,9 @@ class PublishedNetwork(SurfaceModel[PublishedScene]):
             volume = self.unet(cost, mask).float()
         return PublishedScene(pictures, features, w2c, intrinsics, volume, frame, mask)
 
-    def _half(self) -> torch.autocast:
+    def _half(self) -> AbstractContextManager:
+        if self.training:  # which looks after its precision itself: gradients are lost in half
+            return nullcontext()
         dtype = precision(self.device)
         half = dtype != torch.float32
         return torch.autocast(self.device.type, dtype if half else torch.bfloat16, enabled=half)

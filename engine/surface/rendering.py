@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from engine import cameras
+
+if TYPE_CHECKING:
+    from engine.surface.network import SurfaceModel
 
 
 @dataclass
@@ -102,6 +110,40 @@ def render_rays(
     shade = mean * opacity[:, None] + (1 - opacity[:, None])
     depth = (weights * (depths[:, 1:] + depths[:, :-1]) / 2).sum(1)
     return RenderedRays(shade, opacity, depth, weights, middles, values)
+
+
+def render_pixels(
+    network: SurfaceModel,
+    scene: Any,
+    c2w: npt.NDArray,
+    k: npt.NDArray,
+    pixels: npt.NDArray,
+    *,
+    coarse: int = 32,
+    fine: int = 16,
+    colored: int = 8,
+    generator: torch.Generator | None = None,
+) -> RenderedRays:
+    """What a network's `scene` looks like in pixels (N, 2) (x, y) of a camera (4, 4) with intrinsics (3, 3).
+
+    Depth counts along the viewing axis in world units, from as far before the origin as the network looks to as far
+    behind it. `generator` draws where rays are sampled.
+    """
+    device, reach = network.device, network.config.extent
+    origin, directions = cameras.pixel_rays(c2w, k, np.asarray(pixels) + 0.5)
+    d = torch.from_numpy(directions).to(device)
+    o = torch.from_numpy(origin).to(device).expand_as(d)
+
+    def sdf(x: Tensor) -> Tensor:
+        return network.sdf(scene, x)
+
+    def color(x: Tensor, direction: Tensor) -> Tensor:
+        return network.colors(scene, x, direction)
+
+    middle = float(np.linalg.norm(origin))
+    near, far = max(middle - reach, 0.05 * middle), middle + reach
+    depths = sample_depths(sdf, o, d, near, far, coarse=coarse, fine=fine, generator=generator)
+    return render_rays(sdf, color, o, d, depths, network.inverse_deviation, colored=colored)
 
 
 def gradient(sdf: Callable[[Tensor], Tensor], points: Tensor, step: float) -> Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import math
 import os
 import platform
@@ -30,8 +29,10 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from engine import cameras, weights
+from engine import weights
 from engine.errors import InputError
+from engine.evaluation.geometry import f_score_of, sample_mesh
+from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.surface.cases import CaseMaker, SurfaceCase, degrade
 from engine.surface.extraction import FieldFunction, extract_mesh
@@ -39,7 +40,8 @@ from engine.surface.hull import SilhouetteField
 from engine.surface.network import BUILT_IN, SurfaceConfig, SurfaceModel
 from engine.surface.published import PUBLISHED
 from engine.surface.reconstruct import CONFIGS, MODEL, build_surface
-from engine.surface.rendering import eikonal_loss, gradient, render_rays, sample_depths, sparsity_loss
+from engine.surface.rendering import eikonal_loss, gradient, render_pixels, sparsity_loss
+from engine.training.records import append_row
 
 TRAINING_SOURCES = 10
 """Views that a training step takes features from."""
@@ -130,20 +132,11 @@ def losses(
     # A view that no colour is taken from.
     target = int(order[-1])
     pixels = _pick_pixels(case.truth[target, ..., 3], rays, rng)
-    origin, directions = cameras.pixel_rays(case.c2ws[target], case.k, pixels + 0.5)
-    d = torch.from_numpy(directions).to(device)
-    o = torch.from_numpy(origin).to(device).expand_as(d)
     pixel = torch.from_numpy(case.truth[target][pixels[:, 1], pixels[:, 0]].astype(np.float32) / 255).to(device)
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    depths = sample_depths(
-        sdf, o, d, cameras.INPUT_RADIUS - config.extent, cameras.INPUT_RADIUS + config.extent, coarse=24, fine=12,
-        generator=generator,
-    )  # fmt: skip
-
-    def color(x: Tensor, direction: Tensor) -> Tensor:
-        return network.colors(scene, x, direction)
-
-    seen = render_rays(sdf, color, o, d, depths, network.inverse_deviation, colored=6)
+    seen = render_pixels(
+        network, scene, case.c2ws[target], case.k, pixels, coarse=24, fine=12, colored=6, generator=generator
+    )
     terms["rgb"] = (seen.color - pixel[:, :3]).abs().mean()
     terms["mask"] = 0.1 * F.binary_cross_entropy(seen.opacity.clamp(1e-3, 1 - 1e-3), pixel[:, 3])
     terms["eikonal"] = 0.1 * eikonal_loss(gradient(sdf, at[true.abs() < 0.05][:384], 0.5 * config.voxel))
@@ -342,50 +335,77 @@ def evaluate(network: SurfaceModel, maker: CaseMaker, split: str, count: int) ->
         for name, field in zip(("", "hull_"), fields, strict=True):
             solid = field(box).cpu() < 0
             row[f"{name}iou"] = float((solid & inside).sum() / (solid | inside).sum().clamp(min=1))
-            row[f"{name}f_score"] = _f_score(field, network.config.extent, case)
+            row[f"{name}f_score"] = field_f_score(field, network.config.extent, case.surface, 0.05 * case.scale)
         rows.append(row)
     return {name: round(float(np.mean([r[name] for r in rows])), 4) for name in rows[0]}
 
 
-def _f_score(field: FieldFunction, extent: float, case: SurfaceCase) -> float:
+def field_f_score(field: FieldFunction, extent: float, surface: npt.NDArray, threshold: float) -> float:
+    """F-score of a field's surface (on 97^3 points) against points (N, 3) of the true one; 0 if it has none.
+
+    `threshold` in world units says how near is right.
+    """
     vertices, faces = extract_mesh(field, 97, extent)
     if not len(faces):
         return 0.0
-    a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    rng = np.random.default_rng(0)
-    face = rng.choice(len(faces), 4096, p=area / area.sum())
-    share: npt.NDArray = rng.random((2, 4096, 1))
-    share = np.where(share.sum(0) > 1, 1 - share, share)
-    points = a[face] + share[0] * (b - a)[face] + share[1] * (c - a)[face]
-    threshold = 0.05 * case.scale
-    precision = (cKDTree(case.surface).query(points)[0] < threshold).mean()
-    recall = (cKDTree(points).query(case.surface)[0] < threshold).mean()
-    return float(2 * precision * recall / max(precision + recall, 1e-9))
+    points, _ = sample_mesh(Mesh(vertices, faces), 4096, np.random.default_rng(0))
+    to_truth, _ = cKDTree(surface).query(points)
+    to_field, _ = cKDTree(points).query(surface)
+    return f_score_of(to_truth, to_field, threshold)
 
 
 def export(network: SurfaceModel, path: Path, options: TrainOptions, state: _State, figures: dict[str, Any]) -> None:
     """Write float16 weights and their card."""
-    tensors = {name: value.half() for name, value in network.state_dict().items()}
-    threads = f"CPU, {torch.get_num_threads()} thread(s)"
-    where = torch.cuda.get_device_name() if network.device.type == "cuda" else threads
-    card = {
-        "model": MODEL,
-        "config": options.config,
-        "description": "Surface reconstruction network, trained by Oriel on its own procedural architecture.",
-        "commit": weights.commit(),
-        "command": " ".join(["python -m engine.surface.train", *_arguments(options)]),
-        "hours": round(state.seconds / 3600, 3),
-        "hardware": f"{where} ({platform.machine()})",
-        "steps": state.step,
-        "data": {
+    save_surface(
+        network,
+        path,
+        config=options.config,
+        description="Surface reconstruction network, trained by Oriel on its own procedural architecture.",
+        command=" ".join(["python -m engine.surface.train", *_arguments(options)]),
+        seconds=state.seconds,
+        steps=state.step,
+        data={
             "source": "engine.data, train split",
             "views": "degraded true renders" + (" and the built-in generator's" if options.generator else ""),
             "seed": options.seed,
         },
+        figures=figures,
+    )
+
+
+def save_surface(
+    network: SurfaceModel,
+    path: Path,
+    *,
+    config: str,
+    description: str,
+    command: str,
+    seconds: float,
+    steps: int,
+    data: dict[str, Any],
+    figures: dict[str, Any],
+    **more: Any,
+) -> None:
+    """Write a network's weights in float16 with a card that says what made them; `load_surface` reads them.
+
+    `seconds` of training go on the card as hours; `more` is added to it.
+    """
+    threads = f"CPU, {torch.get_num_threads()} thread(s)"
+    where = torch.cuda.get_device_name() if network.device.type == "cuda" else threads
+    card = {
+        "model": MODEL,
+        "config": config,
+        "description": description,
+        "commit": weights.commit(),
+        "command": command,
+        "hours": round(seconds / 3600, 3),
+        "hardware": f"{where} ({platform.machine()})",
+        "steps": steps,
+        "data": data,
         "figures": figures,
+        **more,
     }
-    weights.save(path, tensors, card)
+    weights.save(path, {name: value.half() for name, value in network.state_dict().items()}, card)
 
 
 def _arguments(options: TrainOptions) -> list[str]:
@@ -397,14 +417,8 @@ def _arguments(options: TrainOptions) -> list[str]:
 
 def _log(out: Path, row: dict[str, Any]) -> None:
     """Append one row to log.csv and print it."""
-    path = out / "log.csv"
     short = {name: round(v, 5) if isinstance(v, float) else v for name, v in row.items()}
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, LOG_COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(short)
+    append_row(out / "log.csv", LOG_COLUMNS, short)
     print(" ".join(f"{name}={value}" for name, value in short.items()), flush=True)
 
 

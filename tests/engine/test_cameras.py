@@ -94,3 +94,13 @@ def test_the_pose_file_is_json_with_all_40_cameras():
     assert np.allclose(content["c2ws"]["view_1"], cameras.camera_to_world(12.5, 90))
     near, far = content["near_far"]
     assert 0 < near < cameras.INPUT_RADIUS < far
+
+
+def test_the_pose_file_of_a_training_set_has_its_own_lens_and_distance():
+    k = cameras.intrinsics(64, 70.0)
+    content = cameras.pose_file(30.0, radius=2.0, k=k, reach=0.5)
+    names = [cameras.principal_name(i) for i in range(8)] + [cameras.source_name(i) for i in range(32)]
+    assert list(content["c2ws"]) == names, "readers go by the order"
+    assert content["intrinsics"] == k.tolist() and content["near_far"] == [1.5, 2.5]
+    assert np.allclose(content["c2ws"]["view_4"], cameras.camera_to_world(0, 30, 2.0), atol=1e-6)
+    assert np.allclose(content["c2ws"]["view_4_0_10"], cameras.camera_to_world(10, 30, 2.0), atol=1e-6)

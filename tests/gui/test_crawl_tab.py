@@ -30,8 +30,9 @@ from tests.gui import driving
 from tests.gui.driving import busy
 from tests.site import ModelSite, SiteModel, uid_of
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
-from widgets.crawl.words import advice, duration
+from widgets.crawl.words import advice
 from widgets.main_window import MainWindow
+from widgets.words import duration
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 
@@ -70,7 +71,7 @@ async def opened(session: Session, path: Path, **options: Any) -> CrawlTab:
     tab = session.window.crawl
     tab.setup.set_options(CrawlOptions(**({"pause": 0.0, "keep_free_gb": 0.0} | options)))
     tab.list_chosen.emit(path)
-    await until(lambda: tab.model.pages)
+    await until(lambda: tab.model.rows)
     return tab
 
 
@@ -172,13 +173,13 @@ def test_pasted_addresses_become_a_list_and_grow(drive, site) -> None:
         first = f"Look: {site.page(site.models[0])}, and\n{site.page(site.models[1])}"
         QGuiApplication.clipboard().setText(first)
         tab.setup.paste.click()
-        await until(lambda: len(tab.model.pages) == 2)
+        await until(lambda: len(tab.model.rows) == 2)
         path = tab.setup.list_path
         assert path is not None and path.parent == home() / "lists"
         assert tab.setup.folder_path == home() / "models" / path.stem
         QGuiApplication.clipboard().setText(f"{site.models[1].uid}\n{site.models[2].uid}")
         tab.paste()
-        await until(lambda: len(tab.model.pages) == 3)
+        await until(lambda: len(tab.model.rows) == 3)
 
     drive(scenario)
 
@@ -206,7 +207,7 @@ def test_a_search_becomes_a_list(drive, site) -> None:
         setup.sheet.words.setText("gothic church")
         setup.sheet.most.setValue(3)
         setup.sheet.button.click()
-        await until(lambda: len(session.window.crawl.model.pages) == 3)
+        await until(lambda: len(session.window.crawl.model.rows) == 3)
         assert setup.list_path == home() / "lists" / "gothic-church.txt"
         setup.search_requested.emit(SearchRequest("tower", 3, ("cc0",), min_faces=10**8))
         await until(lambda: "Nothing was found for 'tower'" in said(session.window.crawl))
@@ -420,7 +421,7 @@ def test_closing_in_mid_crawl_leaves_nothing_behind_and_the_next_start_shows_it(
     async def look(session: Session) -> None:
         session.window.show_tab(1)
         tab = session.window.crawl
-        await until(lambda: len(tab.model.pages) == 7)
+        await until(lambda: len(tab.model.rows) == 7)
         assert counts(tab)["skipped"] == 2 and counts(tab)["waiting"] >= 1 and not site.asked[before:]
         await until(lambda: (tab.model.find(site.models[0].uid) or pages(1)[0]).title == "Building 0")
         assert tab.setup.options().parallel == 3 and tab.setup.options().attempts == 2
@@ -465,7 +466,7 @@ def test_ten_thousand_pages_do_not_hold_the_window_up(drive, site, tmp_path) -> 
         probe = LoopGapProbe()
         probe.start()
         tab = await opened(session, tmp_path / "urls.txt")
-        assert len(tab.model.pages) == number
+        assert len(tab.model.rows) == number
         tab.request_start()
         await ended(session)
         assert counts(tab) == {"done": number - 3, "skipped": 2, "failed": 1}
@@ -507,12 +508,12 @@ def test_pages_come_and_go_from_a_filter_as_they_change(window) -> None:
     tab.show_opened(Opened(Path("urls.txt"), Path("models"), every))
     tab.show_filter("waiting")
     tab.table.choose(uid_of(4))
-    tab.model.update_pages([replace(every[1], state="working"), replace(every[3], state="waiting")])
+    tab.model.update_rows([replace(every[1], state="working"), replace(every[3], state="waiting")])
     assert [tab.model.at(row).page.key for row in (0, 1)] == [uid_of(3), uid_of(4)]
     assert tab.table.current.page.key == uid_of(4) and tab.model.counts["working"] == 1
-    tab.model.update_pages([replace(page, state="waiting") for page in every if page.state == "done"])
+    tab.model.update_rows([replace(page, state="waiting") for page in every if page.state == "done"])
     assert tab.model.rowCount() == 199 and tab.table.current.page.key == uid_of(4)
-    tab.model.update_pages([replace(every[4], state="done")])
+    tab.model.update_rows([replace(every[4], state="done")])
     assert tab.table.current is None or tab.table.current.page.key != uid_of(4)
 
 
@@ -520,7 +521,7 @@ def test_what_an_earlier_crawl_knew_is_kept(window) -> None:
     tab = window.crawl
     page = replace(pages(1)[0], size=5000, attempts=2)
     tab.show_opened(Opened(None, Path("models"), [page]))
-    tab.model.update_pages([PageState(page.page, "done", earlier=True)])
+    tab.model.update_rows([PageState(page.page, "done", earlier=True)])
     kept = tab.model.find(page.page.key)
     assert (kept.title, kept.size, kept.attempts) == ("House 0", 5000, 2)
 

@@ -30,8 +30,9 @@ from PySide6.QtWidgets import (
 from engine.crawling import PageState
 from widgets.common import IconButton, Panel, label, paint_fitted, with_key
 from widgets.crawl.table import attempts, name
-from widgets.crawl.words import STATES, advice, amount, count
+from widgets.crawl.words import STATES, advice
 from widgets.theme import theme
+from widgets.words import amount, count
 
 if TYPE_CHECKING:
     from widgets.viewport import Viewport

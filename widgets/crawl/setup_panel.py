@@ -8,7 +8,6 @@ from typing import Any
 
 from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtWidgets import (
-    QAbstractSpinBox,
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
@@ -25,7 +24,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.crawling import DEFAULT_LICENCES, LICENCES, Options
-from widgets.common import ElidedLabel, IconButton, label, with_key
+from widgets.common import ElidedLabel, IconButton, PathField, indent, label, with_key
 from widgets.crawl.incoming import LIST_SUFFIXES
 from widgets.theme import theme
 
@@ -81,11 +80,11 @@ class SetupPanel(QWidget):
         self._list: Path | None = None
         self._folder: Path | None = None
         self._running = False
-        self.list = _PathField("No list yet", "File with one address a line; drop it anywhere on this page")
+        self.list = PathField("No list yet", "File with one address a line; drop it anywhere on this page")
         self.list.edited.connect(self._list_edited)
         self.list.button.setToolTip(with_key("Open a list", "Ctrl+O"))
         self.list.button.clicked.connect(self.open_list)
-        self.folder = _PathField("No folder yet", "Folder for the models; what an earlier crawl left there is shown")
+        self.folder = PathField("No folder yet", "Folder for the models; what an earlier crawl left there is shown")
         self.folder.edited.connect(self._folder_edited)
         self.folder.button.setToolTip(with_key("Choose the folder for the models", "Ctrl+Shift+O"))
         self.folder.button.clicked.connect(self.open_folder)
@@ -115,7 +114,7 @@ class SetupPanel(QWidget):
         self.attempts = QSpinBox(minimum=1, maximum=20)
         self.keep_free = QDoubleSpinBox(minimum=0.0, maximum=100_000.0, decimals=1, suffix=" GB")
         for box in (self.parallel, self.pause, self.attempts, self.keep_free):
-            _indent(box)
+            indent(box)
         self.show_browser = QCheckBox("Show the browser")
         self.show_browser.setToolTip(
             "Watch the browser at work, and answer what the site asks; with the API there is none"
@@ -286,32 +285,6 @@ class SetupPanel(QWidget):
         self.search_cancelled.emit()
 
 
-class _PathField(QWidget):
-    """A path that can be typed, and a button that asks for it."""
-
-    edited = Signal(str)
-
-    def __init__(self, empty: str, tip: str) -> None:
-        super().__init__()
-        self._tip = tip
-        self.edit = QLineEdit()
-        self.edit.setPlaceholderText(empty)
-        self.edit.setAccessibleName(tip)
-        self.button = IconButton("folder", tip)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(4)
-        row.addWidget(self.edit, 1)
-        row.addWidget(self.button)
-        self.edit.editingFinished.connect(lambda: self.edited.emit(self.edit.text().strip()))
-        self.set_path(None)
-
-    def set_path(self, path: Path | None) -> None:
-        """Show a path."""
-        self.edit.setText("" if path is None else str(path))
-        self.edit.setToolTip(self._tip if path is None else f"{path}\n{self._tip}")
-
-
 class _Sheet(QFrame):
     """A sheet beside the button that opens it; a click elsewhere closes it."""
 
@@ -413,7 +386,7 @@ class SearchSheet(_Sheet):
         self.words.returnPressed.connect(self._go)
         self.most = QSpinBox(minimum=1, maximum=100_000)
         self.most.setValue(1000)
-        _indent(self.most)
+        indent(self.most)
         self.faces = (_faces("least"), _faces("most"))
         self.licences = label("", "small", wrap=True)
         grid = QGridLayout()
@@ -454,14 +427,9 @@ class SearchSheet(_Sheet):
         self.search_requested.emit(words, self.most.value(), (least, most))
 
 
-def _indent(box: QAbstractSpinBox) -> None:
-    """Have the text stand as far from the edge as in other fields."""
-    box.lineEdit().setTextMargins(theme.px(7), 0, 0, 0)
-
-
 def _faces(what: str) -> QSpinBox:
     box = QSpinBox(minimum=0, maximum=100_000_000, singleStep=10_000)
-    _indent(box)
+    indent(box)
     box.setSpecialValueText("any")
     box.setGroupSeparatorShown(True)
     box.setAccessibleName(f"Number of faces at {what}")

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QMimeData, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QMimeData, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QApplication,
-    QBoxLayout,
     QButtonGroup,
     QHBoxLayout,
     QLineEdit,
@@ -30,13 +29,14 @@ from PySide6.QtWidgets import (
 )
 
 from engine.crawling import PageState, Totals
-from widgets.common import Banner, ElidedLabel, IconButton, MessagePage, Panel, label, with_key
+from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, label, with_key
 from widgets.crawl.details import DetailsPanel
 from widgets.crawl.incoming import addresses_in, folder_in, list_in
 from widgets.crawl.setup_panel import SetupPanel
 from widgets.crawl.table import PageTable, PageView
-from widgets.crawl.words import CRAWL_STATES, STATES, amount, count, duration, plain
+from widgets.crawl.words import CRAWL_STATES, STATES
 from widgets.theme import theme
+from widgets.words import amount, count, duration, plain
 
 _FILTERS = ("", "working", "waiting", "done", "skipped", "failed")
 _NARROW = 1500
@@ -204,7 +204,7 @@ class CrawlTab(QWidget):
         column = QVBoxLayout(self._work)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
-        column.addWidget(_Beside(states, find))
+        column.addWidget(Beside(states, find))
         column.addWidget(self._tables, 1)
         self._pages = QStackedWidget()
         self._pages.addWidget(self.invitation)
@@ -311,7 +311,7 @@ class CrawlTab(QWidget):
         self._attention, self._following, self._duplicates = "", "", 0
         self.title.setText(_heading(opened))
         self.title.detail = f"{opened.list_path or 'no list'}\n{opened.folder or 'no folder'}"
-        self.model.set_pages(opened.pages)
+        self.model.set_rows(opened.pages)
         self.banner.hide()
         if opened.problem:
             self.say(opened.problem)
@@ -325,7 +325,7 @@ class CrawlTab(QWidget):
 
     def set_facts(self, pages: list[PageState], duplicates: int) -> None:
         """Titles and sizes of models that were there already, and how many of these are duplicates."""
-        self.model.update_pages(pages)
+        self.model.update_rows(pages)
         self._duplicates += duplicates
         self._show_counts()
 
@@ -349,7 +349,7 @@ class CrawlTab(QWidget):
     def take_progress(self, pages: list[PageState], totals: Totals | None) -> None:
         """Show what has changed of a crawl."""
         if pages:
-            self.model.update_pages(pages)
+            self.model.update_rows(pages)
             page = self.table.current
             if page is not None and page is not self.details.page:
                 settled = self.details.page is not None and self.details.page.state != page.state
@@ -394,9 +394,9 @@ class CrawlTab(QWidget):
             if self._state == "paused":
                 self.resume_requested.emit()
             return
-        if self.setup.folder_path is None or not self.model.pages:
+        if self.setup.folder_path is None or not self.model.rows:
             self.show_setup(True)
-            missing = "a list of pages" if not self.model.pages else "a folder for the models"
+            missing = "a list of pages" if not self.model.rows else "a folder for the models"
             self.say(f"Choose {missing} first.", "warning")
             return
         self.start_requested.emit()
@@ -471,7 +471,7 @@ class CrawlTab(QWidget):
             self.reload_requested.emit()
 
     def _retry(self, state: str) -> None:
-        keys = [page.page.key for page in self.model.pages if page.state == state]
+        keys = [page.page.key for page in self.model.rows if page.state == state]
         if self.running:
             self.status_changed.emit("Pages are tried again once the crawl has stopped.")
         elif not keys:
@@ -536,7 +536,7 @@ class CrawlTab(QWidget):
     def _follow_toggled(self, on: bool) -> None:
         self._following = ""
         if on:
-            self._follow([page for page in self.model.pages if page.state == "working"])
+            self._follow([page for page in self.model.rows if page.state == "working"])
 
     def _follow(self, pages: list[PageState]) -> None:
         """Bring the page that began last into view."""
@@ -565,14 +565,14 @@ class CrawlTab(QWidget):
             self.banner.hide()
 
     def _show_pages(self) -> None:
-        self._pages.setCurrentWidget(self._work if self.model.pages else self.invitation)
+        self._pages.setCurrentWidget(self._work if self.model.rows else self.invitation)
         for part in (self.bar, self.totals, self.pace):
-            part.setVisible(bool(self.model.pages))
+            part.setVisible(bool(self.model.rows))
         self._show_rows()
         self._show_counts()
 
     def _show_counts(self) -> None:
-        counts, total = self.model.counts, len(self.model.pages)
+        counts, total = self.model.counts, len(self.model.rows)
         settled = counts["done"] + counts["skipped"] + counts["failed"]
         parts = [f"{settled:,} of {count(total, 'page')}"] if total else []
         duplicates = self._duplicates + (self._totals.duplicates if self._totals is not None else 0)
@@ -621,7 +621,7 @@ class CrawlTab(QWidget):
         setup_shown = self.setup_panel.isVisibleTo(self)
         self.options_button.setVisible(not setup_shown)
         self.start.setVisible(not running and not setup_shown)
-        self.start.setEnabled(self.setup.folder_path is not None and bool(self.model.pages))
+        self.start.setEnabled(self.setup.folder_path is not None and bool(self.model.rows))
         for button in (self.pause, self.finish, self.stop):
             button.setVisible(running)
         self.pause.setText("Resume" if paused else "Pause")
@@ -629,10 +629,10 @@ class CrawlTab(QWidget):
         self.pause.setEnabled(not ending)
         self.finish.setEnabled(state not in ("stopping", "finishing"))
         self.stop.setEnabled(state != "stopping")
-        self.retry.setVisible(not running and bool(self.model.pages))
-        self.credits.setVisible(not running and bool(self.model.pages))
+        self.retry.setVisible(not running and bool(self.model.rows))
+        self.credits.setVisible(not running and bool(self.model.rows))
         self.credits.setEnabled(self.setup.folder_path is not None)
-        self.table.show_speed(running)
+        self.table.show_columns("Speed", on=running)
         told = self._totals.message if running and self._totals is not None and not self._attention else ""
         if told != self._told:
             self._told = told
@@ -656,7 +656,7 @@ class CrawlTab(QWidget):
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
-        if self.model.pages:
+        if self.model.rows:
             self.table.setFocus()
         self.shown.emit()
 
@@ -693,39 +693,6 @@ class Invitation(MessagePage):
         last = self.column.count() - 1
         self.column.insertSpacing(last, 4)
         self.column.insertLayout(last + 1, buttons)
-
-
-class _Beside(QWidget):
-    """Two rows beside each other, or below each other where there is no room for that."""
-
-    def __init__(self, first: QHBoxLayout, second: QHBoxLayout) -> None:
-        super().__init__()
-        self._parts = (first, second)
-        self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
-        self._box.setContentsMargins(0, 0, 0, 0)
-        self._box.setSpacing(6)
-        self._box.addLayout(first, 1)
-        self._box.addLayout(second)
-
-    def minimumSizeHint(self) -> QSize:
-        widest = max(part.minimumSize().width() for part in self._parts)
-        return QSize(widest, super().minimumSizeHint().height())
-
-    def _fit(self) -> None:
-        needed = sum(part.minimumSize().width() for part in self._parts) + self._box.spacing()
-        way = QBoxLayout.Direction.LeftToRight if needed <= self.width() else QBoxLayout.Direction.TopToBottom
-        if way != self._box.direction():
-            self._box.setDirection(way)
-
-    def resizeEvent(self, event: Any) -> None:
-        super().resizeEvent(event)
-        self._fit()
-
-    def event(self, event: QEvent) -> bool:
-        done = super().event(event)
-        if event.type() == QEvent.Type.LayoutRequest:
-            self._fit()
-        return done
 
 
 def _button(text: str, tip: str, key: str) -> QPushButton:

@@ -45,6 +45,9 @@ class ViewsGrid(QWidget):
     enlarge_requested = Signal(str)
     retry_requested = Signal(int)
     """Index 0..7 of the principal view to draw again."""
+    ACROSS: tuple[int, ...] = (2,)
+    """Numbers of cards that may stand beside each other; the one with the largest pictures does."""
+    HINT = "Click or Return: enlarge"
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,11 +93,12 @@ class ViewsGrid(QWidget):
         i = principal_index(name)
         gap, inner, head = theme.px(10), theme.px(3), theme.px(20)
         # A card is a principal view (side s) with its neighbours two by two at its right (side s / 2).
-        side = max(min(((self.width() - gap) // 2 - inner) // 2, (self.height() - head - 3 * gap) // 4), 24)
+        across, side = max(((n, self._side(n)) for n in self.ACROSS), key=lambda found: found[1])
         half = (side - inner) // 2
         card_width = side + inner + 2 * half + inner
-        left = (self.width() - 2 * card_width - gap) // 2 + (i // 4) * (card_width + gap)
-        top = head + (i % 4) * (side + gap)
+        down = 8 // across
+        left = (self.width() - across * card_width - (across - 1) * gap) // 2 + (i // down) * (card_width + gap)
+        top = head + (i % down) * (side + gap)
         parts = name.split("_")
         if len(parts) == 2:
             return QRect(left, top, side, side)
@@ -102,6 +106,13 @@ class ViewsGrid(QWidget):
         j = int(parts[2])
         column, row = ((0, 0), (0, 1), (1, 0), (1, 1))[j]
         return QRect(left + side + inner + column * (half + inner), top + row * (half + inner), half, half)
+
+    def _side(self, across: int) -> int:
+        """Side of a principal view if so many cards stand beside each other."""
+        gap, inner, head = theme.px(10), theme.px(3), theme.px(20)
+        down = 8 // across
+        wide = ((self.width() - (across - 1) * gap) // across - inner) // 2
+        return max(min(wide, (self.height() - head - (down - 1) * gap) // down), 24)
 
     def view_at(self, position: QPoint) -> str:
         """Name of the view at a position, or nothing."""
@@ -118,6 +129,12 @@ class ViewsGrid(QWidget):
         if self.can_retry:
             self.retry_requested.emit(principal_index(name))
 
+    def heading(self, first: int) -> str:
+        """What stands above the four cards from principal view `first` on."""
+        if not self.images:
+            return "Level with the input" if first == 0 else "Higher or lower"
+        return f"Elevation {cameras.principal_poses(self.elevation)[first].elevation:.0f}°".replace("-", "−")
+
     def sizeHint(self) -> QSize:
         return QSize(theme.px(320), theme.px(370))
 
@@ -129,14 +146,10 @@ class ViewsGrid(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(theme.font(12))
         painter.setPen(theme.color("muted"))
-        poses = cameras.principal_poses(self.elevation)
         for first in (0, 4):
             left = self.cell(cameras.principal_name(first)).left()
-            if self.images:
-                text = f"Elevation {poses[first].elevation:.0f}°".replace("-", "−")
-            else:
-                text = "Level with the input" if first == 0 else "Higher or lower"
-            painter.drawText(QRect(left, 0, self.width() // 2, theme.px(16)), Qt.AlignmentFlag.AlignLeft, text)
+            room = QRect(left, 0, self.width() // 2, theme.px(16))
+            painter.drawText(room, Qt.AlignmentFlag.AlignLeft, self.heading(first))
         for name in ORDER:
             self._paint_cell(painter, name)
 
@@ -171,7 +184,7 @@ class ViewsGrid(QWidget):
             if name:
                 text = describe(name, self.elevation)
                 if name in self.images:
-                    text += "\nClick or Return: enlarge"
+                    text += f"\n{self.HINT}"
                 if self.can_retry:
                     text += "\nR: draw this view again"
                 QToolTip.showText(event.globalPos(), text, self)  # type: ignore[attr-defined]
@@ -291,6 +304,10 @@ class ViewOverlay(Overlay):
         """The view shown."""
         return self._name
 
+    def image(self) -> QImage | None:
+        """What is shown of it."""
+        return self._grid.images.get(self._name)
+
     def _set(self, name: str) -> None:
         self._name = name
         self._grid.select(name)
@@ -305,7 +322,7 @@ class ViewOverlay(Overlay):
     def paintEvent(self, event: object) -> None:
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.color("veil"))
-        image = self._grid.images.get(self._name)
+        image = self.image()
         if image:
             room = self.rect().adjusted(theme.px(70), theme.px(30), -theme.px(70), -theme.px(80))
             side = min(room.width(), room.height())

@@ -20,9 +20,9 @@ from PySide6.QtWidgets import (
 )
 
 from widgets.common import ElidedLabel, Panel, label
-from widgets.crawl.words import duration
 from widgets.screen.contents import Scene
 from widgets.theme import theme
+from widgets.words import duration
 
 DECISIONS = {"select": ("Selected", "good"), "reject": ("Rejected", "error"), "skip": ("Skipped", "warning")}
 """Words and colour of each decision."""

@@ -18,9 +18,9 @@ from PySide6.QtWidgets import (
 )
 
 from widgets.common import Banner, IconButton, Panel, label, with_key
-from widgets.crawl.words import count
 from widgets.screen.contents import Found, StartRequest
 from widgets.theme import theme
+from widgets.words import count
 
 LISTS = "*.txt *.csv *.tsv *.list *.urls"
 _WIDTH = 640

@@ -23,7 +23,6 @@ from PySide6.QtWidgets import (
 
 from widgets.common import Banner, ElidedLabel, IconButton, Overlay, label
 from widgets.crawl.incoming import folder_in, list_in
-from widgets.crawl.words import amount, count
 from widgets.screen.contents import Scene
 from widgets.screen.curtain import Curtain
 from widgets.screen.key_sheet import KeySheet
@@ -31,6 +30,7 @@ from widgets.screen.keys import HELD, KeyMap
 from widgets.screen.side import DECISIONS, SidePanel
 from widgets.screen.start_page import StartPage
 from widgets.screen.web_view import WebView
+from widgets.words import amount, count
 
 if TYPE_CHECKING:
     from engine.screening import Preview

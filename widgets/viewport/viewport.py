@@ -191,7 +191,7 @@ class Viewport(QWidget):
 
     def reset(self) -> None:
         """Three-quarter view of the whole object."""
-        self._look(HOME_AZIMUTH, HOME_ELEVATION)
+        self.look_from(HOME_AZIMUTH, HOME_ELEVATION)
 
     def look_front(self) -> None:
         """As the input camera sees it, when it is known; else level, from azimuth 0."""
@@ -199,17 +199,18 @@ class Viewport(QWidget):
             self._scene.look_as(self._poses[0])
             self._redraw()
         else:
-            self._look(0.0, 0.0)
+            self.look_from(0.0, 0.0)
 
     def look_side(self) -> None:
         """Level, from azimuth 90."""
-        self._look(90.0, 0.0)
+        self.look_from(90.0, 0.0)
 
     def look_top(self) -> None:
         """From straight above."""
-        self._look(0.0, 90.0)
+        self.look_from(0.0, 90.0)
 
-    def _look(self, azimuth: float, elevation: float) -> None:
+    def look_from(self, azimuth: float, elevation: float) -> None:
+        """The whole object from a direction in degrees."""
         self._scene.look_from(azimuth, elevation)
         self._scene.fit(self._aspect())
         self._redraw()

@@ -1,0 +1,307 @@
+"""All measures of one model's predictions: what a worker does. Everything in and out travels between machines."""
+
+from __future__ import annotations
+
+import functools
+import io
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from engine import cameras
+from engine.errors import Cancelled, OrielError
+from engine.evaluation.alignment import Alignment, align
+from engine.evaluation.clip import ClipSimilarity, mean_cosine
+from engine.evaluation.details import color_sums, frequency_sums
+from engine.evaluation.geometry import MeshSolid, distances_between, f_score_of, volume_iou
+from engine.evaluation.lpips import Lpips
+from engine.evaluation.pairs import MODEL_SUFFIXES, Model, Prediction
+from engine.evaluation.pictures import POSES, Shape, draw_shape, outer_points, read_shape
+from engine.evaluation.views import mask_iou, psnr, ssim
+
+FloatArray = npt.NDArray[np.float32]
+
+SAMPLES = 20_000
+"""Points of each surface for F-score and Chamfer distance."""
+SHOWN = (cameras.Pose(20.0, 35.0, 1.6), cameras.Pose(20.0, 215.0, 1.6))
+"""Cameras of the pictures on the report's page."""
+_THUMBNAIL = 200
+_UNLIT = POSES[::4]
+"""Cameras of the pictures without light."""
+_PICTURE_METRICS = {"clip", "psnr", "ssim", "lpips", "mask_iou"}
+_MOST_SENT = 256 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and with what."""
+
+    metrics: tuple[str, ...]
+    """Keys of `METRICS`."""
+    clip: Path | None = None
+    """Weights for `clip`."""
+    lpips: Path | None = None
+    """Weights for `lpips`."""
+    up: tuple[str, ...] = ("+z",)
+    """Axes of the predictions that may point up."""
+
+
+@dataclass
+class Measured:
+    """What came of one prediction."""
+
+    label: str
+    name: str
+    figures: dict[str, float]
+    """By metric; empty where there is a problem."""
+    alignment: dict[str, Any] | None
+    """`matrix` (4x4, from the prediction's file to the true model's, both Z up), `scale` and `inliers`."""
+    details: dict[str, list[list[float]]]
+    """`frequency` and `colors`: sums, see `engine.evaluation.details`."""
+    problem: str | None
+    """Why it could not be measured."""
+    notes: list[str]
+    pictures: dict[str, bytes]
+    """JPEG by name: `input`, `views`, `mesh`, `truth`."""
+    seconds: float = 0.0
+
+
+def measure_model(
+    model: Model,
+    predictions: list[Prediction],
+    settings: Settings,
+    contents: Mapping[str, bytes] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> list[Measured] | None:
+    """Measure the predictions of a model; a problem with one of them is told in its place.
+
+    None where this machine does not see the files; it is to be called again with `contents` as `pack` gives them.
+    `check` is called often and may raise, to cancel.
+    """
+    if contents is not None:
+        with tempfile.TemporaryDirectory(prefix="oriel-evaluate-") as folder:
+            for name, content in contents.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            moved = [replace(p, path=Path(folder) / str(i) / p.path.name) for i, p in enumerate(predictions)]
+            case = replace(model.case, picture=_moved_picture(model, Path(folder)))
+            there = replace(model, path=Path(folder) / "model" / model.path.name, case=case)
+            return measure_model(there, moved, settings, None, check)
+    if not all(path.exists() for path in (model.path, *(p.path for p in predictions))):
+        return None
+    try:
+        truth = _Truth(model, settings, check)
+    except Cancelled:
+        raise
+    except Exception as error:
+        return [_failed(p, f"The true model cannot be measured: {_words(error)}") for p in predictions]
+    found = []
+    for prediction in predictions:
+        start = time.perf_counter()
+        try:
+            measured = _measure(truth, prediction, settings, check)
+        except Cancelled:
+            raise
+        except Exception as error:
+            measured = _failed(prediction, _words(error))
+        measured.seconds = time.perf_counter() - start
+        measured.pictures |= {"truth": truth.thumbnail} | _given_pictures(model, prediction)
+        found.append(measured)
+    return found
+
+
+def pack(model: Model, predictions: list[Prediction]) -> dict[str, bytes]:
+    """The files of a model and its predictions, for a machine that does not see them."""
+    found: dict[str, bytes] = {}
+
+    def add(folder: str, path: Path) -> None:
+        if path.is_dir():
+            for name in ("run.json", "elevation.json", "mesh.npz", "surface.npz"):
+                if (path / name).is_file():
+                    found[f"{folder}/{path.name}/{name}"] = (path / name).read_bytes()
+            for inside in (*sorted(path.glob("input.*"))[:1], *sorted(path.glob("views/view_?.png"))[:4]):
+                found[f"{folder}/{path.name}/{inside.relative_to(path).as_posix()}"] = inside.read_bytes()
+            return
+        found[f"{folder}/{path.name}"] = path.read_bytes()
+        if path.suffix.lower() in (".gltf", ".obj"):
+            for beside in sorted(path.parent.iterdir()):
+                used = beside.is_file() and beside.suffix.lower() not in MODEL_SUFFIXES
+                if used and sum(map(len, found.values())) + beside.stat().st_size < _MOST_SENT:
+                    found[f"{folder}/{beside.name}"] = beside.read_bytes()
+
+    add("model", model.path)
+    if model.case.picture is not None and model.case.picture.is_file():
+        found[f"picture/{model.case.picture.name}"] = model.case.picture.read_bytes()
+    for i, prediction in enumerate(predictions):
+        add(str(i), prediction.path)
+    return found
+
+
+def _moved_picture(model: Model, folder: Path) -> Path | None:
+    return None if model.case.picture is None else folder / "picture" / model.case.picture.name
+
+
+class _Truth:
+    """A true model with all that its predictions are compared with."""
+
+    def __init__(self, model: Model, settings: Settings, check: Callable[[], None]) -> None:
+        read = read_shape(model.path)
+        check()
+        self.model, self.shape = model, read.moved(read.to_unit())
+        wanted = set(settings.metrics)
+        self.thumbnail = _strip(draw_shape(self.shape, SHOWN, _THUMBNAIL))
+        self.solid = MeshSolid(self.shape.mesh) if "volume_iou" in wanted else None
+        check()
+        self.points = outer_points(self.shape, SAMPLES, seed=1)[0] if {"f_score", "chamfer"} & wanted else None
+        check()
+        self.pictures = draw_shape(self.shape) if _PICTURE_METRICS & wanted else None
+        check()
+        self.unlit = draw_shape(self.shape, _UNLIT, lit=False)
+        self.embedded: FloatArray | None = None
+        if "clip" in wanted:
+            self.embedded = _clip(settings.clip).embed(self.pictures if self.pictures is not None else [])
+        check()
+
+
+def _measure(truth: _Truth, prediction: Prediction, settings: Settings, check: Callable[[], None]) -> Measured:
+    shape = read_shape(prediction.path)
+    check()
+    alignment = align(shape.mesh, truth.shape.mesh, up=settings.up, check=check)
+    placed = shape.moved(alignment.matrix())
+    figures = _geometry(placed, truth, set(settings.metrics))
+    check()
+    if truth.pictures is not None:
+        figures |= _pictures(draw_shape(placed), truth, settings, check)
+    check()
+    unlit = draw_shape(placed, _UNLIT, lit=False)
+    details = {
+        "frequency": frequency_sums(unlit, truth.unlit).tolist(),
+        "colors": color_sums(unlit, truth.unlit).tolist(),
+    }
+    notes = list(shape.warnings)
+    if "elevation_error" in settings.metrics and truth.model.case.elevation is not None:
+        estimate = _elevation(prediction.path)
+        if estimate is not None:
+            figures["elevation_error"] = abs(estimate.value - truth.model.case.elevation)
+            if estimate.is_fallback:
+                notes.append("The elevation was not estimated but a default.")
+    return Measured(
+        prediction.label,
+        prediction.name,
+        {key: figures[key] for key in settings.metrics if key in figures},
+        _described(alignment, shape, truth.shape),
+        details,
+        None,
+        notes,
+        {"mesh": _strip(draw_shape(placed, SHOWN, _THUMBNAIL))},
+    )
+
+
+def _geometry(placed: Shape, truth: _Truth, wanted: set[str]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    if truth.points is not None:
+        to_truth, to_prediction = distances_between(outer_points(placed, SAMPLES)[0], truth.points)
+        figures["f_score"] = f_score_of(to_truth, to_prediction)
+        figures["chamfer"] = float((to_truth.mean() + to_prediction.mean()) / 2)
+    if truth.solid is not None:
+        figures["volume_iou"] = volume_iou(placed.mesh, truth.solid)
+    return {key: value for key, value in figures.items() if key in wanted}
+
+
+def _pictures(drawn: FloatArray, truth: _Truth, settings: Settings, check: Callable[[], None]) -> dict[str, float]:
+    assert truth.pictures is not None
+    figures: dict[str, float] = {}
+    pairs = list(zip(drawn, truth.pictures, strict=True))
+    for key, function in (("psnr", psnr), ("ssim", ssim)):
+        if key in settings.metrics:
+            figures[key] = float(np.mean([function(p, t) for p, t in pairs]))
+            check()
+    if "mask_iou" in settings.metrics:
+        figures["mask_iou"] = float(np.mean([mask_iou(p[..., 3], t[..., 3]) for p, t in pairs]))
+    if truth.embedded is not None:
+        figures["clip"] = mean_cosine(_clip(settings.clip).embed(drawn), truth.embedded)
+        check()
+    if "lpips" in settings.metrics:
+        figures["lpips"] = _lpips(settings.lpips).distance(drawn, truth.pictures)
+    return figures
+
+
+def _described(alignment: Alignment, prediction: Shape, truth: Shape) -> dict[str, Any]:
+    """The alignment between the two files' own coordinates."""
+    matrix = np.linalg.inv(truth.frame) @ alignment.matrix() @ prediction.frame
+    return {
+        "matrix": matrix.tolist(),
+        "scale": float(np.cbrt(np.linalg.det(matrix[:3, :3]))),
+        "inliers": alignment.inliers,
+    }
+
+
+def _elevation(path: Path) -> Any:
+    from engine.pipeline import Run
+
+    return Run.open(path).elevation() if path.is_dir() else None
+
+
+@functools.lru_cache(maxsize=1)
+def _clip(path: Path | None) -> ClipSimilarity:
+    return ClipSimilarity(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _lpips(path: Path | None) -> Lpips:
+    return Lpips(path)
+
+
+# -- pictures for the page -----------------------------------------------------------------------------------
+
+
+def _given_pictures(model: Model, prediction: Prediction) -> dict[str, bytes]:
+    """The input picture and the first four generated views, where there are any."""
+    found: dict[str, bytes] = {}
+    folder = prediction.path
+    given = next(iter(sorted(folder.glob("input.*"))), None) if folder.is_dir() else None
+    views = sorted(folder.glob("views/view_?.png"))[:4] if folder.is_dir() else []
+    try:
+        if (picture := given or model.case.picture) is not None:
+            found["input"] = _strip([_read(picture)])
+        if len(views) == 4:
+            tiles = [_read(view)[::2, ::2] for view in views]
+            rows = [np.concatenate(tiles[i : i + 2], 1) for i in range(0, len(tiles) - 1, 2)]
+            found["views"] = _strip([np.concatenate(rows)])
+    except (OSError, ValueError):
+        return found  # the page goes without them
+    return found
+
+
+def _read(path: Path) -> FloatArray:
+    """A picture over white, square, (S, S, 3)."""
+    with Image.open(path) as image:
+        rgba = image.convert("RGBA")
+    rgba.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    square = Image.new("RGBA", (_THUMBNAIL, _THUMBNAIL), "white")
+    square.alpha_composite(rgba, ((_THUMBNAIL - rgba.width) // 2, (_THUMBNAIL - rgba.height) // 2))
+    return np.asarray(square, np.float32)[..., :3] / 255
+
+
+def _strip(pictures: Any) -> bytes:
+    """Pictures side by side, as a JPEG."""
+    row = np.concatenate([np.asarray(picture)[..., :3] for picture in pictures], 1)
+    raw = io.BytesIO()
+    Image.fromarray((np.clip(row, 0, 1) * 255 + 0.5).astype(np.uint8)).save(raw, "JPEG", quality=82)
+    return raw.getvalue()
+
+
+def _failed(prediction: Prediction, problem: str) -> Measured:
+    return Measured(prediction.label, prediction.name, {}, None, {}, problem, [], {})
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, OrielError) else f"{type(error).__name__}: {str(error)[:300]}"

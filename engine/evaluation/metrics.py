@@ -1,0 +1,60 @@
+"""The measures of an evaluation: what they are called, and which way is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measure."""
+
+    key: str
+    label: str
+    higher_is_better: bool
+    decimals: int
+    meaning: str
+    """One sentence with the equation, in plain text."""
+    unit: str = ""
+
+
+_ALL = (
+    Metric(
+        "clip",
+        "CLIP similarity",
+        True,
+        4,
+        "Mean over 32 cameras c of cos(f(R(P, c)), f(R(T, c))): f is CLIP's image encoder, R(P, c) and R(T, c) "
+        "pictures of the aligned prediction and of the true model.",
+    ),
+    Metric(
+        "f_score",
+        "F-score",
+        True,
+        4,
+        "2 P R / (P + R); P is the share of the prediction's surface within 0.05 of the true one, R the other way "
+        "round, in units of the true model's longest side.",
+    ),
+    Metric(
+        "chamfer",
+        "Chamfer distance",
+        False,
+        4,
+        "Half the sum of the mean distances from each surface to the other, in units of the true model's longest side.",
+    ),
+    Metric("volume_iou", "Volume IoU", True, 4, "|P and T| / |P or T| over the voxels of a grid of 96."),
+    Metric("psnr", "PSNR", True, 2, "-10 log10 of the mean squared difference of RGB over white, 32 pictures.", "dB"),
+    Metric("ssim", "SSIM", True, 4, "Structural similarity of RGB over white, Gaussian window of 1.5 px, 32 pictures."),
+    Metric("lpips", "LPIPS", False, 4, "Distance of AlexNet's features, weighted as learnt (v0.1), 32 pictures."),
+    Metric("mask_iou", "Mask IoU", True, 4, "|P and T| / |P or T| over the pixels of the silhouettes, 32 pictures."),
+    Metric(
+        "elevation_error",
+        "Elevation error",
+        False,
+        2,
+        "|estimated - true elevation| of the input camera, where both are known.",
+        "deg",
+    ),
+)
+METRICS = {metric.key: metric for metric in _ALL}
+"""Every measure by its key, the most telling first."""

@@ -1,0 +1,294 @@
+"""A fast look at a model from the cameras that it will be rendered from, without Blender: `preview_frames`.
+
+Poses and size are as in the rendering; light and materials are not. PyVista draws off the screen, in a process of its
+own that ends with its caller: no file and no driver can harm the window, and a thread of the window may have an OpenGL
+context of its own. On Linux it draws through EGL, which needs no display, else on the X server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from multiprocessing import connection, get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from engine.errors import InputError, OrielError
+from engine.mesh import ByteArray
+from engine.progress import CancelToken
+from engine.rendering.jobs import Frame, RenderSettings
+
+if TYPE_CHECKING:
+    from engine.screening.reducing import PreviewPart
+
+ONLY_BLENDER = (".fbx", ".usd", ".usda", ".usdc", ".usdz")
+"""Kinds of models that only Blender reads."""
+
+_TRIANGLES = 300_000
+_SECONDS = 120.0
+"""Longest time without a sign of life."""
+_NICENESS = 5
+_FINER = 2
+"""Samples along a pixel's side."""
+_LIGHTS = (((0.3, -0.4, 1.0), 0.6), ((-1.0, 0.6, 0.3), 0.3), ((1.0, 0.3, 0.2), 0.2))
+"""Direction towards each lamp and its strength, as in the rendering."""
+_MASK = """//VTK::TCoord::Impl
+  if (gl_FragData[0].a < {cutoff:.4f}) discard;
+"""
+
+
+def preview_frames(
+    model: Path,
+    settings: RenderSettings,
+    frames: Sequence[Frame],
+    *,
+    side: int = 160,
+    cancel: CancelToken | None = None,
+) -> Iterator[tuple[str, bytes]]:
+    """Draw frames of a model; yields the name of each with its picture, PNG, RGBA (straight alpha) of `side` px.
+
+    Raises InputError for a model that cannot be shown (FBX and USD never can), OrielError where OpenGL does not work,
+    and Cancelled within about 100 ms of the token. Closing the iterator ends the process.
+    """
+    _check_kind(model)
+    views = [(frame.name, frame.pose.matrix().tolist()) for frame in frames]
+    angle = math.degrees(2 * math.atan(settings.sensor / 2 / settings.lens))
+    scene = {"views": views, "angle": angle, "radius": settings.radius, "side": side}
+    windows: list[str | None] = ["vtkEGLRenderWindow"] if sys.platform.startswith("linux") else [None]
+    if windows[0] and os.environ.get("DISPLAY"):
+        windows.append("vtkXOpenGLRenderWindow")
+    for window in windows:
+        try:
+            yield from _drawn(model, scene | {"window": window}, cancel or CancelToken())
+            return
+        except _NoWindow as error:  # before the first picture: VTK crashes where it finds no OpenGL
+            failure = error
+    raise OrielError(
+        "The preview needs OpenGL 3.2, and it could not be started. Install a graphics driver, or Mesa's software "
+        f"renderer (on Debian: libegl1, libegl-mesa0 and libgl1-mesa-dri). {failure}"
+    )
+
+
+def preview_mesh(model: Path, cancel: CancelToken | None = None) -> tuple[PreviewPart, ...]:
+    """A model as it stands before the cameras: its longest side 1, its middle at the origin, Z up; few triangles.
+
+    It is read by a process of its own. Raises InputError for a model that cannot be shown, and Cancelled.
+    """
+    _check_kind(model)
+    with contextlib.closing(_answers(model, None, cancel or CancelToken())) as answers:
+        for kind, content in answers:
+            if kind == "parts":
+                return tuple(content)
+    raise _crash(model, None)
+
+
+def _check_kind(model: Path) -> None:
+    suffix = model.suffix.lower()
+    if suffix in ONLY_BLENDER:
+        raise InputError(
+            f"Only Blender reads {model.name}: the preview shows GLB, glTF, OBJ, PLY and STL. Render one frame to see "
+            f"it, or convert it; it can be rendered all the same."
+        )
+
+
+class _NoWindow(Exception):
+    """VTK found nothing to draw with."""
+
+
+def _drawn(model: Path, scene: dict[str, Any], cancel: CancelToken) -> Iterator[tuple[str, bytes]]:
+    stage = "start"
+    with contextlib.closing(_answers(model, scene, cancel)) as answers:
+        for kind, content in answers:
+            if kind == "frame":
+                yield content
+            elif kind == "code":
+                if stage == "drawing":
+                    raise _NoWindow(f"VTK ended with code {content} ({scene['window'] or 'default'}).")
+                raise _crash(model, content)
+            stage = kind
+
+
+def _crash(model: Path, code: int | None) -> OrielError:
+    return OrielError(
+        f"The preview of {model.name} ended by itself (exit code {code}): the model may be damaged, or too large for "
+        "the memory. Render one frame of it instead, or look at it in another program."
+    )
+
+
+def _answers(model: Path, scene: dict[str, Any] | None, cancel: CancelToken) -> Generator[tuple[str, Any], None, None]:
+    """What the process says: ("drawing", None), ("frame", (name, PNG))..., or ("parts", [...]).
+
+    If it ends before it is done, ("code", its exit code) is the last.
+    """
+    cancel.check()
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, model, scene), name="preview", daemon=True)
+    try:
+        process.start()
+        theirs.close()
+        heard = time.monotonic()
+        while True:
+            cancel.check()
+            if not ours.poll(0.1):
+                if time.monotonic() - heard > _SECONDS:
+                    raise InputError(
+                        f"{model.name} takes more than {_SECONDS:.0f} seconds to show. Render one frame of it instead."
+                    )
+                continue
+            heard = time.monotonic()
+            try:
+                kind, content = ours.recv()
+            except (EOFError, OSError):
+                process.join(_SECONDS)
+                yield "code", process.exitcode
+                return
+            if kind == "problem":
+                raise InputError(content)
+            if kind == "fault":
+                raise OrielError(
+                    f"The preview of {model.name} failed ({content}). Render one frame of it instead, or look at it in "
+                    "another program."
+                )
+            if kind == "done":
+                return
+            yield kind, content
+    finally:
+        ours.close()
+        theirs.close()
+        if process.pid is not None:
+            process.kill()
+            process.join()
+            process.close()
+
+
+# -- in the process ------------------------------------------------------------------------------------------
+
+
+def _serve(pipe: connection.Connection, model: Path, scene: dict[str, Any] | None) -> None:
+    """Load a model; draw it, or send its parts if there is no scene."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
+    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(_NICENESS)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)  # VTK says at length which of its windows it could not have
+    try:
+        parts = _load(model)
+        if scene is None:
+            pipe.send(("parts", parts))
+        else:
+            pipe.send(("drawing", None))
+            for name, picture in _draw(parts, scene):
+                pipe.send(("frame", (name, picture)))
+        pipe.send(("done", None))
+    except InputError as error:
+        pipe.send(("problem", str(error)))
+    except Exception as error:  # whatever a library makes of a file
+        pipe.send(("fault", f"{type(error).__name__}: {error}"))
+    sys.stdout.flush()
+    os._exit(0)  # VTK and drivers may crash while they are taken down
+
+
+def _end_with(pipe: connection.Connection) -> None:
+    """End this process when the caller is gone or does not want it any more: it never says anything."""
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv_bytes()
+    os._exit(1)
+
+
+def _load(model: Path) -> list[PreviewPart]:
+    from engine.screening.preview import PreviewLimits, load_preview
+
+    preview = load_preview(model, PreviewLimits(triangles=_TRIANGLES, parts=64))
+    if preview.problem is not None:
+        raise InputError(preview.problem)
+    # It comes with the middle of its bounds at the origin, inside the unit sphere.
+    low = np.min([part.points.min(0) for part in preview.parts], 0)
+    high = np.max([part.points.max(0) for part in preview.parts], 0)
+    scale = np.float32(1 / (high - low).max())
+    return [replace(part, points=part.points * scale) for part in preview.parts]
+
+
+def _draw(parts: list[PreviewPart], scene: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    if scene["window"]:
+        os.environ["VTK_DEFAULT_OPENGL_WINDOW"] = scene["window"]
+    import pyvista as pv
+
+    side, radius = scene["side"], scene["radius"]
+    plotter: Any = pv.Plotter(off_screen=True, window_size=[side * _FINER, side * _FINER], lighting="none")
+    plotter.ren_win.SetMultiSamples(0)
+    plotter.set_background("black")  # colours come multiplied with alpha
+    for direction, strength in _LIGHTS:
+        plotter.add_light(pv.Light(position=direction, intensity=strength, light_type="scene light"))
+    if any(part.alpha == "blend" for part in parts):
+        plotter.enable_depth_peeling(8)
+    for part in parts:
+        plotter.renderer.AddActor(_actor(part))
+    plotter.show(auto_close=False, interactive=False)
+    camera = plotter.camera
+    camera.SetViewAngle(scene["angle"])
+    for name, matrix in scene["views"]:
+        c2w = np.asarray(matrix)
+        camera.SetPosition(*c2w[:3, 3])
+        camera.SetFocalPoint(*(c2w[:3, 3] - c2w[:3, 2]))
+        camera.SetViewUp(*c2w[:3, 1])
+        camera.SetClippingRange(max(radius - 1.0, 0.001), radius + 1.0)
+        plotter.render()
+        yield name, _png(plotter.screenshot(None, transparent_background=True, return_img=True))
+
+
+def _actor(part: PreviewPart) -> Any:
+    import pyvista as pv
+
+    points: Any = part.points
+    triangles: Any = part.triangles
+    mesh: Any = pv.PolyData.from_regular_faces(points, triangles)
+    mesh.GetPointData().SetNormals(pv.convert_array(part.normals))
+    mapper = pv.DataSetMapper(mesh)
+    if part.colors is not None:
+        mesh.GetPointData().SetScalars(pv.convert_array(part.colors))
+        mapper.SetColorModeToDirectScalars()
+    else:
+        mapper.ScalarVisibilityOff()
+    actor = pv.Actor(mapper=mapper)
+    look = actor.GetProperty()
+    look.SetColor(1.0, 1.0, 1.0)
+    look.SetAmbient(0.45)
+    look.SetDiffuse(0.75)
+    look.SetSpecular(0.0)
+    look.SetInterpolationToGouraud()
+    if part.texture is not None and part.uv is not None:
+        mesh.GetPointData().SetTCoords(pv.convert_array(part.uv))
+        texture = pv.Texture(part.texture)
+        texture.InterpolateOn()
+        texture.SetRepeat(part.repeat)
+        actor.SetTexture(texture)
+    if part.alpha == "mask":
+        actor.GetShaderProperty().AddFragmentShaderReplacement(
+            "//VTK::TCoord::Impl", True, _MASK.format(cutoff=part.cutoff), False
+        )
+    if part.alpha != "blend":
+        actor.ForceOpaqueOn()
+    return actor
+
+
+def _png(drawn: ByteArray) -> bytes:
+    """PNG, straight alpha, of a finer picture (colours times alpha, as they stand on black)."""
+    side = len(drawn) // _FINER
+    mean = drawn.reshape(side, _FINER, side, _FINER, 4).mean((1, 3))
+    mean[..., :3] *= 255 / np.maximum(mean[..., 3:], 1e-3)
+    raw = io.BytesIO()
+    Image.fromarray(np.clip(np.round(mean), 0, 255).astype(np.uint8)).save(raw, "PNG", compress_level=1)
+    return raw.getvalue()

@@ -1,0 +1,624 @@
+"""Runs inside Blender (3.6 to 5.x): loads one model after the other, makes it ready and renders its frames.
+
+Started by `blender.py` as `python worker.py` where `bpy` is a module, or with `blender --background --python`. Takes
+jobs as JSON lines on standard input and answers with JSON lines on standard output; what Blender itself prints goes to
+standard error. Imports nothing of the project.
+"""
+
+import contextlib
+import ctypes
+import json
+import math
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+ANSWERS = os.fdopen(os.dup(1), "wb", buffering=0)
+os.dup2(2, 1)  # before Blender prints anything
+
+import bpy  # noqa: E402
+import numpy as np  # noqa: E402
+from mathutils import Matrix, Vector  # noqa: E402
+
+GREY = (0.8, 0.8, 0.8, 1.0)
+"""What has no colour."""
+SHAPES = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
+BACKENDS = ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL")
+"""In the order in which `auto` tries them."""
+AMBIENT = 0.6
+"""Share of a colour that a surface shows wherever it looks."""
+SUNS = (((0.4, -0.3, 1.0), 0.3), ((-1.0, -0.5, 0.3), 0.15), ((0.6, 1.0, -0.3), 0.1))
+"""Where soft light comes from as well, and how much of a colour it adds at most."""
+NO_NUMBERS = "{} has points that are no numbers: repair it in another program, or leave it out."
+DEPTH = ".depth_"
+FAR = 1e9
+VERSION = bpy.app.version_string.split()[0]
+
+
+class Unusable(Exception):
+    """A model, or a setting, that cannot be rendered; the text is for the user."""
+
+
+def say(event, **more):
+    ANSWERS.write(json.dumps({"event": event, **more}).encode() + b"\n")
+
+
+# -- the process ---------------------------------------------------------------------------------------------
+
+
+def die_with_parent():
+    """Let the system end this process with its parent, also in the middle of a frame (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
+
+
+def read_jobs(jobs):
+    """Queue the jobs that come; without a parent that sends some there is no reason to go on."""
+    for line in sys.stdin.buffer:
+        jobs.put(json.loads(line))
+    os._exit(0)
+
+
+def main():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    die_with_parent()
+    jobs = queue.SimpleQueue()
+    threading.Thread(target=read_jobs, args=(jobs,), daemon=True).start()
+    say("ready", blender=VERSION)
+    while True:
+        job = jobs.get()
+        try:
+            done = render_model(job)
+            say("done", **done, blender=VERSION, megabytes=resident())
+        except Unusable as error:
+            say("failed", text=str(error), megabytes=resident())
+        except Exception as error:
+            traceback.print_exc()
+            sys.stderr.flush()
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            name = Path(job["model"]).name
+            text = f"Blender {VERSION} could not render {name} ({first}). The log says more; else leave the model out."
+            say("failed", text=text, megabytes=resident())
+
+
+def resident():
+    """Megabytes of memory that this process holds."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def render_model(job):
+    begun = time.perf_counter()
+    settings, repairs = job["settings"], []
+    reset()
+    scene = bpy.context.scene
+    model, output = Path(job["model"]), Path(job["output"])
+    load(model)
+    statistics = make_ready(scene, model.name, repairs)
+    camera = furnish(scene, settings)
+    statistics["device"] = apply_settings(scene, settings, job["threads"])
+    loaded = time.perf_counter() - begun
+    say("loaded", seconds=loaded)
+    times = {}
+    depth = Depth(scene, output, settings["size"])
+    for frame in job["frames"]:
+        start = time.perf_counter()
+        camera.matrix_world = Matrix(frame["matrix"])
+        render_frame(scene, output, frame["name"], depth if frame["depth"] else None)
+        times[frame["name"]] = time.perf_counter() - start
+        say("frame", name=frame["name"], seconds=times[frame["name"]])
+    reset()
+    return {
+        "statistics": statistics,
+        "repairs": repairs,
+        "seconds": {"load": loaded, "frames": times, "depth": depth.seconds},
+    }
+
+
+def reset():
+    """An empty scene and nothing else: all that a model has brought is gone, with what the renderer kept of it."""
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True, load_ui=False)
+
+
+# -- loading -------------------------------------------------------------------------------------------------
+
+
+def operator(name):
+    """An operator such as `wm.obj_import`, or None where this Blender lacks it."""
+    group, _, name = name.partition(".")
+    module = getattr(bpy.ops, group)
+    return getattr(module, name) if name in dir(module) else None
+
+
+def first_operator(names, addon=None):
+    """The first that there is, with its add-on enabled."""
+    if addon:
+        import addon_utils
+
+        if not addon_utils.check(addon)[1]:
+            addon_utils.enable(addon)
+    for name in names:
+        found = operator(name)
+        if found is not None:
+            return found
+    raise Unusable(f"Blender {VERSION} has no importer {names[0]}: choose a Blender that is complete.")
+
+
+def options(function, **wanted):
+    """Those of the options that the operator has."""
+    known = function.get_rna_type().properties.keys()
+    return {name: value for name, value in wanted.items() if name in known}
+
+
+def load(path):
+    """Import a model file by its suffix, upright: Z up."""
+    name, kind = path.name, path.suffix.lower()
+    more = {}
+    problems = []
+    if kind in (".glb", ".gltf"):
+        function = first_operator(["import_scene.gltf"], "io_scene_gltf2")
+        watch_gltf(problems, name)
+        more = options(function, disable_bone_shape=True, import_webp_texture=True, import_scene_extras=False)
+    elif kind == ".obj":
+        function = first_operator(["wm.obj_import", "import_scene.obj"])
+        if oriel_wrote(path):  # Z up, as its other meshes
+            more = options(function, forward_axis="Y", up_axis="Z") or {"axis_forward": "Y", "axis_up": "Z"}
+    elif kind == ".fbx":
+        function = operator("wm.fbx_import") or first_operator(["import_scene.fbx"], "io_scene_fbx")
+        more = options(function, use_anim=False)
+    elif kind == ".ply":
+        function = operator("wm.ply_import") or first_operator(["import_mesh.ply"], "io_mesh_ply")
+    elif kind == ".stl":
+        function = operator("wm.stl_import") or first_operator(["import_mesh.stl"], "io_mesh_stl")
+    elif kind in (".usd", ".usda", ".usdc", ".usdz"):
+        function = first_operator(["wm.usd_import"])
+        more = options(function, import_cameras=False, import_lights=False, set_frame_range=False)
+    else:
+        raise Unusable(f"{name} is of no kind that is rendered: give GLB, glTF, OBJ, FBX, PLY, STL or USD.")
+    try:
+        if path.is_file() and not path.stat().st_size:
+            raise Unusable(f"{name} is empty: download it again, or leave it out.")
+        function(filepath=str(path), **more)
+        if problems:
+            raise problems[0]
+    except FileNotFoundError:
+        raise Unusable(f"{name} is not there: {path} has been moved or deleted.") from None
+    except RuntimeError as error:  # what an importer reports
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (lines or ["it gives no reason"])[0].removeprefix("Error: ")
+        traceback.print_exc()
+        raise Unusable(
+            f"{name} cannot be loaded by Blender {VERSION}: {reason[:300]}. Download it again or open it in another "
+            "program; else leave it out."
+        ) from error
+
+
+def watch_gltf(problems, name):
+    """Let the importer, which is Python, leave out animations, and note points that it would silently move to 0.
+
+    It sets what is animated to the first key; there is no way back to how the file places it.
+    """
+    from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
+    from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
+
+    read = vars(glTFImporter).get("unchanged_read") or glTFImporter.read
+
+    def watched(gltf):
+        read(gltf)
+        gltf.data.animations = []
+        primitives = [primitive for mesh in gltf.data.meshes or [] for primitive in mesh.primitives]
+        for index in {p.attributes["POSITION"] for p in primitives if "POSITION" in p.attributes}:
+            if gltf.data.accessors[index].buffer_view is not None:  # else compressed
+                if not np.isfinite(BinaryData.decode_accessor(gltf, index)).all():
+                    problems.append(Unusable(NO_NUMBERS.format(name)))
+
+    glTFImporter.unchanged_read, glTFImporter.read = read, watched
+
+
+def oriel_wrote(path):
+    with path.open("rb") as file:
+        return file.read(7).startswith(b"# Oriel")
+
+
+# -- making ready --------------------------------------------------------------------------------------------
+
+
+def make_ready(scene, name, repairs):
+    """Reduce the scene to meshes of their own, their longest side 1 and their middle at the origin."""
+    still()
+    objects = flatten(scene, name)
+    lower, upper = bounds(objects, name)
+    side = float((upper - lower).max())
+    scale, centre = 1.0 / side, (lower + upper) / 2
+    normal = np.diag([scale, scale, scale, 1.0])
+    normal[:3, 3] = -centre * scale
+    for item, world in objects:
+        place(item, Matrix((normal @ world).tolist()))
+    meshes = [item.data for item, _ in objects]
+    for mesh in meshes:
+        mesh.calc_loop_triangles()
+    textures = repair_materials(objects, repairs)
+    return {
+        "vertices": sum(len(mesh.vertices) for mesh in meshes),
+        "triangles": sum(len(mesh.loop_triangles) for mesh in meshes),
+        "objects": len(objects),
+        "materials": len({slot.material for item, _ in objects for slot in item.material_slots if slot.material}),
+        "textures": textures,
+        "bounds": [lower.tolist(), upper.tolist()],
+        "scale": scale,
+    }
+
+
+def still():
+    """Nothing moves: without its animations the model stands as the file places it."""
+    for group in (bpy.data.objects, bpy.data.armatures, bpy.data.shape_keys, bpy.data.materials, bpy.data.node_groups):
+        for block in group:
+            block.animation_data_clear()
+
+
+def flatten(scene, name):
+    """Replace all that there is by objects without parents; returns (object, its place in the world) pairs."""
+    view = bpy.context.view_layer
+    view.update()
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    found, evaluated = [], {}
+    for instance in depsgraph.object_instances:
+        item = instance.object
+        original = item.original
+        if item.type not in SHAPES or original.hide_render or not instance.show_self:
+            continue
+        mesh = original.data
+        if item.type != "MESH" or original.modifiers or mesh.shape_keys or item.data.name not in bpy.data.meshes:
+            if original not in evaluated:
+                evaluated[original] = bpy.data.meshes.new_from_object(
+                    item, preserve_all_data_layers=True, depsgraph=depsgraph
+                )
+            mesh = evaluated[original]
+        if len(mesh.polygons):
+            slots = [(slot.link, slot.material) for slot in original.material_slots]
+            found.append((mesh, np.array(instance.matrix_world, np.float64), slots))
+    old = list(bpy.data.objects)
+    objects = []
+    for mesh, world, slots in found:
+        item = bpy.data.objects.new("part", mesh)
+        for slot, (link, material) in zip(item.material_slots, slots, strict=False):
+            if link == "OBJECT":
+                slot.link = "OBJECT"
+                slot.material = material
+        scene.collection.objects.link(item)
+        objects.append((item, world))
+    bpy.data.batch_remove(old)
+    if not objects:
+        raise Unusable(f"{name} holds no surfaces that could be seen (no triangles): leave it out.")
+    return objects
+
+
+def place(item, matrix):
+    """Put an object there; what no position, turn and scale can express goes into a mesh of its own."""
+    item.matrix_world = matrix
+    position, turn, scale = matrix.decompose()
+    nearest = Matrix.Translation(position) @ turn.to_matrix().to_4x4() @ Matrix.Diagonal((*scale, 1.0))
+    if max(abs(a - b) for x, y in zip(nearest, matrix, strict=True) for a, b in zip(x, y, strict=True)) < (
+        1e-5 * max(map(abs, scale))
+    ):
+        return
+    item.data = item.data.copy()
+    item.data.transform(matrix)
+    if matrix.determinant() < 0:
+        item.data.flip_normals()
+    item.matrix_world = Matrix.Identity(4)
+
+
+def bounds(objects, name):
+    """Lower and upper corner in the world of all that has faces."""
+    lowers, uppers = [], []
+    for item, world in objects:
+        mesh = item.data
+        points = np.empty(3 * len(mesh.vertices), np.float32)
+        mesh.vertices.foreach_get("co", points)
+        corners = np.empty(len(mesh.loops), np.int32)
+        mesh.loops.foreach_get("vertex_index", corners)
+        used = np.zeros(len(mesh.vertices), bool)
+        used[corners] = True
+        placed = points.reshape(-1, 3)[used].astype(np.float64) @ world[:3, :3].T + world[:3, 3]
+        lowers.append(placed.min(0))
+        uppers.append(placed.max(0))
+    lower, upper = np.min(lowers, 0), np.max(uppers, 0)
+    if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
+        raise Unusable(NO_NUMBERS.format(name))
+    if not 1e-30 < (upper - lower).max() < 1e30:
+        raise Unusable(f"{name} has no extent: all its points lie in one place. Leave it out.")
+    return lower, upper
+
+
+def repair_materials(objects, repairs):
+    """Give a plain colour to what has lost its texture, and show colours of vertices. Returns how many textures
+    there are."""
+    materials = {slot.material for item, _ in objects for slot in item.material_slots if slot.material}
+    trees = {material: material.node_tree for material in materials if material.node_tree}
+    bad = {image for image in bpy.data.images if broken(image)}
+    for material, tree in trees.items():
+        material.use_backface_culling = False  # as Cycles does: a wall is there from both sides
+        for node in images_of(tree):
+            if node.image is None or node.image in bad:
+                plain(node.id_data, node)
+    for image in sorted(bad, key=lambda image: image.name):
+        name = image.filepath.replace("\\", "/").rpartition("/")[2] or image.name
+        repairs.append(f"The texture {name} is missing or cannot be read: its parts have a plain colour.")
+    shaders = [node for tree in trees.values() for node in tree.nodes if node.type == "BSDF_PRINCIPLED"]
+    alphas = [node.inputs["Alpha"] for node in shaders]
+    if alphas and len(shaders) == len(materials) and not any(a.is_linked or a.default_value > 0 for a in alphas):
+        for socket in alphas:
+            socket.default_value = 1.0
+        repairs.append("All materials were fully transparent: they are shown as opaque.")
+    show_colours(objects, trees)
+    return sum(image not in bad for image in bpy.data.images)
+
+
+def images_of(tree):
+    """The image nodes of a material, also those in groups."""
+    for node in list(tree.nodes):
+        if node.type == "TEX_IMAGE":
+            yield node
+        elif node.type == "GROUP" and node.node_tree:
+            yield from images_of(node.node_tree)
+
+
+def broken(image):
+    """Whether there is nothing in an image, which Blender shows in magenta."""
+    return image.source in ("FILE", "TILED") and not (image.size[0] and image.size[1])
+
+
+def plain(tree, node):
+    """Let a material do without one of its textures."""
+    for link in list(tree.links):
+        if link.from_node != node:
+            continue
+        target, socket = link.to_node, link.to_socket
+        alpha = link.from_socket.name == "Alpha"
+        tree.links.remove(link)
+        if alpha:
+            if socket.type == "VALUE":
+                socket.default_value = 1.0
+        elif socket.type != "RGBA":
+            continue
+        elif socket.name == "Base Color":
+            if max(socket.default_value[:3]) < 0.02:  # as files often have it beside a texture
+                socket.default_value = GREY
+        elif socket.name.startswith("Emission"):
+            socket.default_value = (0, 0, 0, 1)
+        elif target.type in ("SEPARATE_COLOR", "SEPRGB"):
+            socket.default_value = (1, 0.8, 0, 1)  # occlusion, roughness, metalness
+        elif target.type not in ("NORMAL_MAP", "BUMP"):
+            socket.default_value = (1, 1, 1, 1)  # of a product with the plain colour
+
+
+def show_colours(objects, trees):
+    """Colour meshes by their vertices where no texture and no node of the material does."""
+    made = {}
+    for item, _ in objects:
+        colours = item.data.color_attributes
+        if not len(colours) or not shows(colours[0]):
+            continue
+        for slot in item.material_slots or [None]:
+            material = slot.material if slot else None
+            tree = trees.get(material)
+            used = [node.type for node in tree.nodes] if tree else []
+            if any(kind in ("TEX_IMAGE", "VERTEX_COLOR", "ATTRIBUTE") for kind in used):
+                continue
+            key = (material, colours[0].name)
+            if key not in made:
+                made[key] = coloured(material, colours[0].name)
+            if slot is None:
+                item.data.materials.append(made[key])
+            else:
+                slot.material = made[key]
+
+
+def shows(colours):
+    """Whether colours of vertices hold anything but black, which stands for none."""
+    values = np.empty(4 * len(colours.data), np.float32)
+    colours.data.foreach_get("color", values)
+    return bool(values.reshape(-1, 4)[:, :3].any())
+
+
+def coloured(material, name):
+    """A copy of a material whose base colour is that of the vertices."""
+    material = material.copy() if material else bpy.data.materials.new(name)
+    material.use_nodes = True
+    tree = material.node_tree
+    shader = next((node for node in tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
+    if shader is None:
+        return material
+    base = shader.inputs["Base Color"]
+    if base.is_linked:
+        return material
+    node = tree.nodes.new("ShaderNodeVertexColor")
+    node.layer_name = name
+    tree.links.new(node.outputs["Color"], base)
+    return material
+
+
+# -- the studio ----------------------------------------------------------------------------------------------
+
+
+def furnish(scene, settings):
+    """Add the camera and the lights; returns the camera."""
+    camera = bpy.data.cameras.new("camera")
+    camera.sensor_fit, camera.sensor_width, camera.lens = "HORIZONTAL", settings["sensor"], settings["lens"]
+    # The model lies within sqrt(3) / 2 of the origin; EEVEE's depth is as fine as these are close to one another.
+    camera.clip_start, camera.clip_end = max(0.001, settings["radius"] - 1.0), settings["radius"] + 1.0
+    item = bpy.data.objects.new("camera", camera)
+    scene.collection.objects.link(item)
+    scene.camera = item
+    world = bpy.data.worlds.new("world")
+    world.use_nodes = True
+    background = world.node_tree.nodes["Background"]
+    background.inputs["Color"].default_value = (1, 1, 1, 1)
+    background.inputs["Strength"].default_value = AMBIENT * settings["light"]
+    scene.world = world
+    for place, strength in SUNS:
+        light = bpy.data.lights.new("sun", "SUN")
+        light.energy, light.angle = strength * math.pi * settings["light"], math.radians(30)
+        sun = bpy.data.objects.new("sun", light)
+        sun.matrix_world = Vector(place).to_track_quat("Z", "Y").to_matrix().to_4x4()
+        scene.collection.objects.link(sun)
+    return item
+
+
+def apply_settings(scene, settings, threads):
+    """Returns what renders, in words."""
+    render = scene.render
+    render.resolution_x = render.resolution_y = settings["size"]
+    render.resolution_percentage = 100
+    render.pixel_aspect_x = render.pixel_aspect_y = 1
+    render.film_transparent = True
+    render.dither_intensity = 0
+    render.use_persistent_data = True
+    render.use_sequencer = False
+    render.use_file_extension = False
+    render.image_settings.file_format = "PNG"
+    render.image_settings.color_mode = "RGBA"
+    render.image_settings.color_depth = "8"
+    render.image_settings.compression = 15
+    scene.display_settings.display_device = "sRGB"
+    scene.view_settings.view_transform = "Standard"  # colours of textures come out as they are
+    scene.view_settings.look = "None"
+    scene.view_settings.exposure, scene.view_settings.gamma = 0, 1
+    if threads:
+        render.threads_mode, render.threads = "FIXED", threads
+    return (use_eevee if settings["engine"] == "eevee" else use_cycles)(scene, settings)
+
+
+def use_eevee(scene, settings):
+    kinds = [item.identifier for item in bpy.types.RenderSettings.bl_rna.properties["engine"].enum_items]
+    scene.render.engine = "BLENDER_EEVEE_NEXT" if "BLENDER_EEVEE_NEXT" in kinds else "BLENDER_EEVEE"
+    scene.render.filter_size = settings["filter_width"]
+    scene.eevee.taa_render_samples = settings["samples"]
+    return "OpenGL"
+
+
+def use_cycles(scene, settings):
+    import addon_utils
+
+    if not addon_utils.check("cycles")[1]:
+        addon_utils.enable("cycles")
+    scene.render.engine = "CYCLES"
+    cycles = scene.cycles
+    cycles.samples = settings["samples"]
+    cycles.use_denoising = settings["denoise"]
+    if settings["denoise"]:
+        cycles.denoiser = "OPENIMAGEDENOISE"
+        # With a narrow filter the colours and normals that guide the denoiser have no noise. To denoise these first
+        # would take twice as long as all the rest of it, and blur edges.
+        cycles.denoising_prefilter = "NONE" if settings["filter_width"] <= 0.1 else "ACCURATE"
+    cycles.pixel_filter_type = "BLACKMAN_HARRIS"
+    cycles.filter_width = settings["filter_width"]
+    bounces = [settings[f"{kind}_bounces"] for kind in ("diffuse", "glossy", "transmission")]
+    cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = bounces
+    cycles.max_bounces = max(bounces)
+    cycles.transparent_max_bounces = settings["transparent_bounces"]
+    return use_device(cycles, settings["device"])
+
+
+def use_device(cycles, device):
+    """Enable the processor or all GPUs of one kind."""
+    cycles.device = "CPU"
+    if device == "cpu":
+        return "CPU"
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    for kind in BACKENDS if device == "auto" else (device.upper(),):
+        try:
+            preferences.compute_device_type = kind
+        except TypeError:  # this Blender is built without
+            continue
+        getattr(preferences, "refresh_devices", preferences.get_devices)()
+        found = [item for item in preferences.devices if item.type == kind]
+        if found:
+            for item in preferences.devices:
+                item.use = item.type == kind
+            cycles.device = "GPU"
+            return f"{kind}: {', '.join(item.name for item in found)}"
+    if device == "auto":
+        return "CPU, as Blender found no GPU"
+    raise Unusable(
+        f"Blender {VERSION} found no {device} device on this machine. Choose the device auto or cpu, or mend the GPU's "
+        "driver."
+    )
+
+
+# -- frames --------------------------------------------------------------------------------------------------
+
+
+class Depth:
+    """Writes the depth along the viewing axis beside a frame, in the same render."""
+
+    def __init__(self, scene, folder, size):
+        self.seconds = 0.0
+        self._folder, self._size = folder, size
+        bpy.context.view_layer.use_pass_z = True
+        if bpy.app.version >= (5, 0, 0):
+            tree = bpy.data.node_groups.new("depth", "CompositorNodeTree")
+            tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+            scene.compositing_node_group = tree
+            picture = tree.nodes.new("NodeGroupOutput")
+        else:
+            scene.use_nodes = True
+            tree = scene.node_tree
+            tree.nodes.clear()
+            picture = tree.nodes.new("CompositorNodeComposite")
+        layers = tree.nodes.new("CompositorNodeRLayers")
+        file = tree.nodes.new("CompositorNodeOutputFile")
+        if bpy.app.version >= (5, 0, 0):
+            file.directory, file.file_name = str(folder), DEPTH
+            file.format.media_type = "IMAGE"
+            file.file_output_items.new("FLOAT", "")
+        else:
+            file.base_path, file.file_slots[0].path = str(folder), DEPTH
+        file.format.file_format, file.format.color_depth, file.format.exr_codec = "OPEN_EXR", "32", "NONE"
+        tree.links.new(layers.outputs["Image"], picture.inputs["Image"])
+        tree.links.new(layers.outputs["Depth"], file.inputs[0])
+
+    def write(self, name):
+        """Turn what has just been rendered into the depth of the frame `name`."""
+        begun = time.perf_counter()
+        path = next(self._folder.glob(f"{DEPTH}*"))  # versions add the number of the frame and a suffix, or not
+        image = bpy.data.images.load(str(path))
+        image.colorspace_settings.name = "Non-Color"
+        values = np.empty(self._size * self._size * image.channels, np.float32)
+        image.pixels.foreach_get(values)
+        bpy.data.images.remove(image)
+        path.unlink()
+        depth = values.reshape(self._size, self._size, -1)[::-1, :, 0].copy()  # from the top, as pictures
+        depth[depth >= FAR] = np.inf
+        partial = self._folder / ".depth.npy"
+        np.save(partial, depth)
+        partial.replace(self._folder / f"{name}_depth.npy")
+        self.seconds += time.perf_counter() - begun
+
+
+def render_frame(scene, folder, name, depth):
+    """Render what the camera sees now; `depth` writes it as well, unless it is None."""
+    partial = folder / ".frame.png"
+    scene.render.filepath = str(partial)
+    scene.render.use_compositing = depth is not None
+    try:
+        bpy.ops.render.render(write_still=True)
+    except RuntimeError as error:
+        reason = str(error).strip().removeprefix("Error: ")
+        raise Unusable(f"Blender {VERSION} could not render {name} ({reason}).") from error
+    if depth is not None:
+        depth.write(name)
+    partial.replace(folder / f"{name}.png")
+
+
+main()

@@ -1,0 +1,161 @@
+"""What a fine-tuning run depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from engine.errors import InputError
+
+PRECISIONS = ("no", "bf16", "fp16")
+DEVICES = ("auto", "cpu", "cuda")
+LOSSES = ("rgb", "mask", "eikonal", "sparsity", "depth")
+"""Terms of the loss, each an option of `FineTuneOptions` that weighs it."""
+
+
+@dataclass(frozen=True)
+class FineTuneOptions:
+    """How the surface network is fine-tuned. The defaults are those of the study that did it for buildings."""
+
+    weights: str = "built-in"
+    """What to start from: `built-in`, `one-2-3-45`, or a file of weights."""
+    config: str | None = None
+    """Name of a configuration (`built-in`, `published`) to train from nothing instead."""
+    epochs: float = 3.0
+    """How often each view of each training model is looked at."""
+    steps: int | None = None
+    """Most steps, whatever the epochs say."""
+    rays: int = 512
+    """Rays of a batch: all of one view of one model."""
+    accumulate: int = 1
+    """Batches a step in each process; their gradients are added up."""
+    rate: float = 2e-4
+    """Learning rate (Adam)."""
+    halve_at: tuple[int, ...] = (100_000, 150_000, 200_000)
+    """Steps at which the rate is halved, as in SparseNeuS."""
+    rgb: float = 1.0
+    """Weight of the colours' L1 error."""
+    mask: float = 0.1
+    """Weight of the error of the rays' accumulated weight against the binary mask."""
+    mask_loss: str = "bce"
+    """Its form: `bce` (cross-entropy) or `l1`."""
+    eikonal: float = 0.1
+    """Weight of the gradients' deviation from unit length."""
+    sparsity: float = 0.02
+    """Weight of the penalty on surfaces in free space."""
+    decay: float = 100.0
+    """How fast that penalty fades with distance, per world unit."""
+    depth: float = 0.0
+    """Weight of the depth's L1 error on foreground rays: the study saw the model collapse with it."""
+    sharpness: float | None = None
+    """NeuS's s at the end of the run, reached geometrically from what it is at the start; None: it is learned."""
+    sources: int = 32
+    """How many of the 32 source views features are taken from in a step; the fewer, the faster."""
+    predicted_share: float = 1.0
+    """Share of the principal views whose four neighbours are the view generator's; those of the others are the
+    folder's own. Give 0 for a published folder: its neighbours are predictions already."""
+    generator: str = "built-in"
+    """The view generator: a name, or a file of weights of the built-in one's kind."""
+    foreground_share: float = 0.75
+    """Share of the rays that are drawn from the object and its rim, the others from the whole picture."""
+    coarse: int = 32
+    """Samples along a ray, spread evenly."""
+    fine: int = 16
+    """Further samples where the surface seems to be."""
+    precision: str = "no"
+    """Mixed precision: one of `PRECISIONS`. Distances are always computed in single precision."""
+    device: str = "auto"
+    """One of `DEVICES`."""
+    seed: int = 0
+    """Seed of the order, the rays, and the split if the folder has none."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints."""
+    keep: int = 3
+    """Checkpoints that are kept, besides the best."""
+    validate_every: int = 0
+    """Steps between validations; 0: after every epoch."""
+    validate_models: int = 8
+    """Validation models that are looked at; 0 for none."""
+    watch: bool = True
+    """Whether a collapse is rolled back; if not it is only noted."""
+    rollbacks: int = 3
+    """How often a run may go back to an earlier checkpoint before it gives up."""
+    skip_faulty: bool = False
+    """Whether models with missing or damaged files are left out instead of refused."""
+    cache: Path | None = None
+    """Folder of the predicted views; None: in the folder of the renders."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("mask_loss", ("bce", "l1")), ("precision", PRECISIONS), ("device", DEVICES)):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{_spoken(name)} is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:  # also true for NaN
+                raise InputError(f"{_spoken(name)} is {value:g}: give a value from {low:g} to {high:g}.")
+        if not any(getattr(self, name) for name in LOSSES):
+            raise InputError("All losses have the weight 0: there is nothing to learn. Give one of them a weight.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FineTuneOptions:
+        """The inverse of `to_dict`; names that are not known are left out."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        if "halve_at" in known:
+            known["halve_at"] = tuple(known["halve_at"])
+        if known.get("cache") is not None:
+            known["cache"] = Path(known["cache"])
+        return cls(**known)
+
+    def differences(self, earlier: dict[str, Any]) -> list[str]:
+        """What keeps a run with these options from going on where one with the `earlier` ones stopped."""
+        mine = self.to_dict()
+        return [
+            f"{_spoken(name)} was {earlier[name]} and is {value}"
+            for name, value in mine.items()
+            if name not in FREE and name in earlier and earlier[name] != value
+        ]
+
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "epochs": (1e-4, 1e6),
+    "steps": (1, 1e9),
+    "rays": (1, 16384),
+    "accumulate": (1, 4096),
+    "rate": (0, 1),
+    "rgb": (0, 1e6),
+    "mask": (0, 1e6),
+    "eikonal": (0, 1e6),
+    "sparsity": (0, 1e6),
+    "decay": (0, 1e6),
+    "depth": (0, 1e6),
+    "sharpness": (1, 1e5),
+    "sources": (2, 32),
+    "predicted_share": (0, 1),
+    "foreground_share": (0, 1),
+    "coarse": (4, 512),
+    "fine": (1, 512),
+    "seed": (0, 2**32 - 1),
+    "checkpoint_every": (1, 1e9),
+    "keep": (1, 1000),
+    "validate_every": (0, 1e9),
+    "validate_models": (0, 1e6),
+    "rollbacks": (0, 1000),
+}
+"""Least and greatest value of each number among the options."""
+FREE = ("epochs", "steps", "checkpoint_every", "keep", "rollbacks", "device", "cache", "skip_faulty")
+"""Options that a resumed run may have otherwise: they do not change a step."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
