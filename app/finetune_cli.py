@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(max(1, args.threads))
     work = FineTune(args.renders, args.output, options, resume=args.resume)
     cancel = CancelToken()
-    with (_lines() if args.json else _bar()) as show, interruptible(cancel):
+    with _lines() if args.json else _bar() as show, interruptible(cancel):
         path = work.run(show, cancel)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         _say(work, path, cancel.cancelled, args)

@@ -117,7 +117,7 @@ def write_fbx(path: Path) -> Path:
     settings.append(_fbx("P", "UnitScaleFactor", "double", "Number", "", 1.0))
     geometry = _fbx(
         "Geometry",
-        7000001,
+        np.int64(1),
         "walls\0\1Geometry",
         "Mesh",
         children=[
@@ -126,13 +126,13 @@ def write_fbx(path: Path) -> Path:
             _fbx("PolygonVertexIndex", corners.astype(np.int32).ravel()),
         ],
     )
-    model = _fbx("Model", 7000002, "tower\0\1Model", "Mesh", children=[_fbx("Version", 232), _fbx("Properties70")])
+    model = _fbx("Model", np.int64(2), "tower\0\1Model", "Mesh", children=[_fbx("Version", 232), _fbx("Properties70")])
     nodes = [
         _fbx("FBXHeaderExtension", children=[_fbx("FBXHeaderVersion", 1003), _fbx("FBXVersion", 7400)]),
         _fbx("GlobalSettings", children=[_fbx("Version", 1000), _fbx("Properties70", children=settings)]),
         _fbx("Definitions", children=[_fbx("Version", 100), _fbx("Count", 2)]),
         _fbx("Objects", children=[geometry, model]),
-        _fbx("Connections", children=[_fbx("C", "OO", 7000002, 0), _fbx("C", "OO", 7000001, 7000002)]),
+        _fbx("Connections", children=[_fbx("C", "OO", *np.int64([2, 0])), _fbx("C", "OO", *np.int64([1, 2]))]),
     ]
     data = bytearray(b"Kaydara FBX Binary  \0\x1a\0" + struct.pack("<I", 7400))
     for node in nodes:
@@ -154,8 +154,10 @@ def _fbx(name: str, *values: Any, children: list[Callable[[int], bytes]] | None 
                 held += b"S" + struct.pack("<I", len(value)) + value.encode()
             elif isinstance(value, float):
                 held += b"D" + struct.pack("<d", value)
+            elif isinstance(value, np.int64):
+                held += b"L" + struct.pack("<q", value)
             else:
-                held += b"L" + struct.pack("<q", value) if value > 1_000_000 else b"I" + struct.pack("<i", value)
+                held += b"I" + struct.pack("<i", value)
         head = 13 + len(name)
         inner = bytearray()
         for child in children or []:
@@ -210,7 +212,7 @@ def _several_roots(gltf: Gltf, mesh: int) -> None:
 
 
 def _animated(gltf: Gltf, mesh: int) -> None:
-    """Stands upright beside a cube, but its animation begins with it lying far away."""
+    """Stands upright around a smaller one, but its animation begins with it lying far away."""
     node = gltf.node(mesh=mesh)
     times = gltf.accessor(np.array([0, 1], np.float32), min=[0.0], max=[1.0])
     away = gltf.accessor(np.full((2, 3), 50, np.float32))
@@ -219,7 +221,7 @@ def _animated(gltf: Gltf, mesh: int) -> None:
     paths = ("translation", "rotation")
     channels = [{"sampler": i, "target": {"node": node, "path": p}} for i, p in enumerate(paths)]
     gltf.add("animations", {"samplers": samplers, "channels": channels})
-    gltf.node(mesh=mesh)
+    gltf.node(mesh=mesh, scale=[0.5, 0.5, 0.5])
 
 
 def _skinned(gltf: Gltf, mesh: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QImage, QKeySequence, QPainter
+from PySide6.QtGui import QImage, QKeySequence, QPainter, QShortcut
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QBoxLayout,
@@ -425,6 +425,15 @@ class Beside(QWidget):
         if event.type() == QEvent.Type.LayoutRequest:
             self._fit()
         return done
+
+
+def bind(widget: QWidget, key: str, act: Callable[[], Any], *, alone: bool = False) -> None:
+    """Have a key do something while the keyboard is in a widget: in it or what it holds, or in it `alone`."""
+    # The context given beside a function to call is passed over.
+    shortcut = QShortcut(QKeySequence(key), widget)
+    here = Qt.ShortcutContext.WidgetWithChildrenShortcut
+    shortcut.setContext(Qt.ShortcutContext.WidgetShortcut if alone else here)
+    shortcut.activated.connect(lambda: act())
 
 
 def indent(box: QAbstractSpinBox) -> None:

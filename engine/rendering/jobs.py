@@ -43,7 +43,8 @@ class RenderSettings:
     sensor: float = 32.0
     """Width of the sensor in mm; with the default lens the field of view is Zero123's, 49.13 degrees."""
     radius: float = cameras.INPUT_RADIUS
-    """Distance of the cameras from the centre; the longest side of the model is 1."""
+    """Distance of the cameras from the centre; the longest side of the model is 1. At 1.5, Zero123's, the corners of a
+    bulky model leave the picture; from 2 on every model is seen whole."""
     elevation: float = 30.0
     """Degrees above the horizon of the first four principal viewpoints; the other four lie 30 degrees lower."""
     light: float = 1.0
@@ -94,7 +95,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "transmission_bounces": (0, 1024),
     "lens": (1, 1000),
     "sensor": (1, 1000),
-    "radius": (0.1, 100),
+    "radius": (0.1, 64),
     "elevation": (-60, 80),
     "light": (0, 1000),
     "frame_seconds": (1, 86400),

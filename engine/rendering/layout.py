@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import mmap
 import os
 import re
 import secrets
@@ -71,6 +72,10 @@ _RGBA, _GREY = (8, 6), (8, 0)
 _GREY_16 = (16, 0)
 _BRIGHTEST, _DARKEST = 255, 40
 _PNG = b"\x89PNG\r\n\x1a\n"
+_TEXTURES = (b"map_", b"bump", b"disp", b"decal", b"refl", b"norm")
+"""Words of a material file that name pictures."""
+_LONGEST = 4096
+"""Bytes of a line that names a file."""
 
 Stamp = list[list[Any]]
 """[name, size, time of change in ns] of a model and of each file beside it that it uses."""
@@ -221,11 +226,13 @@ def _uses(path: Path) -> Iterator[str]:
     if suffix in (".gltf", ".glb"):
         yield from _gltf_uses(path)
     elif suffix == ".obj":
-        for library in _named(path, rb"mtllib"):
+        for library in _after(path, b"mtllib"):
+            library = library if (path.parent / library).is_file() else library.split()[0]
             yield library
-            beside = path.parent / library.replace("\\", "/")
-            for texture in _named(beside, rb"(?:map_\w+|bump|disp|decal|refl|norm)") if beside.is_file() else ():
-                yield str(Path(library.replace("\\", "/")).parent / texture.split()[-1])
+            beside = path.parent / library
+            for line in _after(beside, *_TEXTURES) if beside.is_file() else ():
+                texture = line if (beside.parent / line).is_file() else line.split()[-1]  # after its options
+                yield str(Path(library).parent / texture)
 
 
 def _gltf_uses(path: Path) -> Iterator[str]:
@@ -244,13 +251,20 @@ def _gltf_uses(path: Path) -> Iterator[str]:
         return  # damaged: Blender will say so
 
 
-def _named(path: Path, word: bytes) -> Iterator[str]:
-    """What lines of a text file that begin with a word go on with."""
-    line = re.compile(rb"\s*" + word + rb"\s+(.+?)\s*")
-    with path.open("rb") as file:
-        for text in file:
-            if text[:1] not in b"vf#" and (found := line.fullmatch(text)):
-                yield os.fsdecode(found[1])
+def _after(path: Path, *words: bytes) -> Iterator[str]:
+    """What the lines of a text file whose first word begins with one of these go on with; quick in large files."""
+    if path.stat().st_size == 0:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for word in words:
+            at = content.find(word)
+            while at >= 0:
+                start, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
+                end = len(content) if end < 0 else end
+                line = content[start : min(end, start + _LONGEST)]
+                if line.lstrip().startswith(word) and len(parts := line.split(None, 1)) == 2:
+                    yield os.fsdecode(parts[1].strip()).replace("\\", "/")
+                at = content.find(word, end)
 
 
 # -- a model is made -----------------------------------------------------------------------------------------

@@ -87,10 +87,10 @@ def preview_mesh(model: Path, cancel: CancelToken | None = None) -> tuple[Previe
     """
     _check_kind(model)
     with contextlib.closing(_answers(model, None, cancel or CancelToken())) as answers:
-        for kind, content in answers:
-            if kind == "parts":
-                return tuple(content)
-    raise _crash(model, None)
+        kind, content = next(answers)
+    if kind != "parts":
+        raise _crash(model, content)
+    return tuple(content)
 
 
 def _check_kind(model: Path) -> None:
@@ -98,7 +98,7 @@ def _check_kind(model: Path) -> None:
     if suffix in ONLY_BLENDER:
         raise InputError(
             f"Only Blender reads {model.name}: the preview shows GLB, glTF, OBJ, PLY and STL. Render one frame to see "
-            f"it, or convert it; it can be rendered all the same."
+            "it, or convert it; it can be rendered all the same."
         )
 
 
@@ -119,7 +119,7 @@ def _drawn(model: Path, scene: dict[str, Any], cancel: CancelToken) -> Iterator[
             stage = kind
 
 
-def _crash(model: Path, code: int | None) -> OrielError:
+def _crash(model: Path, code: int) -> OrielError:
     return OrielError(
         f"The preview of {model.name} ended by itself (exit code {code}): the model may be damaged, or too large for "
         "the memory. Render one frame of it instead, or look at it in another program."

@@ -36,7 +36,6 @@ SUNS = (((0.4, -0.3, 1.0), 0.3), ((-1.0, -0.5, 0.3), 0.15), ((0.6, 1.0, -0.3), 0
 """Where soft light comes from as well, and how much of a colour it adds at most."""
 NO_NUMBERS = "{} has points that are no numbers: repair it in another program, or leave it out."
 DEPTH = ".depth_"
-FAR = 1e9
 VERSION = bpy.app.version_string.split()[0]
 
 
@@ -109,7 +108,7 @@ def render_model(job):
     loaded = time.perf_counter() - begun
     say("loaded", seconds=loaded)
     times = {}
-    depth = Depth(scene, output, settings["size"])
+    depth = Depth(scene, output, settings)
     for frame in job["frames"]:
         start = time.perf_counter()
         camera.matrix_world = Matrix(frame["matrix"])
@@ -193,9 +192,8 @@ def load(path):
     except FileNotFoundError:
         raise Unusable(f"{name} is not there: {path} has been moved or deleted.") from None
     except RuntimeError as error:  # what an importer reports
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = (lines or ["it gives no reason"])[0].removeprefix("Error: ")
-        traceback.print_exc()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Location: " not in line]
+        reason = (lines or ["it gives no reason"])[-1 if "Traceback" in str(error) else 0].removeprefix("Error: ")
         raise Unusable(
             f"{name} cannot be loaded by Blender {VERSION}: {reason[:300]}. Download it again or open it in another "
             "program; else leave it out."
@@ -217,9 +215,9 @@ def watch_gltf(problems, name):
         gltf.data.animations = []
         primitives = [primitive for mesh in gltf.data.meshes or [] for primitive in mesh.primitives]
         for index in {p.attributes["POSITION"] for p in primitives if "POSITION" in p.attributes}:
-            if gltf.data.accessors[index].buffer_view is not None:  # else compressed
-                if not np.isfinite(BinaryData.decode_accessor(gltf, index)).all():
-                    problems.append(Unusable(NO_NUMBERS.format(name)))
+            plain = gltf.data.accessors[index].buffer_view is not None  # else compressed
+            if plain and not np.isfinite(BinaryData.decode_accessor(gltf, index)).all():
+                problems.append(Unusable(NO_NUMBERS.format(name)))
 
     glTFImporter.unchanged_read, glTFImporter.read = read, watched
 
@@ -517,7 +515,13 @@ def use_cycles(scene, settings):
     cycles.samples = settings["samples"]
     cycles.use_denoising = settings["denoise"]
     if settings["denoise"]:
-        cycles.denoiser = "OPENIMAGEDENOISE"
+        try:
+            cycles.denoiser = "OPENIMAGEDENOISE"
+        except TypeError:
+            raise Unusable(
+                f"Blender {VERSION} is built without a denoiser here. Turn denoising off, or choose a Blender from "
+                "blender.org."
+            ) from None
         # With a narrow filter the colours and normals that guide the denoiser have no noise. To denoise these first
         # would take twice as long as all the rest of it, and blur edges.
         cycles.denoising_prefilter = "NONE" if settings["filter_width"] <= 0.1 else "ACCURATE"
@@ -562,9 +566,10 @@ def use_device(cycles, device):
 class Depth:
     """Writes the depth along the viewing axis beside a frame, in the same render."""
 
-    def __init__(self, scene, folder, size):
+    def __init__(self, scene, folder, settings):
         self.seconds = 0.0
-        self._folder, self._size = folder, size
+        self._folder, self._size = folder, settings["size"]
+        self._far = settings["radius"] + 0.9  # behind every model: Cycles gives 1e10 there, EEVEE where the camera ends
         bpy.context.view_layer.use_pass_z = True
         if bpy.app.version >= (5, 0, 0):
             tree = bpy.data.node_groups.new("depth", "CompositorNodeTree")
@@ -599,7 +604,7 @@ class Depth:
         bpy.data.images.remove(image)
         path.unlink()
         depth = values.reshape(self._size, self._size, -1)[::-1, :, 0].copy()  # from the top, as pictures
-        depth[depth >= FAR] = np.inf
+        depth[depth > self._far] = np.inf
         partial = self._folder / ".depth.npy"
         np.save(partial, depth)
         partial.replace(self._folder / f"{name}_depth.npy")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.surface.network import SurfaceModel
@@ -52,15 +51,16 @@ class Objective(nn.Module):
         mask = torch.from_numpy(example.mask).to(device)
         truth = mask.float()
         opacity = seen.opacity.clamp(1e-3, 1 - 1e-3)
+        said = torch.where(mask, opacity, 1 - opacity)  # torch's own cross-entropy raises for what is no number
         terms = {"rgb": options.rgb * (seen.color - color).abs().mean()}
         if options.mask_loss == "bce":
-            terms["mask"] = options.mask * F.binary_cross_entropy(opacity, truth)
+            terms["mask"] = -options.mask * said.log().mean()
         else:
             terms["mask"] = options.mask * (seen.opacity - truth).abs().mean()
         extent = network.config.extent
         free = (torch.rand(FREE_POINTS, 3, generator=generator).to(device) * 2 - 1) * extent
         on_rays = seen.middles.detach().reshape(-1, 3)
-        weight = seen.weights.detach().float().reshape(-1).cpu() + 1e-4
+        weight = seen.weights.detach().nan_to_num(0, 0, 0).reshape(-1).cpu() + 1e-4
         near = on_rays[torch.multinomial(weight, NEAR_POINTS, replacement=True, generator=generator).to(device)]
         step = 0.5 * network.config.voxel
         terms["eikonal"] = options.eikonal * eikonal_loss(gradient(sdf, torch.cat([near, free]), step))

@@ -2,7 +2,7 @@
 
 From each of the 8 true principal views of a model the generator draws its four neighbours. It wants its input framed
 (the silhouette centred, 75 % of the side), which a rendered view is not: there the model has the longest side 1 about
-the origin. So the view is framed first, and what was drawn is moved back, as if drawn by the rendering's cameras.
+the origin. So the view is framed first, and what was drawn is moved back, as if seen by the rendering's cameras.
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ from engine.errors import InputError, OrielError
 from engine.files import unwritable
 from engine.imaging import frame
 from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
-from engine.training.data import PRINCIPAL, SOURCES, RenderedModel, Renders, over_white, read_straight, resized
+from engine.training.data import (
+    PRINCIPAL,
+    SOURCES,
+    RenderedModel,
+    Renders,
+    over_white,
+    read_depth,
+    read_straight,
+    resized,
+)
 
 if TYPE_CHECKING:
     from engine.views import ViewGenerator
@@ -116,13 +125,17 @@ class Predictions:
             framed = frame(picture, picture[..., 3].astype(np.float32) / 255, SIZE)
         except InputError:
             raise InputError(f"{path} shows nothing: no view can be predicted from it. Leave this model out.") from None
-        elevation = self.renders.elevation(PRINCIPAL[i])
-        origin = cameras.Pose(elevation, 0.0)
-        neighbours = cameras.neighbour_poses(origin)
-        drawn = self._get().generate(
-            framed.image, cameras.offsets(neighbours, origin), elevation=elevation, size=SIZE, cancel=cancel
-        )
-        return unframe(drawn, framed.transform, len(picture), elevation)
+        name, renders = PRINCIPAL[i], self.renders
+        elevation, _, radius = (float(v) for v in cameras.spherical(renders.c2ws[name]))
+        focal = float(renders.intrinsics(SIZE)[0, 0])
+        depth = model.folder / f"{name}_depth_mm.png"
+        edge = _edge_depth(read_depth(depth)) if depth.exists() else None
+        placement = Placement.of(framed.transform, len(picture), focal, radius, edge or radius)
+        generator = self._get()
+        # The built-in one draws a solid from anywhere. Diffusion models know little of other distances.
+        offsets = placement.offsets(elevation, follow=generator.name == "built-in")
+        drawn = generator.generate(framed.image, offsets, elevation=elevation, size=SIZE, cancel=cancel)
+        return placement.unframe(drawn, offsets, elevation)
 
     def _get(self) -> ViewGenerator:
         from engine.views import GENERATORS, load_generator
@@ -139,29 +152,80 @@ class Predictions:
         self._loaded = None
 
 
-def unframe(drawn: FloatArray, transform: FloatArray, size: int, elevation: float) -> FloatArray:
-    """Neighbours (4, S, S, 4) drawn of a framed view, moved to where they lie in the rendering's neighbouring cameras.
+@dataclass(frozen=True)
+class Placement:
+    """Where a framed object stands, compared with the rendered one: a point p of the rendering, in the axes of its
+    camera but about its origin, is at scale * p + shift, about the origin that the framed input's camera looks at."""
 
-    `transform` (3, 3) took the rendered view, of side `size`, to the framed one, of side S. The framed object is the
-    rendered one scaled and shifted; where the rendering's origin went is read off the input and followed into each
-    neighbour. (Exact for a flat object; the error of a deep one is that of the frame's own perspective.)
-    """
-    side = drawn.shape[1]
-    zoom = float(transform[0, 0]) * size / side
-    middle = transform[:2, :2] @ np.full(2, size / 2, np.float32) + transform[:2, 2]
-    unit = cameras.INPUT_RADIUS / float(cameras.intrinsics(side)[0, 0])
-    local = np.array([(middle[0] - side / 2) * unit, (side / 2 - middle[1]) * unit, 0.0], np.float32)
-    origin = cameras.Pose(elevation, 0.0)
-    world = origin.matrix()[:3, :3] @ local
-    out = np.empty_like(drawn)
-    for j, pose in enumerate(cameras.neighbour_poses(origin)):
-        (at,), _ = cameras.project(world[None], pose.matrix(), cameras.intrinsics(side))
-        # OpenCV counts from the first pixel's centre.
-        shift = at - zoom * (side / 2 - 0.5) - 0.5
-        matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]], np.float64)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        out[j] = cv2.warpAffine(drawn[j], matrix, (side, side), flags=flags, borderValue=(1, 1, 1, 0))
-    return out
+    scale: float
+    shift: FloatArray
+    """(3,) in the camera's axes."""
+    focal: float
+    """Of the rendering's cameras, in pixels for side `SIZE`."""
+    radius: float
+    """Distance of the rendering's cameras."""
+
+    @classmethod
+    def of(cls, transform: FloatArray, size: int, focal: float, radius: float, edge: float) -> Placement:
+        """From the framing's `transform` (3, 3) of a view of side `size`; `edge` is the depth of what the frame was fitted
+        to, the ends of the silhouette.
+
+        The middle of the object's depth is taken to be at the origin in both: of a rendered one the bounding box is.
+        """
+        zoom = float(transform[0, 0]) * size / SIZE * focal / cameras.REFERENCE_FOCAL
+        scale = cameras.INPUT_RADIUS * zoom / (edge + zoom * (radius - edge))
+        middle = (SIZE / 2 - transform[:2, 2]) / transform[0, 0] * (SIZE / size) - SIZE / 2
+        shift = np.array([-middle[0], middle[1], 0.0]) * scale * edge / focal
+        return cls(scale, shift.astype(np.float32), focal, radius)
+
+    def offsets(self, elevation: float, *, follow: bool) -> FloatArray:
+        """(4, 3) offsets of the neighbours, as generators take them; with `follow` at the distance at which the framed
+        object looks as large as the rendered one."""
+        origin = cameras.Pose(elevation, 0.0)
+        found = cameras.offsets(cameras.neighbour_poses(origin), origin)
+        if follow:
+            found[:, 2] = self.scale * self.radius + self._towards(elevation) - cameras.INPUT_RADIUS
+        return found
+
+    def unframe(self, drawn: FloatArray, offsets: FloatArray, elevation: float) -> FloatArray:
+        """Neighbours (4, SIZE, SIZE, 4) drawn at `offsets`, moved to where the rendering's own cameras see them.
+
+        They are scaled and shifted as pictures, by what holds for the plane of the rendering's origin.
+        """
+        out = np.empty_like(drawn)
+        k = cameras.intrinsics(SIZE)
+        towards = self._towards(elevation)
+        for j, (up, around, away) in enumerate(offsets):
+            pose = cameras.Pose(elevation + float(up), float(around), cameras.INPUT_RADIUS + float(away))
+            (at,), _ = cameras.project(self._origin(elevation)[None], pose.matrix(), k)
+            zoom = cameras.REFERENCE_FOCAL / self.focal * self.scale * self.radius / (pose.radius - towards[j])
+            # OpenCV counts from the first pixel's centre.
+            move = at - zoom * (SIZE / 2 - 0.5) - 0.5
+            matrix = np.array([[zoom, 0, move[0]], [0, zoom, move[1]]], np.float64)
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            out[j] = cv2.warpAffine(drawn[j], matrix, (SIZE, SIZE), flags=flags, borderValue=(1, 1, 1, 0))
+        return out
+
+    def _origin(self, elevation: float) -> FloatArray:
+        """(3,) the rendering's origin in the framed world."""
+        return cameras.camera_to_world(elevation, 0.0)[:3, :3] @ self.shift
+
+    def _towards(self, elevation: float) -> FloatArray:
+        """(4,) how far it lies towards each neighbour's camera."""
+        neighbours = cameras.neighbour_poses(cameras.Pose(elevation, 0.0))
+        return np.stack([n.matrix()[:3, 2] for n in neighbours]) @ self._origin(elevation)
+
+
+def _edge_depth(depth: FloatArray) -> float | None:
+    """Depth of the two ends of a silhouette's longer side, from a depth (S, S) that is 0 in the background."""
+    rows, columns = np.nonzero(depth)
+    if not len(rows):
+        return None
+    along = columns if np.ptp(columns) >= np.ptp(rows) else rows
+    rim = max(1, len(depth) // 128)
+    values = depth[rows, columns]
+    ends = (values[along < along.min() + rim], values[along > along.max() - rim])
+    return float(np.mean([np.median(end) for end in ends]))
 
 
 def _digest(generator: str) -> str:

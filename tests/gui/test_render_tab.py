@@ -132,6 +132,7 @@ def test_folders_lists_and_models_are_dropped_here(window, tmp_path) -> None:
         QApplication.sendEvent(window, QDragEnterEvent(where, action, mime, button, keys))
         QApplication.sendEvent(window, QDropEvent(QPointF(where), action, mime, button, keys))
     assert taken == dropped and window.pages.currentIndex() == 0  # the picture went to the first tab
+    window.show_tab(3)
     opened(tab)
     tab.begin()
     mime.setUrls([QUrl.fromLocalFile(str(tmp_path))])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QMimeData, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QApplication,
     QButtonGroup,
@@ -29,7 +29,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.crawling import PageState, Totals
-from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, label, with_key
+from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, bind, label, with_key
 from widgets.crawl.details import DetailsPanel
 from widgets.crawl.incoming import addresses_in, folder_in, list_in
 from widgets.crawl.setup_panel import SetupPanel
@@ -256,7 +256,6 @@ class CrawlTab(QWidget):
         details.log_wanted.connect(self.log_wanted)
 
     def _bind_keys(self) -> None:
-        here = Qt.ShortcutContext.WidgetWithChildrenShortcut
         keys: list[tuple[str, Callable[[], Any]]] = [
             ("Ctrl+R", self.request_start),
             ("Ctrl+Shift+O", self.setup.open_folder),
@@ -266,7 +265,7 @@ class CrawlTab(QWidget):
         ]
         keys += [(f"Alt+{at + 1}", lambda at=at: self.show_filter(_FILTERS[at])) for at in range(len(_FILTERS))]
         for key, act in keys:
-            QShortcut(QKeySequence(key), self, act, context=here)
+            bind(self, key, act)
         # Keys of one letter are the table's: elsewhere they are typed, or belong to the viewport.
         for key, act in (
             ("Space", self.toggle_pause),
@@ -277,7 +276,7 @@ class CrawlTab(QWidget):
             ("L", self.follow.toggle),
             ("Ctrl+C", self._copy),
         ):
-            QShortcut(QKeySequence(key), self.table, act, context=Qt.ShortcutContext.WidgetShortcut)
+            bind(self.table, key, act, alone=True)
 
     # -- lists in ----------------------------------------------------------------------------------------
 

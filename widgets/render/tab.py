@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QMimeData, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication, QImage, QKeySequence, QShortcut
+from PySide6.QtGui import QGuiApplication, QImage
 from PySide6.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
@@ -28,7 +28,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.rendering.jobs import ModelState, RenderSettings, RenderTotals
-from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, label, with_key
+from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, bind, label, with_key
 from widgets.crawl.incoming import folder_in, list_in
 from widgets.render.details import DetailsPanel
 from widgets.render.setup_panel import MODEL_SUFFIXES, SetupPanel
@@ -263,7 +263,6 @@ class RenderTab(QWidget):
         self.test.cancelled.connect(self.test_cancelled)
 
     def _bind_keys(self) -> None:
-        here = Qt.ShortcutContext.WidgetWithChildrenShortcut
         keys: list[tuple[str, Callable[[], Any]]] = [
             ("Ctrl+R", self.request_start),
             ("Ctrl+Shift+O", self.setup.open_folder),
@@ -273,7 +272,7 @@ class RenderTab(QWidget):
         ]
         keys += [(f"Alt+{at + 1}", lambda at=at: self.show_filter(_FILTERS[at])) for at in range(len(_FILTERS))]
         for key, act in keys:
-            QShortcut(QKeySequence(key), self, act, context=here)
+            bind(self, key, act)
         # Keys of one letter are the table's and the sheet's: elsewhere they are typed, or belong to the viewport.
         own: list[tuple[str, Callable[[], Any]]] = [
             ("X", self.request_stop),
@@ -288,11 +287,10 @@ class RenderTab(QWidget):
             ("D", self._toggle_depth),
             ("Ctrl+C", self._copy),
         ]
-        alone = Qt.ShortcutContext.WidgetShortcut
         for key, act in own:
             for widget in (self.table, self.details.sheet):
-                QShortcut(QKeySequence(key), widget, act, context=alone)
-        QShortcut(QKeySequence("Space"), self.table, self.toggle_pause, context=alone)
+                bind(widget, key, act, alone=True)
+        bind(self.table, "Space", self.toggle_pause, alone=True)
 
     # -- models in ---------------------------------------------------------------------------------------
 

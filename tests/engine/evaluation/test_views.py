@@ -4,6 +4,7 @@ import trimesh
 
 from engine.cameras import camera_to_world, intrinsics
 from engine.evaluation import draw, mask_iou, psnr, silhouette, silhouette_iou
+from engine.evaluation.views import ssim
 from engine.mesh import Mesh
 
 SIZE = 128
@@ -18,6 +19,18 @@ def cube(side=0.4, offset=(0, 0, 0), **extra):
 def test_psnr_of_a_known_error():
     assert psnr(np.full((8, 8, 4), 0.5), np.full((8, 8, 4), 0.4)) == pytest.approx(20)
     assert psnr(np.ones((8, 8, 4)), np.ones((8, 8, 3))) == 100
+
+
+def test_ssim_is_the_usual_one():
+    import torch
+    from kornia.metrics import ssim as judge
+
+    rng = np.random.default_rng(0)
+    truth = rng.random((64, 48, 4))
+    prediction = np.clip(truth + rng.normal(0, 0.1, truth.shape), 0, 1)
+    a, b = (torch.from_numpy(x[None, ..., :3]).permute(0, 3, 1, 2) for x in (prediction, truth))
+    assert ssim(prediction, truth) == pytest.approx(float(judge(a, b, 11).mean()), abs=1e-4)
+    assert ssim(truth, truth) == pytest.approx(1) and ssim(prediction, truth) < 0.98
 
 
 def test_mask_iou():

@@ -231,7 +231,7 @@ def test_what_cannot_go_well_is_said_at_once(
 ) -> None:
     with pytest.raises(InputError, match="There is no Blender at"):
         RenderRun(models, tmp_path / "a", QUICK, FarmOptions(blender="/no/blender", keep_free=0)).run()
-    with pytest.raises(InputError, match="No scheduler answers at tcp://127.0.0.1:9"):
+    with pytest.raises(InputError, match="No scheduler answers at"):
         RenderRun(models, tmp_path / "b", QUICK, FarmOptions(scheduler="tcp://127.0.0.1:9", keep_free=0)).run()
     with pytest.raises(OutputError, match="GB left"):
         RenderRun(models, tmp_path / "c", QUICK, FarmOptions(keep_free=1 << 60)).run()

@@ -82,7 +82,6 @@ def test_the_preview_shows_what_blender_renders(yard, rendered):
         colours.append((first == second).mean())
         assert preview[0, 0, 3] == 0, "the background is clear"
     assert min(shares) >= 0.97 and np.mean(shares) >= 0.985
-    print(min(shares), np.mean(shares), np.mean(colours))
     assert np.mean(colours) > 0.85, "its texture lies as Blender's"
 
 
@@ -143,15 +142,19 @@ def test_without_opengl_the_preview_says_so(yard, monkeypatch):
         list(preview_frames(yard, SETTINGS, FRAMES[:1]))
 
 
+def previewing(process: psutil.Process) -> list[psutil.Process]:
+    """The previews at work for a process."""
+    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+
+
 def test_cancelling_ends_the_process(tmp_path):
     model, token = write_slow(tmp_path / "slow.glb"), CancelToken()
-    before = set(psutil.Process().children(recursive=True))
     timer = threading.Timer(0.5, token.cancel)
     timer.start()
     with pytest.raises(Cancelled):
         list(preview_frames(model, SETTINGS, FRAMES, cancel=token))
     timer.join()
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert not previewing(psutil.Process())
 
 
 _CALLER = """
@@ -170,9 +173,9 @@ def test_the_process_ends_with_its_caller(tmp_path):
     with subprocess.Popen(command, cwd=Path.cwd(), env={"PYTHONPATH": str(Path.cwd())}) as process:
         children: list[psutil.Process] = []
         deadline = time.monotonic() + PATIENCE
-        while not any("spawn_main" in " ".join(c.cmdline()) for c in children) and time.monotonic() < deadline:
+        while not children and time.monotonic() < deadline:
             time.sleep(0.05)
-            children = psutil.Process(process.pid).children(recursive=True)
+            children = previewing(psutil.Process(process.pid))
         assert children
         process.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(children, PATIENCE)

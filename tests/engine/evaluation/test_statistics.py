@@ -1,0 +1,37 @@
+"""Intervals and tests, with scipy as the judge."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from engine.evaluation.statistics import compare, mean_of
+
+
+def test_means_and_their_intervals():
+    x = np.random.default_rng(0).normal(0.7, 0.1, 98)
+    found = mean_of(x)
+    judge = stats.bootstrap((x,), np.mean, method="percentile", n_resamples=9999, random_state=1).confidence_interval
+    assert (found.count, found.mean, found.median) == (98, pytest.approx(x.mean()), pytest.approx(np.median(x)))
+    assert (found.low, found.high) == pytest.approx((judge.low, judge.high), abs=0.001)
+    assert mean_of(x) == found and mean_of([]) is None
+    assert mean_of([0.4]).low == pytest.approx(0.4)
+
+
+def test_paired_tests():
+    rng = np.random.default_rng(1)
+    first = rng.normal(0.6, 0.1, 40)
+    second = first + rng.normal(0.02, 0.03, 40)
+    found = compare(first, second, higher_is_better=True)
+    assert found.t_p == pytest.approx(stats.ttest_rel(second, first).pvalue)
+    assert found.wilcoxon_p == pytest.approx(stats.wilcoxon(second, first).pvalue)
+    assert (found.better, found.worse) == ((second > first).sum(), (second < first).sum())
+    turned = compare(first, second, higher_is_better=False)
+    assert (turned.better, turned.worse) == (found.worse, found.better)
+    assert turned.difference == found.difference
+
+
+def test_too_few_or_all_the_same():
+    assert compare([], [], higher_is_better=True) is None
+    for a, b in (([0.5], [0.6]), ([0.5, 0.6], [0.5, 0.6])):
+        found = compare(a, b, higher_is_better=True)
+        assert found.t_p is None and found.wilcoxon_p is None and found.count == len(a)

@@ -1,0 +1,244 @@
+"""A whole evaluation: pairs, measures, resume, and the report that comes of it."""
+
+import csv
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from scipy import stats
+from tests.engine.evaluation.models import building, predicted, write_run, write_study
+
+from engine.errors import Cancelled, InputError, WeightsError
+from engine.evaluation.measuring import Settings, measure_model, pack
+from engine.evaluation.pairs import find_pairs
+from engine.evaluation.report import read_results
+from engine.evaluation.study import Evaluation, Options
+from engine.progress import CancelToken
+from tests.tiny_models import write_tiny_clip
+
+HERE = Options(workers=0)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Three models: one with two good predictions, one of a run folder, and bad ones of every kind."""
+    root = tmp_path_factory.mktemp("study")
+    models, worse, better = write_study(root)
+    (better / "house 1.ply").unlink()
+    write_run(better / "house 1", predicted(building(1), 0.02, 21), 27.5)
+    cases = {"house 1": {"elevation": 30.0}}
+    (models / "cases.json").write_text(json.dumps(cases))
+    shape = trimesh.load(worse / "house 2.ply")
+    shape.vertices[5] = np.nan
+    shape.export(worse / "house 2.ply")
+    (better / "house 2.ply").unlink()
+    building(3).export(models / "house 3.ply")
+    trimesh.PointCloud(np.zeros((4, 3))).export(better / "house 3.ply")
+    (better / "shed.ply").write_bytes((worse / "house 0.ply").read_bytes())
+    clip = write_tiny_clip(root / "clip")
+    options = Options(workers=0, clip=clip)
+    events = []
+    results = Evaluation(models, [worse, better], root / "out", options).run(events.append)
+    return root, models, worse, better, options, results, events
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_better_predictions_are_better_in_everything(study):
+    *_, results, events = study
+    found = {key: results.data["paired"]["better"][key] for key in results.data["metrics"] if key != "elevation_error"}
+    assert set(found) == {"clip", "f_score", "chamfer", "volume_iou", "psnr", "ssim", "mask_iou"}
+    for key, paired in found.items():
+        assert (paired["count"], paired["better"]) == (2, 2), key
+    rows = {(row["model"], row["predictions"]): row for row in table(results.folder)}
+    assert float(rows["house 0", "better"]["f_score"]) > 0.9
+    assert float(rows["house 1", "better"]["elevation_error"]) == pytest.approx(2.5)
+    assert [event.stage for event in events][-1] == "report"
+    assert events[-3].done == events[-3].total == 6
+
+
+def test_what_is_bad_is_named_and_the_rest_went_on(study):
+    *_, results, _ = study
+    said = "\n".join(results.problems)
+    assert "house 2 (worse): house 2.ply has vertices that are no numbers" in said
+    assert "house 2 (better): There is no prediction of this name." in said
+    assert "house 3 (worse): There is no prediction" in said and "house 3 (better): house 3.ply holds" in said
+    assert len(results.problems) == 4
+    assert results.data["notes"] == ["better holds predictions of no model: shed."]
+    assert "LPIPS are not on this machine" in results.data["unavailable"]["lpips"]
+    rows = {(row["model"], row["predictions"]): row for row in table(results.folder)}
+    assert rows["house 2", "worse"]["f_score"] == "" and "no numbers" in rows["house 2", "worse"]["problem"]
+
+
+def test_the_alignment_takes_the_files_onto_one_another(study):
+    _, models, worse, _, _, results, _ = study
+    sample = results.data["samples"][0]
+    matrix = np.array(sample["predictions"]["better"]["alignment"]["matrix"])
+    prediction = trimesh.load(worse.parent / "better" / "house 0.ply").apply_transform(matrix)
+    truth = trimesh.load(models / "house 0.ply")
+    assert np.abs(prediction.bounds - truth.bounds).max() < 0.06
+    assert sample["predictions"]["better"]["alignment"]["inliers"] > 0.9
+
+
+class Page(HTMLParser):
+    """What a page is made of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.seen: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone_and_shows_it_all(study):
+    *_, results, _ = study
+    text = results.page.read_text()
+    page = Page(text)
+    assert page.open == [] and page.seen.count("svg") >= 3
+    assert page.sources and all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    assert "url(" not in text and "@import" not in text and "prefers-color-scheme: dark" in text
+    for words in ("CLIP similarity", "Wilcoxon p", "house 2.ply has vertices", "Where the texture fails", "The best"):
+        assert words in text, words
+    assert text.count("Generated views") == 2, "of each sample that is shown"
+    assert read_results(results.folder).data == results.data
+
+
+def test_a_run_goes_on_where_it_ended_and_gives_the_same_table(study, tmp_path):
+    root, models, worse, better, options, results, _ = study
+    out = shutil.copytree(root / "out", tmp_path / "out")
+    whole = (out / "results.csv").read_bytes()
+    lines = (out / "measures.jsonl").read_bytes().splitlines(keepends=True)
+    last = json.loads(lines[1])
+    for name in ("results.csv", "results.json", "report.html"):
+        (out / name).unlink()
+    (out / "measures.jsonl").write_bytes(lines[0] + lines[1][: len(lines[1]) // 2])  # as a kill leaves it
+    events = []
+    cancel = CancelToken()
+
+    def stop_at_first(event):
+        events.append(event)
+        if event.preview is not None and event.preview.figures:
+            cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        Evaluation(models, [worse, better], out, options).run(stop_at_first, cancel)
+    assert not (out / "results.csv").exists() and events[0].done == 1
+    first = next(event.preview for event in events if event.preview is not None)
+    assert (first.label, first.name) == (last["label"], last["name"])
+    events.clear()
+    again = Evaluation(models, [worse, better], out, options).run(events.append)
+    assert events[0].done > 1
+    assert (out / "results.csv").read_bytes() == whole
+    assert again.data["summary"] == results.data["summary"] and again.data["details"] == results.data["details"]
+
+
+def test_a_changed_prediction_is_measured_again(study, tmp_path):
+    root, models, worse, _, options, *_ = study
+    changed = shutil.copytree(worse, tmp_path / "worse")
+    out = shutil.copytree(root / "out", tmp_path / "out")
+    before = table(out)
+    predicted(building(0), 0.01, 5).export(changed / "house 0.ply")
+    events = []
+    Evaluation(models, [changed, root / "better"], out, options).run(events.append)
+    measured = [event.preview.name for event in events if event.preview is not None and event.preview.figures]
+    assert measured == ["house 0"]
+    assert float(table(out)[0]["f_score"]) > float(before[0]["f_score"])
+
+
+def test_a_machine_that_does_not_see_the_files_is_sent_them(study, tmp_path):
+    _, models, worse, better, *_ = study
+    pairs = find_pairs(models, [better])
+    model, prediction = pairs.models[1], pairs.predictions["better", "house 1"]
+    settings = Settings(("chamfer",))
+    sent = pack(model, [prediction])
+    here = measure_model(model, [prediction], settings)
+    gone = type(model)(model.name, tmp_path / "house 1.ply", model.case)
+    assert measure_model(gone, [prediction], settings) is None
+    there = measure_model(gone, [prediction], settings, sent)
+    assert there[0].figures == here[0].figures and there[0].problem is None
+    assert set(there[0].pictures) == {"mesh", "truth", "input", "views"}
+
+
+def test_what_cannot_be_evaluated_is_said_before_it_begins(tmp_path, study):
+    _, models, worse, better, *_ = study
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for arguments, text in (
+        ((tmp_path / "none", [worse]), "There is no folder"),
+        ((models, []), "No predictions were given"),
+        ((models, [worse, worse]), "given twice"),
+        ((empty, [worse]), "holds no models"),
+        ((models, [empty]), "None of the predictions has the name of a model"),
+    ):
+        with pytest.raises(InputError, match=text):
+            Evaluation(*arguments, tmp_path / "out", HERE)
+    with pytest.raises(InputError, match="no measure 'iou'.*volume_iou"):
+        Options(metrics=("iou",))
+    with pytest.raises(InputError, match="Nothing can be measured.*CLIP"):
+        Evaluation(models, [worse], tmp_path / "out", Options(metrics=("clip",)))
+    with pytest.raises(WeightsError, match="nothing.bin"):
+        Evaluation(models, [worse], tmp_path / "out", Options(clip=tmp_path / "nothing.bin"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Exception, match="cannot be written"):
+        Evaluation(models, [worse], tmp_path / "file" / "out", HERE).run()
+    with pytest.raises(InputError, match="no Dask scheduler at tcp://127.0.0.1:1 "):
+        Evaluation(models, [worse], tmp_path / "out", Options(scheduler="tcp://127.0.0.1:1")).run()
+
+
+def test_labels_names_and_bad_cases(tmp_path):
+    models = tmp_path / "models"
+    (models / "deep").mkdir(parents=True)
+    for name in ("a.glb", "deep/a.obj", "b.ply", "b.stl"):
+        (models / name).write_bytes(b"x")
+    one, two = tmp_path / "one" / "out", tmp_path / "two" / "out"
+    for folder in (one, two):
+        (folder / "b").mkdir(parents=True)
+        (folder / "b" / "mesh.obj").write_bytes(b"x")
+        (folder / "b" / "mesh.glb").write_bytes(b"x")
+    write_run(one / "a (2)", building(0), 10)
+    record = json.loads((one / "a (2)" / "run.json").read_text())
+    (one / "a (2)" / "run.json").write_text(json.dumps(record | {"name": "a"}))
+    pairs = find_pairs(models, [one, two])
+    assert pairs.labels == ["one/out", "two/out"]
+    assert [model.name for model in pairs.models] == ["a", "b", "deep/a"]
+    found = {key: prediction.path.name for key, prediction in pairs.predictions.items()}
+    assert found == {("one/out", "a"): "a (2)", ("one/out", "b"): "mesh.glb", ("two/out", "b"): "mesh.glb"}
+    assert pairs.notes == ["There are two models b; b.stl is left out."]
+    for text in ("[]", '{"a": {"elevation": "high"}}', "{"):
+        (models / "cases.json").write_text(text)
+        with pytest.raises(InputError, match="cases.json"):
+            find_pairs(models, [one])
+
+
+def test_the_paired_test_is_scipys(study):
+    *_, results, _ = study
+    rows = table(results.folder)
+    pairs = [
+        (float(a["ssim"]), float(b["ssim"]))
+        for a, b in zip(rows[::2], rows[1::2], strict=True)
+        if a["ssim"] and b["ssim"]
+    ]
+    first, second = np.array(pairs).T
+    found = results.data["paired"]["better"]["ssim"]
+    assert found["t_p"] == pytest.approx(stats.ttest_rel(second, first).pvalue, rel=1e-2)
+    assert found["wilcoxon_p"] == pytest.approx(stats.wilcoxon(second, first).pvalue)
