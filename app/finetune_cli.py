@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `oriel finetune`."""
     parser.description = (
         "Fine-tunes the surface network on models that `oriel render run` has rendered; the view generator stays as it "
-        "is. Several GPUs: accelerate launch main.py finetune ..."
+        "is. On several GPUs: `accelerate launch main.py finetune ...`; in several processes on CPUs: `torchrun`."
     )
     parser.add_argument("renders", nargs="?", type=Path, metavar="RENDERS", help="folder of the rendered models")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in OUT, with the options it had")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each event")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     # What is not given is left to the run that is resumed, or to the defaults.
     default = FineTuneOptions()
 
@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
 
     from engine.training.finetune import FineTune
 
-    torch.set_num_threads(max(1, args.threads))
+    if args.threads is not None:
+        torch.set_num_threads(max(1, args.threads))
     work = FineTune(args.renders, args.output, options, resume=args.resume)
     cancel = CancelToken()
     with _lines() if args.json else _bar() as show, interruptible(cancel):

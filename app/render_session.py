@@ -150,7 +150,7 @@ class RenderSession:
         if choice == self.tab.setup.form.farm().blender:
             self.tab.setup.form.show_blender(text, found)
             if not found and self.tab.isVisible() and not self.tab.banner.isVisible():
-                self.tab.say(text, "warning")
+                self.tab.say(text, "warning", {"Choose Blender…": self.tab.setup.form.open_blender})
 
     # -- models and folder -------------------------------------------------------------------------------
 
@@ -608,8 +608,9 @@ def _facts(found: dict[str, Any]) -> str:
     for name in ("triangles", "materials"):
         if isinstance(statistics.get(name), int):
             parts.append(count(statistics[name], name.removesuffix("s")))
-    if isinstance(statistics.get("scale"), int | float):
-        parts.append(f"scaled by {statistics['scale']:.3g}")
+    scale = statistics.get("scale")
+    if isinstance(scale, int | float) and not 0.999 < scale < 1.001:
+        parts.append(f"scaled by {scale:.3g}")
     repairs = [str(text) for text in found.get("repairs") or []]
     return "  ·  ".join(parts) + ("\n" + " ".join(repairs) if repairs else "")
 

@@ -69,7 +69,7 @@ async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int,
 
     theme.set_mode("dark")
     if parts != "all":
-        await {"crawl": crawl_tab, "screen": screen_tab}[parts](session, shoot)
+        await {"crawl": crawl_tab, "screen": screen_tab, "render": render_tab}[parts](session, shoot)
         window.close()
         await serving
         return
@@ -105,6 +105,7 @@ async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int,
     await shoot("history", ("light",))
     await crawl_tab(session, shoot)
     await screen_tab(session, shoot)
+    await render_tab(session, shoot)
     window.close()
     await serving
 
@@ -277,12 +278,70 @@ async def screen_tab(session: Session, shoot: Callable[..., Awaitable[None]]) ->
         tab.leave()
 
 
+async def render_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
+    """The Render tab with Blender: empty, ready, preview, test frame, running, a failed model, finished."""
+    from engine.data.objects import make_object
+    from engine.rendering.jobs import RenderSettings
+
+    window, tab = session.window, session.window.render_tab
+    details = tab.details
+    folder = Path(tempfile.mkdtemp()) / "buildings"
+    folder.mkdir()
+    for number in range(8):
+        made = make_object(number + 4)
+        made.to_scene().export(folder / f"{made.family.replace('_', '-')}-{number}.glb")
+    broken = folder / "torn.glb"
+    broken.write_bytes(b"glTF" + bytes(4000))
+    window.show_tab(3)
+    await settle(lambda: bool(tab.setup.form.blender_note.text()))
+    await shoot("render-empty")
+    tab.source_chosen.emit(folder)
+    await settle(lambda: details.viewport is not None and details.viewport.mesh is not None)
+    await shoot("render-ready")
+    tab.setup.form.set_values(RenderSettings(size=128, samples=8))
+    await shoot("render-settings", ready=lambda: tab.setup.area.ensureWidgetVisible(tab.setup.form.reset))
+    tab.setup.area.verticalScrollBar().setValue(0)
+    details.preview.click()
+    await settle(lambda: len(details.sheet.images) == 40)
+    await shoot("render-preview")
+    details.test.click()
+    await settle(lambda: tab.test.image is not None)
+    await shoot("render-test", ("dark",))
+    tab.escape()
+    tab.request_start()
+    await settle(lambda: tab.model.counts["done"] >= 1, 900)
+    tab.table.choose(next(row.model.key for row in tab.model.rows if row.state == "working"))
+    await settle(lambda: details.sheet.count >= 9, 900)
+    tab.toggle_pause()
+    await shoot("render-running")
+    tab.toggle_pause()
+    tab.first_requested.emit(["torn"])
+    await settle(lambda: session.render.job is None, 1800)
+    tab.table.choose("torn")
+    await settle(lambda: bool(details.log.toPlainText()))
+    await shoot("render-failed")
+    tab.table.choose(next(row.model.key for row in reversed(tab.model.rows) if row.state == "done"))
+    await settle(lambda: details.sheet.count == 40 and details.viewport.mesh is not None)
+    details.sheet.setFocus()
+    details.sheet.select("view_6")
+    await shoot("render-finished")
+    details.toggle_depth()
+    await shoot("render-depth", ("dark",))
+    details.toggle_depth()
+    tab.overlay.show_view("view_6")
+    await shoot("render-enlarged", ("light",))
+    tab.overlay.dismiss()
+    window.toggle_sheet()
+    await shoot("render-keys", ("dark",))
+    window.toggle_sheet()
+
+
 def main() -> int:
     """Parse the command line and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, help="picture to reconstruct; by default the first sample")
-    parts = ("all", "crawl", "screen")
+    parts = ("all", "crawl", "screen", "render")
     parser.add_argument("--part", choices=parts, default="all", help="take the pictures of a part only")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -271,6 +271,18 @@ def write_coloured(path: Path) -> Path:
     return path
 
 
+def write_white(path: Path) -> Path:
+    """A white cube."""
+    gltf = Gltf()
+    points, triangles, _ = box()
+    material = gltf.add(
+        "materials", {"pbrMetallicRoughness": {"baseColorFactor": [0.9, 0.9, 0.9, 1], "metallicFactor": 0}}
+    )
+    gltf.node(mesh=gltf.mesh(points, triangles, material))
+    path.write_bytes(gltf.glb())
+    return path
+
+
 ODD: dict[str, Callable[[Path], Path]] = {
     "several_roots.glb": _made(_several_roots),
     "animated.glb": _made(_animated),
@@ -343,7 +355,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "one_corner.glb": (_changed(_one_corner), "no numbers"),
     "noise.fbx": (_written(b"Kaydara FBX Binary  \0\x1a\0" + b"\7" * 90), "cannot be loaded"),
     "nothing.obj": (_written(b"nothing that is a model\n"), "no surfaces"),
-    "cut.ply": (_written(b"ply\nformat binary_little_endian 1.0\nelement vertex 9\nend_header\nxx"), "noise"),
+    "cut.ply": (
+        _written(b"ply\nformat binary_little_endian 1.0\nelement vertex 9\nend_header\nxx"),
+        "cannot be loaded",
+    ),
     "noise.usdc": (_written(b"PXR-USDC" + b"\7" * 90), "cannot be loaded"),
     "picture.png": (_written(b"\x89PNG"), "no kind that is rendered"),
 }

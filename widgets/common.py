@@ -270,17 +270,17 @@ class ShortcutSheet(Overlay):
         sheet = QFrame()
         sheet.setObjectName("sheet")
         columns = QHBoxLayout()
-        columns.setSpacing(44)
-        # Two columns of about the same length.
-        sides: tuple[list[str], list[str]] = ([], [])
-        lengths = [0, 0]
+        columns.setSpacing(30)
+        # Three columns of about the same length.
+        sides: tuple[list[str], ...] = ([], [], [])
+        lengths = [0, 0, 0]
         for name, rows in groups.items():
             side = lengths.index(min(lengths))
             sides[side].append(name)
             lengths[side] += len(rows) + 2
         for names in sides:
             column = QGridLayout()
-            column.setHorizontalSpacing(18)
+            column.setHorizontalSpacing(14)
             column.setVerticalSpacing(7)
             for name in names:
                 at = column.rowCount()
@@ -293,7 +293,7 @@ class ShortcutSheet(Overlay):
             column.setRowStretch(column.rowCount(), 1)
             columns.addLayout(column)
         body = QVBoxLayout(sheet)
-        body.setContentsMargins(34, 26, 34, 28)
+        body.setContentsMargins(30, 24, 30, 26)
         body.addWidget(label("Keyboard", "title"))
         body.addLayout(columns)
         row = QVBoxLayout(self)

@@ -208,8 +208,10 @@ class StateView(QTableView):
     moved_by_hand = Signal()
     """The user went to another place of the table."""
 
-    def __init__(self, table: StateTable, painting: RowPainting, samples: tuple[str, ...], padding: int = 16) -> None:
-        """`samples` are texts that columns must have room for, empty for those that share what is left.
+    def __init__(
+        self, table: StateTable, painting: RowPainting, samples: tuple[str | int, ...], padding: int = 16
+    ) -> None:
+        """`samples` are texts that columns must have room for, or numbers: the shares of what is left.
 
         `padding` is what a row is higher than its text, in unscaled pixels.
         """
@@ -251,6 +253,7 @@ class StateView(QTableView):
         """Show or hide columns that only work in progress has something for."""
         for name in names:
             self.setColumnHidden(self._table.columns.index(name), not on)
+        self._share_out()
 
     def choose(self, key: str) -> None:
         """Choose a row, if it is shown."""
@@ -290,13 +293,27 @@ class StateView(QTableView):
         self.verticalHeader().setDefaultSectionSize(metrics.height() + theme.px(self._padding))
         header = self.horizontalHeader()
         room = theme.px(20)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         for column, sample in enumerate(self._samples):
-            if sample:
+            if isinstance(sample, str):
                 extra = theme.px(18) if column == 0 else 0
-                header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
                 header.resizeSection(column, metrics.horizontalAdvance(sample) + room + extra)
-            else:
-                header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Give the columns that have shares what the others leave."""
+        header, samples = self.horizontalHeader(), self._samples
+        fixed = sum(header.sectionSize(at) for at, sample in enumerate(samples) if isinstance(sample, str))
+        left, shares = self.viewport().width() - fixed, sum(s for s in samples if isinstance(s, int))
+        for column, sample in enumerate(samples):
+            if isinstance(sample, int):
+                width = left * sample // shares
+                left, shares = left - width, shares - sample
+                header.resizeSection(column, max(width, 20))
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._share_out()
 
     def wheelEvent(self, event: Any) -> None:
         self.moved_by_hand.emit()

@@ -4,6 +4,7 @@ from engine.evaluation.geometry import (
     MeshSolid,
     Solid,
     chamfer_distance,
+    distances_between,
     f_score,
     f_score_of,
     sample_mesh,
@@ -11,12 +12,13 @@ from engine.evaluation.geometry import (
     volume_iou,
     voxelise,
 )
-from engine.evaluation.views import draw, mask_iou, psnr, silhouette, silhouette_iou
+from engine.evaluation.views import draw, mask_iou, psnr, silhouette, silhouette_iou, ssim
 
 __all__ = [
     "MeshSolid",
     "Solid",
     "chamfer_distance",
+    "distances_between",
     "draw",
     "f_score",
     "f_score_of",
@@ -25,6 +27,7 @@ __all__ = [
     "sample_mesh",
     "silhouette",
     "silhouette_iou",
+    "ssim",
     "surface_distances",
     "volume_iou",
     "voxelise",

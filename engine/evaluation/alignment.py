@@ -1,9 +1,10 @@
 """A predicted mesh laid onto the true one, as One-2-3-45 does before it measures.
 
 Up axes are made to agree; then, over a grid of scales and of rotations about the vertical, each start is improved by
-ICP, and the one is kept that brings most points of both surfaces onto the other (the inliers). ICP here pairs points
-both ways, so that shrinking to a point does not pay; the last rounds go by point to plane with the scale free, which
-settles rotation and scale to a fraction of a degree and of a per cent.
+ICP, and the one is kept that brings most points of each surface onto the other (the inliers). Both surfaces count
+alike, by the harmonic mean of their shares, so that a prediction is not shrunk onto a piece of the truth. The last
+rounds go by point to plane with the scale free between the grid's, which settles rotation and scale to a fraction of a
+degree and of a per cent.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from engine.evaluation.geometry import f_score_of, sample_mesh
 from engine.mesh import Mesh
 
 Array = npt.NDArray[np.float64]
+Surface = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Points (N, 3) and the unit normals (N, 3) there."""
 
 UP_AXES: dict[str, tuple[float, float, float]] = {
     "+x": (1, 0, 0),
@@ -38,10 +41,10 @@ _TURNS = 24
 _SCALES = (0.8, 0.9, 1.0, 1.12, 1.25)
 _COARSE_POINTS, _COARSE_ROUNDS = 250, 4
 _FINE_POINTS, _FINE_STARTS = 3000, 12
-_FINE = ((3, 500, (0.25, 0.2, 0.16, 0.12, 0.1, 0.1)), (1, _FINE_POINTS, (0.1, 0.08, 0.06, *[0.04] * 4)))
+_FINE = ((3, 500, (0.25, 0.2, 0.16, 0.12, 0.1, 0.1)), (1, _FINE_POINTS, (0.1, 0.1, 0.1, 0.08, 0.08, 0.06, 0.06, 0.06)))
 """Rounds of refinement: how many places come through, points, and the reach of each step."""
-_WIDEST = 2.0
-"""How far the scale may move from the search's middle, as a factor."""
+_FREE = 1.09
+"""How far the scale may move from the grid's, as a factor: to beyond half way to the next."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,12 @@ class _Points:
 
 @dataclass
 class _Place:
-    """A similarity in the making."""
+    """A similarity in the making, and the scale of the grid that it began with."""
 
     rotation: Array
     scale: float
     translation: Array
+    grid_scale: float
 
     def forward(self, points: Array) -> Array:
         return points @ (self.scale * self.rotation).T + self.translation
@@ -101,13 +105,16 @@ def align(
     truth: Mesh,
     *,
     up: Sequence[str] = ("+z",),
+    points: tuple[Surface, Surface] | None = None,
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
 ) -> Alignment:
     """The similarity that lays `prediction` onto `truth`, whose up axis is Z.
 
-    `up` names the axes of the prediction that may be its up axis (of `UP_AXES`); all are tried. The answer is the same
-    for the same seed. `check` is called often and may raise, to cancel.
+    `up` names the axes of the prediction that may be its up axis (of `UP_AXES`); all are tried. `points` are the
+    prediction's and the truth's points and normals (N, 3) to go by, 3000 or more in random order, as those that can be
+    seen from outside; else points of the whole meshes are drawn. The answer is the same for the same seed. `check` is
+    called often and may raise, to cancel.
 
     Raises `InputError` for an axis that there is not, `EmptyResultError` for a mesh without a surface.
     """
@@ -124,8 +131,9 @@ def align(
         ):
             raise EmptyResultError(f"The {what} has no surface, so there is nothing to align.")
     rng = np.random.default_rng(seed)
-    target, target_unit, target_middle = _sampled(truth, rng)
-    source, _, source_middle = _sampled(prediction, rng)
+    given = (None, None) if points is None else points
+    target, target_unit, target_middle = _sampled(truth, given[1], rng)
+    source, _, source_middle = _sampled(prediction, given[0], rng)
     # In units of the truth's longest side around its middle; the prediction likewise, its size in `middle_scale`.
     target = _Points((target.at - target_middle) / target_unit, target.normals)
     source = _Points(source.at - source_middle, source.normals)
@@ -141,20 +149,19 @@ def align(
             check()
             for factor in _SCALES:
                 scale = middle_scale * factor
-                place = _Place(rotation, scale, centre - scale * rotation @ source_centre)
+                place = _Place(rotation, scale, centre - scale * rotation @ source_centre, scale)
                 for _ in range(_COARSE_ROUNDS):
                     place = _step_rigid(place, *few)
                 starts.append((_closeness(place, *few)[0], place))
     starts.sort(key=lambda pair: -pair[0])
     places = [place for _, place in _apart(starts)]
-    for survivors, points, reaches in _FINE:
-        some = [_Points(p.at[:points], p.normals[:points]) for p in (source, target)]
+    for survivors, count, reaches in _FINE:
+        some = [_Points(p.at[:count], p.normals[:count]) for p in (source, target)]
         scored: list[tuple[float, _Place]] = []
         for place in places:
             for reach in reaches:
                 check()
-                place = _step_plane(place, *some, reach)
-                place.scale = float(np.clip(place.scale, middle_scale / _WIDEST, middle_scale * _WIDEST))
+                place = _step_plane(place, some[0], some[1], reach)
             scored.append((_closeness(place, *some)[0], place))
         places = [place for _, place in sorted(scored, key=lambda pair: -pair[0])[:survivors]]
     place = places[0]
@@ -166,9 +173,9 @@ def align(
     return Alignment(place.rotation, scale, translation, inliers, f_score_of(to_truth, to_prediction, INLIER))
 
 
-def _sampled(mesh: Mesh, rng: np.random.Generator) -> tuple[_Points, float, Array]:
+def _sampled(mesh: Mesh, given: Surface | None, rng: np.random.Generator) -> tuple[_Points, float, Array]:
     """Points of a mesh, its longest side and the middle of its box."""
-    points, normals = sample_mesh(mesh, _FINE_POINTS, rng)
+    points, normals = sample_mesh(mesh, _FINE_POINTS, rng) if given is None else (x[:_FINE_POINTS] for x in given)
     used = mesh.vertices[np.unique(mesh.faces)].astype(np.float64)
     low, high = used.min(0), used.max(0)
     found = _Points(points.astype(np.float64), normals.astype(np.float64))
@@ -186,11 +193,11 @@ def _turn_to_z(axis: Sequence[float]) -> Array:
 
 
 def _closeness(place: _Place, source: _Points, target: _Points) -> tuple[float, Array, Array]:
-    """Count of inliers both ways, each the more the closer it is, 0..2; and the distances, source first."""
+    """Shares of inliers, each the more the closer it is, as their harmonic mean 0..1; the distances, source first."""
     to_target = target.tree.query(place.forward(source.at))[0]
     to_source = source.tree.query(place.back(target.at))[0] * place.scale
-    counts = [np.clip(1 - d / INLIER, 0, None).mean() for d in (to_target, to_source)]
-    return float(sum(counts)), to_target, to_source
+    a, b = (float(np.clip(1 - d / INLIER, 0, None).mean()) for d in (to_target, to_source))
+    return 2 * a * b / max(a + b, 1e-12), to_target, to_source
 
 
 def _apart(starts: list[tuple[float, _Place]]) -> list[tuple[float, _Place]]:
@@ -221,7 +228,8 @@ def _step_rigid(place: _Place, source: _Points, target: _Points) -> _Place:
     a_mean, b_mean = a.mean(0), b.mean(0)
     u, _, vt = np.linalg.svd((a - a_mean).T @ (b - b_mean))
     turn = vt.T @ np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))]) @ u.T
-    return _Place(turn @ place.rotation, place.scale, turn @ (place.translation - a_mean) + b_mean)
+    moved_to = turn @ (place.translation - a_mean) + b_mean
+    return _Place(turn @ place.rotation, place.scale, moved_to, place.grid_scale)
 
 
 def _step_plane(place: _Place, source: _Points, target: _Points, reach: float) -> _Place:
@@ -241,5 +249,7 @@ def _step_plane(place: _Place, source: _Points, target: _Points, reach: float) -
     normal = weighted.T @ rows + 1e-3 * max(weight.sum(), 1.0) * np.diag([1, 1, 1, 1, 0.1, 0.1, 0.1])
     step = np.linalg.solve(normal, weighted.T @ error)
     step *= min(1.0, 0.2 / max(float(np.abs(step[:4]).max()), 1e-12))
-    turn, grow = Rotation.from_rotvec(step[:3]).as_matrix(), float(np.exp(step[3]))
-    return _Place(turn @ place.rotation, grow * place.scale, grow * turn @ place.translation + step[4:])
+    turn = Rotation.from_rotvec(step[:3]).as_matrix()
+    scale = float(np.clip(place.scale * np.exp(step[3]), place.grid_scale / _FREE, place.grid_scale * _FREE))
+    moved_to = scale / place.scale * turn @ place.translation + step[4:]
+    return _Place(turn @ place.rotation, scale, moved_to, place.grid_scale)

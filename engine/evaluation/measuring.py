@@ -30,7 +30,7 @@ FloatArray = npt.NDArray[np.float32]
 
 SAMPLES = 20_000
 """Points of each surface for F-score and Chamfer distance."""
-SHOWN = (cameras.Pose(20.0, 35.0, 1.6), cameras.Pose(20.0, 215.0, 1.6))
+SHOWN = (cameras.Pose(20.0, 35.0, 1.75), cameras.Pose(20.0, 215.0, 1.75))
 """Cameras of the pictures on the report's page."""
 _THUMBNAIL = 200
 _UNLIT = POSES[::4]
@@ -160,7 +160,7 @@ class _Truth:
         self.thumbnail = _strip(draw_shape(self.shape, SHOWN, _THUMBNAIL))
         self.solid = MeshSolid(self.shape.mesh) if "volume_iou" in wanted else None
         check()
-        self.points = outer_points(self.shape, SAMPLES, seed=1)[0] if {"f_score", "chamfer"} & wanted else None
+        self.seen = outer_points(self.shape, SAMPLES, seed=1)
         check()
         self.pictures = draw_shape(self.shape) if _PICTURE_METRICS & wanted else None
         check()
@@ -173,10 +173,13 @@ class _Truth:
 
 def _measure(truth: _Truth, prediction: Prediction, settings: Settings, check: Callable[[], None]) -> Measured:
     shape = read_shape(prediction.path)
+    shape = shape.moved(shape.to_unit())
     check()
-    alignment = align(shape.mesh, truth.shape.mesh, up=settings.up, check=check)
+    seen = outer_points(shape, SAMPLES)
+    check()
+    alignment = align(shape.mesh, truth.shape.mesh, up=settings.up, points=(seen, truth.seen), check=check)
     placed = shape.moved(alignment.matrix())
-    figures = _geometry(placed, truth, set(settings.metrics))
+    figures = _geometry(placed, alignment.apply(seen[0]), truth, settings.metrics)
     check()
     if truth.pictures is not None:
         figures |= _pictures(draw_shape(placed), truth, settings, check)
@@ -205,15 +208,16 @@ def _measure(truth: _Truth, prediction: Prediction, settings: Settings, check: C
     )
 
 
-def _geometry(placed: Shape, truth: _Truth, wanted: set[str]) -> dict[str, float]:
+def _geometry(placed: Shape, points: FloatArray, truth: _Truth, wanted: tuple[str, ...]) -> dict[str, float]:
+    """`points` (N, 3) are of the placed shape's outside."""
     figures: dict[str, float] = {}
-    if truth.points is not None:
-        to_truth, to_prediction = distances_between(outer_points(placed, SAMPLES)[0], truth.points)
+    if {"f_score", "chamfer"} & set(wanted):
+        to_truth, to_prediction = distances_between(points, truth.seen[0])
         figures["f_score"] = f_score_of(to_truth, to_prediction)
         figures["chamfer"] = float((to_truth.mean() + to_prediction.mean()) / 2)
     if truth.solid is not None:
         figures["volume_iou"] = volume_iou(placed.mesh, truth.solid)
-    return {key: value for key, value in figures.items() if key in wanted}
+    return figures
 
 
 def _pictures(drawn: FloatArray, truth: _Truth, settings: Settings, check: Callable[[], None]) -> dict[str, float]:
@@ -288,7 +292,7 @@ def _read(path: Path) -> FloatArray:
     rgba.thumbnail((_THUMBNAIL, _THUMBNAIL))
     square = Image.new("RGBA", (_THUMBNAIL, _THUMBNAIL), "white")
     square.alpha_composite(rgba, ((_THUMBNAIL - rgba.width) // 2, (_THUMBNAIL - rgba.height) // 2))
-    return np.asarray(square, np.float32)[..., :3] / 255
+    return np.asarray(square, np.float32)[..., :3] / np.float32(255)
 
 
 def _strip(pictures: Any) -> bytes:

@@ -37,6 +37,7 @@ figure { margin:12px 0 0 } .card { background:var(--card); border:1px solid var(
  vertical-align:bottom } td { text-align:right } th,td { padding:5px 10px; border-bottom:1px solid var(--line);
  white-space:nowrap } tbody tr:last-child > * { border-bottom:0 } tbody > tr > * { vertical-align:top }
  tbody th { font-weight:400; color:var(--ink); font-size:15px }
+ thead th { white-space:normal } th.span { text-align:center }
  th:first-child, td:first-child { text-align:left; padding-left:0 }
 td small { display:block; font-weight:400; font-size:12px; line-height:1.2 }
  td.text { white-space:normal; text-align:left }
@@ -190,7 +191,9 @@ def _details(data: dict[str, Any]) -> str:
 
     def table(kind: str, rows: Sequence[str], lead: tuple[str, str], columns: Sequence[tuple[str, str, str]]) -> str:
         """`lead`: key and title of the share; `columns`: key, title and format of what each label has."""
-        top = "".join(f"<th colspan={len(columns)}>{_key(i)}{escape(lb)}</th>" for i, lb in enumerate(labels))
+        top = "".join(
+            f"<th class=span colspan={len(columns)}>{_key(i)}{escape(lb)}</th>" for i, lb in enumerate(labels)
+        )
         head = "".join(f"<th>{title}</th>" for _ in labels for _, title, _ in columns)
         shares = found["labels"][labels[0]][kind][lead[0]]
         offset = 0
@@ -209,7 +212,8 @@ def _details(data: dict[str, Any]) -> str:
                         continue
                     low, high = values["low"][offset], values["high"][offset]
                     interval = f"<small>{low:{form}} to {high:{form}}</small>" if i == 0 and low is not None else ""
-                    cells.append(f"<td>{value:{form}}{interval}</td>")
+                    shown = f"{value:{form}}" if float(f"{value:.2f}") else f"{0:{form}}"
+                    cells.append(f"<td>{shown}{interval}</td>")
             body.append(f"<tr><th>{escape(row)}</th><td>{shares[offset]:.0%}</td>{''.join(cells)}</tr>")
             offset += 1
         first = "Cycles along the object" if kind == "frequency" else "True colour"
@@ -428,7 +432,7 @@ def _scatter(points: Sequence[tuple[float, float, str]], first: str, second: str
     parts.append(
         f"<line class=axis stroke-dasharray='4 4' x1={x(low):.1f} y1={y(low):.1f} x2={x(high):.1f} y2={y(high):.1f} />"
     )
-    parts.append(f"<text x={left + span / 2:.0f} y={side - 4} text-anchor=middle>{escape(first)}</text>")
+    parts.append(f"<text x={left + span / 2:.0f} y={12 + span + 40} text-anchor=middle>{escape(first)}</text>")
     parts.append(
         f"<text x=14 y={12 + span / 2:.0f} text-anchor=middle transform='rotate(-90 14 {12 + span / 2:.0f})'>"
         f"{escape(second)}</text>"
@@ -437,7 +441,7 @@ def _scatter(points: Sequence[tuple[float, float, str]], first: str, second: str
         tip = f"{escape(name)}: {_number(a, metric)}, then {_number(b, metric)}"
         mark = f"cx={x(a):.1f} cy={y(b):.1f} r=4 fill='{_color(color)}' fill-opacity=.75"
         parts.append(f"<circle {mark}><title>{tip}</title></circle>")
-    return _svg(side, side, parts, f"{metric.label}: {second} over {first}")
+    return _svg(side, 12 + span + 48, parts, f"{metric.label}: {second} over {first}")
 
 
 def _differences(points: Sequence[tuple[float, float, str]], first: str, second: str, metric: Metric) -> str:
@@ -445,7 +449,7 @@ def _differences(points: Sequence[tuple[float, float, str]], first: str, second:
     side, left = 440, 64
     found = sorted((b - a, name) for a, b, name in points)
     low, high, ticks = _scale([0.0, *(value for value, _ in found)])
-    width, height = side - left - 12, side - 24 - 52
+    width, height = side - left - 12, side - left - 24
 
     def y(value: float) -> float:
         return 12 + height * (1 - (value - low) / (high - low))
@@ -462,8 +466,8 @@ def _differences(points: Sequence[tuple[float, float, str]], first: str, second:
         )
     parts.append(f"<line class=axis x1={left} x2={side - 12} y1={y(0):.1f} y2={y(0):.1f} />")
     text = f"{escape(second)} minus {escape(first)}"
-    parts.append(f"<text x={left + width / 2:.0f} y={side - 24} text-anchor=middle>{text}</text>")
-    return _svg(side, side, parts, f"{metric.label}: {second} minus {first}")
+    parts.append(f"<text x={left + width / 2:.0f} y={12 + height + 40} text-anchor=middle>{text}</text>")
+    return _svg(side, 12 + height + 48, parts, f"{metric.label}: {second} minus {first}")
 
 
 def _horizontal(ticks: Sequence[float], y: Callable[[float], float], left: float, right: float) -> str:

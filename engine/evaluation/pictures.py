@@ -256,9 +256,9 @@ def _draw(
 def _upload(ctx: Any, program: Any, part: PreviewPart) -> tuple[Any, Any, float]:
     """Vertices, texture (or None) and least alpha of a part."""
     bare = part.colors is None and part.texture is None
-    colors = np.full((len(part.points), 3), 0.6 if bare else 1.0, np.float32)
+    colors: FloatArray = np.full((len(part.points), 3), 0.6 if bare else 1.0, np.float32)
     if part.colors is not None:
-        colors = part.colors[:, :3].astype(np.float32) / 255
+        colors = np.asarray(part.colors[:, :3], np.float32) / np.float32(255)
     uv = np.zeros((len(part.points), 2), np.float32) if part.uv is None else part.uv
     data = np.concatenate([part.points, part.normals, colors, uv], 1).astype(np.float32)
     index = ctx.buffer(np.ascontiguousarray(part.triangles, np.int32).tobytes())

@@ -81,7 +81,7 @@ def write_report(
     pictures: Path,
 ) -> Results:
     """Write the three files from the rows by label and model's name. Raises `OutputError` where they cannot be."""
-    samples = []
+    samples: list[dict[str, Any]] = []
     for model in pairs.models:
         found: dict[str, Any] = {}
         for label in pairs.labels:
@@ -163,8 +163,8 @@ def _details(
             sums = np.array([rows[label, name]["details"][kind] for name in names])
             drawn = np.array([table(sums[draw].sum(0))[error] for draw in draws], np.float64)
             with np.errstate(all="ignore"):
-                empty = np.isnan(drawn).all(0)
-                drawn[:, empty] = 0
+                empty = np.asarray(np.isnan(drawn).all(0))
+                drawn[:, empty] = 0.0
                 low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
             tables[kind] = {
                 **table(sums.sum(0)),

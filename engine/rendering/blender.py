@@ -39,6 +39,7 @@ _POLL = 0.1
 _PATIENCE = 10.0
 """Seconds for a process or thread that has been ended to be gone."""
 _LOG_LINES = 200
+_EEVEE = " EEVEE needs a GPU with OpenGL 4.3, and older versions a display: where these are missing, choose cycles."
 
 
 class RenderFailed(OrielError):
@@ -254,6 +255,7 @@ class BlenderProcess:
             self._running.next("starting", model, cancel, time.monotonic() + START_SECONDS)
         running = self._running
         running.log.clear()
+        running.hint = _EEVEE if settings.engine == "eevee" else ""
         limit = time.monotonic() + settings.model_seconds
         running.send(
             {
@@ -288,6 +290,8 @@ class _Running:
 
     def __init__(self, blender: Blender) -> None:
         self.models = 0
+        self.hint = ""
+        """What else to do when it crashes or hangs."""
         self.log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
         self._blender = blender
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -400,7 +404,7 @@ class _Running:
         else:
             text = (
                 f"Blender ended at {what} of {model.name} ({how}); if the machine was short of memory, render fewer "
-                "models at a time, else look at the model in another program."
+                f"models at a time, else look at the model in another program.{self.hint}"
             )
         return RenderFailed(text, self.tail())
 
@@ -410,6 +414,6 @@ class _Running:
         else:
             text = (
                 f"Blender was ended after {seconds:.0f} s at {what} of {model.name}. If the model is only heavy, allow "
-                "more time for a frame or a model, or take fewer samples; else leave it out."
+                f"more time for a frame or a model, or take fewer samples; else leave it out.{self.hint}"
             )
         return RenderFailed(text, self.tail(), hung=True)

@@ -26,7 +26,7 @@ import distributed
 import distributed.utils
 import psutil
 from dask.system import CPU_COUNT
-from distributed import Client, Nanny, Scheduler, Worker, rpc
+from distributed import Client, Nanny, Scheduler, Status, Worker, rpc
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.system import MEMORY_LIMIT
 
@@ -69,8 +69,9 @@ class _Manners(WorkerPlugin):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing of what Dask says on the terminal, and no thread of it that stays behind."""
+    """Nothing of what Dask says on the terminal, and neither a thread nor a variable of it that stays behind."""
     before = {name: logging.getLogger(name).handlers for name in _LOGGERS}
+    set_by_dask = [name for name in ("PYTHONHASHSEED", "__DASK_PARENT_PID") if name not in os.environ]
     for name in _LOGGERS:
         logging.getLogger(name).handlers = [logging.NullHandler()]
     # Dask would keep a thread of this pool for as long as the process lives.
@@ -85,6 +86,8 @@ def quiet() -> Iterator[None]:
         pool.shutdown()
         for name, handlers in before.items():
             logging.getLogger(name).handlers = handlers
+        for name in set_by_dask:
+            os.environ.pop(name, None)
 
 
 @asynccontextmanager
@@ -138,13 +141,21 @@ async def _nannies(
             )
             for _ in range(workers)
         ]
+    starting = asyncio.gather(*(nanny.start() for nanny in nannies), return_exceptions=True)
     try:
-        await asyncio.gather(*(nanny.start() for nanny in nannies))
+        for begun in await asyncio.shield(starting):
+            if isinstance(begun, BaseException):
+                raise begun
         yield nannies
     finally:
-        await asyncio.gather(
-            *(nanny.close(timeout=5, reason="the run is over") for nanny in nannies), return_exceptions=True
-        )
+        if not starting.done():
+            # A start that is cut short would leave its process behind.
+            for nanny in nannies:
+                if nanny.status == Status.starting and nanny.process is not None and nanny.process.process is not None:
+                    nanny.process.process.kill()
+            await asyncio.wait({starting})
+        closing = (nanny.close(timeout=5, reason="the run is over") for nanny in nannies)
+        await asyncio.gather(*closing, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -215,6 +226,8 @@ async def serve(
             if (await asyncio.wait({ends}, timeout=0.1))[0]:
                 raise OrielError(f"The scheduler at {scheduler} has gone. Start the worker again once it is back.")
         ends.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ends
 
 
 @contextmanager

@@ -16,13 +16,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import pickle
 import secrets
 import shutil
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ class RenderRun:
         self._notice = ""
         self._fatal: Exception | None = None
         self._times: deque[float] = deque(maxlen=5000)
-        self._over = 0.0
+        self._over = self._reported = 0.0
         self._disk = self._free = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._poked = asyncio.Event()
@@ -288,7 +289,7 @@ class RenderRun:
     def _end(self, records: Records) -> None:
         """Leave everything said and in order."""
         with self._lock:
-            self._over = time.monotonic()
+            self._over, self._notice = time.monotonic(), ""
             self._state = "stopped" if self._left() else "finished"
             for item in self._items.values():
                 if item.state == "working":
@@ -494,7 +495,8 @@ class RenderRun:
                     files = await asyncio.to_thread(_read_files, model.path)
                     [content] = await client.scatter([files], workers=[address], hash=False)
                 name = f"oriel-{self._id}-{model.key}-{secrets.token_hex(4)}"
-                future = client.submit(render_job, job, content, key=name, workers=[address], pure=False)
+                call = pickle.dumps((render_job, job))
+                future = client.submit(_carrier(), call, content, key=name, workers=[address], pure=False)
                 outcome: Outcome = await future
                 if outcome.kind != "needs":
                     return outcome, sha256
@@ -509,8 +511,9 @@ class RenderRun:
         except (ImportError, AttributeError) as error:
             text = f"{worker.name} has not the same Oriel as this machine ({error}). Install it there."
             return Outcome("unfit", text), sha256
-        except OSError as error:  # the connection, as the farm's own files are not touched here
-            return Outcome("trouble", f"{worker.name} cannot be reached: {error}"), sha256
+        except Exception as error:  # of Dask, about the connection or a worker that has just gone: ours are not in it
+            text = f"{worker.name} could not be given a model ({type(error).__name__}: {error})."
+            return Outcome("trouble", text), sha256
         finally:
             if future is not None:
                 # Nothing is waited for: this may be a worker that is gone, or a run that is over.
@@ -663,8 +666,6 @@ class RenderRun:
         if message is not None:
             item.message = message
 
-    _reported = 0.0
-
     def _due(self) -> bool:
         return time.monotonic() - self._reported >= 0.1
 
@@ -719,6 +720,18 @@ def render_frame(
     with tempfile.TemporaryDirectory(prefix="oriel-frame-") as folder, BlenderProcess(find_blender(blender)) as process:
         process.render(model, Path(folder), settings, [frame], cancel=cancel)
         return (Path(folder) / f"{frame.name}.png").read_bytes()
+
+
+def _carrier() -> Callable[[bytes, Any], Any]:
+    """What Dask is given to call: a scheduler without Oriel can unpack it, as it names nothing of the project."""
+
+    def carry(call: bytes, content: Any) -> Any:
+        import pickle
+
+        function, job = pickle.loads(call)
+        return function(job, content)
+
+    return carry  # a function within one is sent by its code, not by its name
 
 
 def _read_files(path: Path) -> dict[str, bytes]:

@@ -224,8 +224,3 @@ def _small_depth(depth: npt.NDArray[np.float32]) -> bytes:
     raw = io.BytesIO()
     Image.fromarray(shown).save(raw, "PNG", compress_level=1)
     return raw.getvalue()
-
-
-def describe_worker() -> dict[str, Any]:
-    """Where this worker is, for people: run on each by the client."""
-    return {"host": socket.gethostname(), "process": os.getpid(), "version": code_version()}

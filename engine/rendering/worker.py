@@ -108,10 +108,10 @@ def render_model(job):
     loaded = time.perf_counter() - begun
     say("loaded", seconds=loaded)
     times = {}
-    depth = Depth(scene, output, settings)
+    depth = Depth(scene, output, settings["size"])
     for frame in job["frames"]:
         start = time.perf_counter()
-        camera.matrix_world = Matrix(frame["matrix"])
+        aim(camera, Matrix(frame["matrix"]))
         render_frame(scene, output, frame["name"], depth if frame["depth"] else None)
         times[frame["name"]] = time.perf_counter() - start
         say("frame", name=frame["name"], seconds=times[frame["name"]])
@@ -184,7 +184,7 @@ def load(path):
     else:
         raise Unusable(f"{name} is of no kind that is rendered: give GLB, glTF, OBJ, FBX, PLY, STL or USD.")
     try:
-        if path.is_file() and not path.stat().st_size:
+        if not path.stat().st_size and path.is_file():
             raise Unusable(f"{name} is empty: download it again, or leave it out.")
         function(filepath=str(path), **more)
         if problems:
@@ -265,33 +265,29 @@ def still():
 
 def flatten(scene, name):
     """Replace all that there is by objects without parents; returns (object, its place in the world) pairs."""
-    view = bpy.context.view_layer
-    view.update()
+    bpy.context.view_layer.update()
     depsgraph = bpy.context.evaluated_depsgraph_get()
-    found, evaluated = [], {}
-    for instance in depsgraph.object_instances:
-        item = instance.object
-        original = item.original
-        if item.type not in SHAPES or original.hide_render or not instance.show_self:
-            continue
+    seen = [
+        (instance.object.original, np.array(instance.matrix_world, np.float64))
+        for instance in depsgraph.object_instances
+        if instance.show_self and instance.object.type in SHAPES and not instance.object.original.hide_render
+    ]
+    made, objects, old = {}, [], list(bpy.data.objects)
+    for original, world in seen:
         mesh = original.data
-        if item.type != "MESH" or original.modifiers or mesh.shape_keys or item.data.name not in bpy.data.meshes:
-            if original not in evaluated:
-                evaluated[original] = bpy.data.meshes.new_from_object(
-                    item, preserve_all_data_layers=True, depsgraph=depsgraph
+        if original.type != "MESH" or original.modifiers or mesh.shape_keys:  # as it is shown, not as it is stored
+            if original not in made:
+                shown = original.evaluated_get(depsgraph)
+                made[original] = bpy.data.meshes.new_from_object(
+                    shown, preserve_all_data_layers=True, depsgraph=depsgraph
                 )
-            mesh = evaluated[original]
-        if len(mesh.polygons):
-            slots = [(slot.link, slot.material) for slot in original.material_slots]
-            found.append((mesh, np.array(instance.matrix_world, np.float64), slots))
-    old = list(bpy.data.objects)
-    objects = []
-    for mesh, world, slots in found:
+            mesh = made[original]
+        if not len(mesh.polygons):
+            continue
         item = bpy.data.objects.new("part", mesh)
-        for slot, (link, material) in zip(item.material_slots, slots, strict=False):
-            if link == "OBJECT":
-                slot.link = "OBJECT"
-                slot.material = material
+        for slot, like in zip(item.material_slots, original.material_slots, strict=False):
+            if like.link == "OBJECT":
+                slot.link, slot.material = "OBJECT", like.material
         scene.collection.objects.link(item)
         objects.append((item, world))
     bpy.data.batch_remove(old)
@@ -349,6 +345,8 @@ def repair_materials(objects, repairs):
         for node in images_of(tree):
             if node.image is None or node.image in bad:
                 plain(node.id_data, node)
+                if node.image is None:
+                    repairs.append(f"A texture of the material {material.name} is missing: it has a plain colour.")
     for image in sorted(bad, key=lambda image: image.name):
         name = image.filepath.replace("\\", "/").rpartition("/")[2] or image.name
         repairs.append(f"The texture {name} is missing or cannot be read: its parts have a plain colour.")
@@ -453,8 +451,6 @@ def furnish(scene, settings):
     """Add the camera and the lights; returns the camera."""
     camera = bpy.data.cameras.new("camera")
     camera.sensor_fit, camera.sensor_width, camera.lens = "HORIZONTAL", settings["sensor"], settings["lens"]
-    # The model lies within sqrt(3) / 2 of the origin; EEVEE's depth is as fine as these are close to one another.
-    camera.clip_start, camera.clip_end = max(0.001, settings["radius"] - 1.0), settings["radius"] + 1.0
     item = bpy.data.objects.new("camera", camera)
     scene.collection.objects.link(item)
     scene.camera = item
@@ -471,6 +467,14 @@ def furnish(scene, settings):
         sun.matrix_world = Vector(place).to_track_quat("Z", "Y").to_matrix().to_4x4()
         scene.collection.objects.link(sun)
     return item
+
+
+def aim(camera, matrix):
+    """Put the camera there, to see all of the model, which lies within sqrt(3) / 2 of the origin."""
+    camera.matrix_world = matrix
+    distance = matrix.translation.length
+    # EEVEE's depth is as fine as these are close to one another.
+    camera.data.clip_start, camera.data.clip_end = max(0.001, distance - 1.0), distance + 1.0
 
 
 def apply_settings(scene, settings, threads):
@@ -522,9 +526,10 @@ def use_cycles(scene, settings):
                 f"Blender {VERSION} is built without a denoiser here. Turn denoising off, or choose a Blender from "
                 "blender.org."
             ) from None
-        # With a narrow filter the colours and normals that guide the denoiser have no noise. To denoise these first
-        # would take twice as long as all the rest of it, and blur edges.
-        cycles.denoising_prefilter = "NONE" if settings["filter_width"] <= 0.1 else "ACCURATE"
+        # With a narrow filter the colours and normals that guide the denoiser have no noise, unless some rays go
+        # through a surface and some do not. To denoise these first would take twice as long as all the rest of it.
+        clean = settings["filter_width"] <= 0.1 and not any(map(see_through, bpy.data.materials))
+        cycles.denoising_prefilter = "NONE" if clean else "ACCURATE"
     cycles.pixel_filter_type = "BLACKMAN_HARRIS"
     cycles.filter_width = settings["filter_width"]
     bounces = [settings[f"{kind}_bounces"] for kind in ("diffuse", "glossy", "transmission")]
@@ -532,6 +537,19 @@ def use_cycles(scene, settings):
     cycles.max_bounces = max(bounces)
     cycles.transparent_max_bounces = settings["transparent_bounces"]
     return use_device(cycles, settings["device"])
+
+
+def see_through(material):
+    """Whether light may pass a material."""
+    for node in material.node_tree.nodes if material.node_tree else ():
+        if node.type in ("BSDF_TRANSPARENT", "BSDF_GLASS", "BSDF_REFRACTION", "HOLDOUT"):
+            return True
+        if node.type == "BSDF_PRINCIPLED":
+            for name, opaque in (("Alpha", 1.0), ("Transmission Weight", 0.0), ("Transmission", 0.0)):
+                socket = node.inputs.get(name)
+                if socket and (socket.is_linked or socket.default_value != opaque):
+                    return True
+    return False
 
 
 def use_device(cycles, device):
@@ -566,10 +584,9 @@ def use_device(cycles, device):
 class Depth:
     """Writes the depth along the viewing axis beside a frame, in the same render."""
 
-    def __init__(self, scene, folder, settings):
+    def __init__(self, scene, folder, size):
         self.seconds = 0.0
-        self._folder, self._size = folder, settings["size"]
-        self._far = settings["radius"] + 0.9  # behind every model: Cycles gives 1e10 there, EEVEE where the camera ends
+        self._folder, self._size = folder, size
         bpy.context.view_layer.use_pass_z = True
         if bpy.app.version >= (5, 0, 0):
             tree = bpy.data.node_groups.new("depth", "CompositorNodeTree")
@@ -593,8 +610,8 @@ class Depth:
         tree.links.new(layers.outputs["Image"], picture.inputs["Image"])
         tree.links.new(layers.outputs["Depth"], file.inputs[0])
 
-    def write(self, name):
-        """Turn what has just been rendered into the depth of the frame `name`."""
+    def write(self, name, end):
+        """Turn what has just been rendered into the depth of the frame `name`; the camera sees as far as `end`."""
         begun = time.perf_counter()
         path = next(self._folder.glob(f"{DEPTH}*"))  # versions add the number of the frame and a suffix, or not
         image = bpy.data.images.load(str(path))
@@ -604,7 +621,7 @@ class Depth:
         bpy.data.images.remove(image)
         path.unlink()
         depth = values.reshape(self._size, self._size, -1)[::-1, :, 0].copy()  # from the top, as pictures
-        depth[depth > self._far] = np.inf
+        depth[depth > end - 1e-3] = np.inf  # nothing: Cycles gives 1e10 there, EEVEE the end
         partial = self._folder / ".depth.npy"
         np.save(partial, depth)
         partial.replace(self._folder / f"{name}_depth.npy")
@@ -622,7 +639,7 @@ def render_frame(scene, folder, name, depth):
         reason = str(error).strip().removeprefix("Error: ")
         raise Unusable(f"Blender {VERSION} could not render {name} ({reason}).") from error
     if depth is not None:
-        depth.write(name)
+        depth.write(name, scene.camera.data.clip_end)
     partial.replace(folder / f"{name}.png")
 
 

@@ -154,6 +154,8 @@ class _Run:
         self.owner, self.accelerator, self.report, self.cancel = owner, accelerator, report, cancel
         self.options, self.out, self.main = owner.options, owner.out, accelerator.is_main_process
         options = self.options
+        if options.config is not None and options.config not in CONFIGS:
+            raise InputError(f"There is no configuration {options.config!r}. Choose one of: {', '.join(CONFIGS)}.")
         self.renders = Renders.open(
             owner.data,
             neighbours=options.predicted_share < 1,
@@ -163,8 +165,6 @@ class _Run:
         )
         self.checkpoints = Checkpoints(self.out / "checkpoints", options.keep)
         self.train, self.validation = self._settle()
-        if options.config is not None and options.config not in CONFIGS:
-            raise InputError(f"There is no configuration {options.config!r}. Choose one of: {', '.join(CONFIGS)}.")
         torch.manual_seed(options.seed)
         self.network = self._network()
         if options.sharpness is not None:
@@ -238,6 +238,9 @@ class _Run:
                 f"The run in {self.out} cannot go on: {', '.join(missing[:3])}{more} went missing from "
                 f"{self.renders.folder}. Bring them back, or start anew in another folder."
             )
+        self.accelerator.wait_for_everyone()
+        if self.main:
+            write_run(self.out, known | {"options": self.options.to_dict()})
         return [found[key] for key in known["train"]], [found[key] for key in known["validation"]]
 
     def _network(self) -> SurfaceModel:
@@ -461,7 +464,7 @@ class _Run:
         self._take(content)
         if self.main:
             cut(self.out / LOG, self.state.log_bytes)
-        self._from = self.state.step
+        self._from = self.saved = self.state.step
         return [f"{name} is damaged and was left out." for name in damaged]
 
     def _take(self, content: dict[str, Any]) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from engine.views import ViewGenerator
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
 SIZE = cameras.REFERENCE_SIZE
 """Side in pixels of the pictures that are kept."""
@@ -127,10 +128,9 @@ class Predictions:
             raise InputError(f"{path} shows nothing: no view can be predicted from it. Leave this model out.") from None
         name, renders = PRINCIPAL[i], self.renders
         elevation, _, radius = (float(v) for v in cameras.spherical(renders.c2ws[name]))
-        focal = float(renders.intrinsics(SIZE)[0, 0])
-        depth = model.folder / f"{name}_depth_mm.png"
-        edge = _edge_depth(read_depth(depth)) if depth.exists() else None
-        placement = Placement.of(framed.transform, len(picture), focal, radius, edge or radius)
+        path = model.folder / f"{name}_depth_mm.png"
+        depth = read_depth(path) if path.exists() else np.full(picture.shape[:2], radius, np.float32)
+        placement = Placement.of(picture[..., 3] >= 128, depth, renders.intrinsics(len(picture)), radius)
         generator = self._get()
         # The built-in one draws a solid from anywhere. Diffusion models know little of other distances.
         offsets = placement.offsets(elevation, follow=generator.name == "built-in")
@@ -166,17 +166,23 @@ class Placement:
     """Distance of the rendering's cameras."""
 
     @classmethod
-    def of(cls, transform: FloatArray, size: int, focal: float, radius: float, edge: float) -> Placement:
-        """From the framing's `transform` (3, 3) of a view of side `size`; `edge` is the depth of what the frame was fitted
-        to, the ends of the silhouette.
+    def of(cls, mask: BoolArray, depth: FloatArray, k: FloatArray, radius: float) -> Placement:
+        """From what the rendering's camera sees: silhouette and depth (S, S), intrinsics (3, 3) and distance.
 
-        The middle of the object's depth is taken to be at the origin in both: of a rendered one the bounding box is.
+        What lies at the four ends of the silhouette is to lie at the four sides of the frame. The middle of the
+        object's depth is taken to be at the origin in both: of a rendered one the bounding box is.
         """
-        zoom = float(transform[0, 0]) * size / SIZE * focal / cameras.REFERENCE_FOCAL
-        scale = cameras.INPUT_RADIUS * zoom / (edge + zoom * (radius - edge))
-        middle = (SIZE / 2 - transform[:2, 2]) / transform[0, 0] * (SIZE / size) - SIZE / 2
-        shift = np.array([-middle[0], middle[1], 0.0]) * scale * edge / focal
-        return cls(scale, shift.astype(np.float32), focal, radius)
+        sizes, scale, shift = [], 0.0, np.zeros(3)
+        half = cameras.FRAME_FRACTION * cameras.REFERENCE_TANGENT
+        ends = [_ends(mask, depth, k, axis) for axis in (0, 1)]
+        for (low, high), (near_low, near_high) in ends:
+            # (scale * low + shift) / (INPUT_RADIUS - scale * (radius - depth)) = -half, and the other end at half
+            sizes.append(high - low + half * (2 * radius - near_low - near_high))
+        scale = 2 * half * cameras.INPUT_RADIUS / max(sizes)
+        for axis, ((low, high), depths) in enumerate(ends):
+            q_low, q_high = (cameras.INPUT_RADIUS - scale * (radius - d) for d in depths)
+            shift[axis] = -scale * (low * q_high + high * q_low) / (q_low + q_high)
+        return cls(scale, shift.astype(np.float32), float(k[0, 0]) * SIZE / len(mask), radius)
 
     def offsets(self, elevation: float, *, follow: bool) -> FloatArray:
         """(4, 3) offsets of the neighbours, as generators take them; with `follow` at the distance at which the framed
@@ -216,16 +222,22 @@ class Placement:
         return np.stack([n.matrix()[:3, 2] for n in neighbours]) @ self._origin(elevation)
 
 
-def _edge_depth(depth: FloatArray) -> float | None:
-    """Depth of the two ends of a silhouette's longer side, from a depth (S, S) that is 0 in the background."""
-    rows, columns = np.nonzero(depth)
-    if not len(rows):
-        return None
-    along = columns if np.ptp(columns) >= np.ptp(rows) else rows
-    rim = max(1, len(depth) // 128)
-    values = depth[rows, columns]
-    ends = (values[along < along.min() + rim], values[along > along.max() - rim])
-    return float(np.mean([np.median(end) for end in ends]))
+def _ends(
+    mask: BoolArray, depth: FloatArray, k: FloatArray, axis: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Both ends of a silhouette along an axis of the camera (0 right, 1 up): their places in world units, rising, and
+    their depths."""
+    index = np.nonzero(mask)[1 - axis]
+    along = index.astype(np.float32) + 0.5 if axis == 0 else len(mask) - index - np.float32(0.5)
+    values = depth[mask]
+    rim = max(1.0, len(mask) / 128)
+    places, depths = [], []
+    for end in (along.min() - 0.5, along.max() + 0.5):
+        at = values[(np.abs(along - end) <= rim) & (values > 0)]
+        depths.append(float(np.median(at)) if len(at) else float(np.median(values)))
+        middle = k[0, 2] if axis == 0 else len(mask) - k[1, 2]
+        places.append(float((end - middle) / k[axis, axis]) * depths[-1])
+    return (places[0], places[1]), (depths[0], depths[1])
 
 
 def _digest(generator: str) -> str:

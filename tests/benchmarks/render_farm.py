@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from engine.data.objects import make_object, split_seeds
+from engine.files import read_object
 from engine.rendering import layout
 from engine.rendering.jobs import ModelFile, RenderSettings
 
@@ -175,7 +176,7 @@ def machines(folder: Path, count: int = 2) -> Iterator[tuple[str, list[subproces
     try:
         begin("head", "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard",
               "--dashboard-address", "127.0.0.1:0", "--scheduler-file", contact)  # fmt: skip
-        wait_for(contact.exists)
+        wait_for(lambda: read_object(contact))
         address = json.loads(contact.read_text())["address"]
         for number in range(count):
             begin(f"machine-{number}", MAIN, "render", "worker", address, "--workers", 1)

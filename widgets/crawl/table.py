@@ -71,7 +71,7 @@ class PageView(StateView):
     """The table on the screen."""
 
     def __init__(self, table: PageTable) -> None:
-        super().__init__(table, _Painting(), ("Skipped", "", "88.8 MB of 88.8 MB", "88.8 MB/s", "Tries", ""))
+        super().__init__(table, _Painting(), ("Skipped", 1, "88.8 MB of 88.8 MB", "88.8 MB/s", "Tries", 1))
         self.setAccessibleName("Pages of the crawl")
 
 

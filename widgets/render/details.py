@@ -27,7 +27,7 @@ from engine.rendering.jobs import ModelState, RenderSettings, frames
 from widgets.common import ElidedLabel, IconButton, Panel, label, with_key
 from widgets.reconstruct.views_grid import describe
 from widgets.render.sheet import ContactSheet
-from widgets.render.words import STATES, advice, pace, worker
+from widgets.render.words import STATES, pace, sentence, worker
 from widgets.theme import theme
 from widgets.words import count
 
@@ -74,7 +74,7 @@ class DetailsPanel(Panel):
         self._settings = RenderSettings()
         self._running = False
         self._viewport: Viewport | None = None
-        self._preview_note = ""
+        self._preview_note = self._mesh_note = ""
         self.title = ElidedLabel("", "heading")
         self.files = IconButton("folder", with_key("Show its folder", "S"), lambda: self._emit("show_folder"))
         self.top.addWidget(self.title, 1)
@@ -82,9 +82,7 @@ class DetailsPanel(Panel):
         self.state = ElidedLabel("", "muted")
         self.reason = label("", wrap=True)
         self.reason.setTextFormat(Qt.TextFormat.PlainText)
-        self.advice = label("", "muted", wrap=True)
-        for part in (self.reason, self.advice):
-            part.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.reason.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.preview = _button("Preview", "Show its 40 poses at once, drawn without Blender", "P", self._ask_preview)
         self.test = _button(
             "Test frame", "Render the chosen view with Blender, and see how long it takes", "T", self._ask_test
@@ -105,7 +103,7 @@ class DetailsPanel(Panel):
             buttons.addWidget(button)
 
         self.sheet = ContactSheet()
-        self.sheet.selected.connect(self._look_at)
+        self.sheet.selected.connect(lambda _: (self._show_cameras(), self._turn()))
         self.sheet.hovered.connect(self._show_caption)
         self.caption = ElidedLabel("", "small")
         upper = QWidget()
@@ -168,7 +166,6 @@ class DetailsPanel(Panel):
         column.setSpacing(6)
         column.addWidget(self.state)
         column.addWidget(self.reason)
-        column.addWidget(self.advice)
         column.addLayout(buttons)
         column.addWidget(self.parts, 1)
         self._nothing = label(
@@ -199,15 +196,14 @@ class DetailsPanel(Panel):
 
     def show_side(self, at: int) -> None:
         """Show the cameras (0) or the log (1) below the pictures."""
+        self.look_note.setText(self._mesh_note if at == 0 else "")
         self._segments.button(at).setChecked(True)
         if at == 1:
             self._look.setCurrentWidget(self.log)
-            self.look_note.hide()
             self.log_wanted.emit()
         else:
             mesh = self._viewport is not None and self._viewport.mesh is not None
             self._look.setCurrentWidget(self._viewport if mesh else self.note)
-            self.look_note.show()
 
     def set_settings(self, settings: RenderSettings) -> None:
         """The settings whose cameras are shown."""
@@ -225,10 +221,9 @@ class DetailsPanel(Panel):
     def set_model(self, model: ModelState | None) -> None:
         """Show another model, before anything is known of it from the disk."""
         failed = model is not None and model.state == "failed"
-        self.model, self.details, self._preview_note = model, None, ""
+        self.model, self.details, self._preview_note, self._mesh_note = model, None, "", ""
         self.sheet.clear()
         self.log.clear()
-        self.look_note.setText("")
         self.note.setText("")
         if self._viewport is not None:
             self._viewport.show_mesh(None)
@@ -286,8 +281,8 @@ class DetailsPanel(Panel):
             viewport = self._make_viewport()
             viewport.show_mesh(mesh)
             self._show_cameras()
-            self.look_note.setText(note)
-            QTimer.singleShot(0, viewport.reset)  # fits the mesh once the viewport has its size
+            self._mesh_note = note
+            QTimer.singleShot(0, viewport, self._turn)  # fits the mesh once the viewport has its size
         if self._segments.checkedId() == 0:
             self.show_side(0)
 
@@ -323,9 +318,10 @@ class DetailsPanel(Panel):
         chosen = poses.pop(self.sheet.current)
         self._viewport.show_cameras([chosen, *poses.values()], visible=True)
 
-    def _look_at(self, name: str) -> None:
-        self._show_cameras()
+    def _turn(self) -> None:
+        """Look over the shoulder of the chosen camera."""
         if self._viewport is not None and self._viewport.mesh is not None:
+            name = self.sheet.current
             pose = next(frame.pose for frame in frames(self._settings) if frame.name == name)
             elevation = min(pose.elevation + _ASIDE[1], 85.0)
             self._viewport.look_from(pose.azimuth + _ASIDE[0], elevation)
@@ -353,12 +349,12 @@ class DetailsPanel(Panel):
         told = model.message if model.state not in ("working", "waiting") else ""
         if model.state == "done":
             told = self.details.facts if self.details is not None else ""
-        self.reason.setText(told[:1].upper() + told[1:])
+        elif model.state == "cancelled":
+            told = told or "It stays out until it is tried again."
+        self.reason.setText(sentence(told))
         self.reason.setVisible(bool(told))
         color = theme.color("error" if model.state == "failed" else "muted").name()
         self.reason.setStyleSheet(f"color: {color};")
-        self.advice.setText(advice(model.state, model.message))
-        self.advice.setVisible(bool(self.advice.text()))
         self.retry.setVisible(model.state in ("failed", "cancelled"))
         self.first.setVisible(self._running and model.state == "waiting")
         self.cancel.setVisible(self._running and model.state in ("waiting", "working"))
@@ -374,7 +370,7 @@ class DetailsPanel(Panel):
         elif self.sheet.images:
             self.caption.setText(describe(self.sheet.current, self.sheet.elevation))
         else:
-            self.caption.setText("Nothing is rendered yet. Preview (P) shows the poses at once.")
+            self.caption.setText("No pictures yet; P draws a fast preview")
 
     def _ask_preview(self) -> None:
         self._emit("preview_requested")
@@ -397,7 +393,7 @@ class DetailsPanel(Panel):
     def resizeEvent(self, event: Any) -> None:
         super().resizeEvent(event)
         if self._viewport is not None and self._viewport.isVisible():
-            QTimer.singleShot(0, self._viewport.reset)  # a narrower one would cut the model off
+            QTimer.singleShot(0, self._viewport, self._turn)  # a narrower one would cut the model off
 
 
 def _button(text: str, tip: str, key: str, act: Any) -> QPushButton:

@@ -109,8 +109,8 @@ class SettingsForm(QWidget):
                     name, text, field, f"{texts.get(name, '')}\nUsually {self._words(name, getattr(usual, name))}."
                 )
         self._head("Machines")
-        self.blender = PathField("Found by itself", "A blender executable, or a Python with the bpy module")
-        self.blender.button.clicked.connect(self._open_blender)
+        self.blender = PathField("Automatic", "A blender executable, or a Python with the bpy module")
+        self.blender.button.clicked.connect(self.open_blender)
         self.blender.edited.connect(lambda _: self._blender_edited())
         self._add("blender", "Blender", self.blender, "")
         self.blender_note = label("", "small", wrap=True)
@@ -247,7 +247,8 @@ class SettingsForm(QWidget):
         self._edited()
         self.blender_changed.emit()
 
-    def _open_blender(self) -> None:
+    def open_blender(self) -> None:
+        """Ask for Blender."""
         name, _ = QFileDialog.getOpenFileName(self, "Blender, or a Python with the bpy module")
         if name:
             self.blender.set_path(Path(name))

@@ -58,7 +58,7 @@ class SetupPanel(QWidget):
         buttons.setSpacing(8)
         for button in (self.list, self.crawled, self.screened):
             buttons.addWidget(button, 1)
-        self._area = area = QScrollArea(widgetResizable=True)
+        self.area = area = QScrollArea(widgetResizable=True)
         area.setWidget(self.form)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

@@ -134,7 +134,7 @@ class RenderTab(QWidget):
             self.columns.setStretchFactor(at, stretch)
         self.columns.setChildrenCollapsible(False)
         self.columns.setHandleWidth(12)
-        self.columns.setSizes([276, 556, 400])
+        self.columns.setSizes([276, 576, 380])
         box = QHBoxLayout(self)
         box.setContentsMargins(12, 12, 12, 12)
         box.addWidget(self.columns)
@@ -636,8 +636,6 @@ class RenderTab(QWidget):
             if self.running:
                 if totals.frames_per_hour:
                     parts.append(f"{totals.frames_per_hour:,.0f} frames/h")
-                if totals.workers:
-                    parts.append(count(totals.workers, "worker"))
                 if totals.seconds_left and totals.state not in ("stopping", "starting"):
                     parts.append(f"about {duration(totals.seconds_left)} left")
             if totals.disk:
@@ -650,7 +648,10 @@ class RenderTab(QWidget):
     def _refresh(self) -> None:
         """Everything that depends on the state of the run."""
         running, state = self.running, self._state
-        self.state.setText(RUN_STATES.get(state, "") if running else "")
+        words = [RUN_STATES.get(state, "")] if running else []
+        if running and self._totals is not None and self._totals.workers and state in ("running", "paused"):
+            words.append(count(self._totals.workers, "worker"))
+        self.state.setText("  ·  ".join(words))
         ending = state in ("stopping", "starting")
         paused = running and state == "paused"
         setup_shown = self.setup_panel.isVisibleTo(self)

@@ -11,7 +11,7 @@ from PySide6.QtGui import QImage, QPainter
 
 from engine.rendering.jobs import ModelState
 from widgets.common import paint_fitted
-from widgets.render.words import STATES, pace, worker
+from widgets.render.words import STATES, pace, sentence, worker
 from widgets.state_table import RowPainting, StateTable, StateView
 from widgets.theme import theme
 
@@ -48,14 +48,14 @@ class ModelTable(StateTable):
         if column == 1:
             return row.model.key
         if column == 2:
-            return f"{row.frames} of {row.total}" if row.frames else ""
+            return f"{row.frames} of {row.total}" if row.frames or row.state == "working" else ""
         if column == 3:
             return pace(row.seconds_per_frame).removesuffix(" s") if row.seconds_per_frame else ""
         if column == 4:
             return worker(row.worker)
         if column == 5:
             return str(row.attempts) if row.attempts else ""
-        return row.message[:1].upper() + row.message[1:]
+        return sentence(row.message)
 
     def merged(self, old: ModelState, new: ModelState) -> ModelState:
         """`new`, with what only `old` knows of a model that an earlier run has settled."""
@@ -94,7 +94,7 @@ class ModelView(StateView):
     """The table on the screen."""
 
     def __init__(self, table: ModelTable) -> None:
-        samples = ("Cancelled", "", "40 of 40", "s/frame", "88.88.88.88:88888", "Tries", "")
+        samples = ("Cancelled", 3, "40 of 40", "s/frame", "worker 88", "Tries", 2)
         super().__init__(table, _Painting(table), samples, padding=22)
         self.setAccessibleName("Models")
 

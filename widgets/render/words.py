@@ -1,4 +1,4 @@
-"""How rendering is put into words: its states, and what to do about a failure."""
+"""How rendering is put into words: its states, engines and paces."""
 
 from __future__ import annotations
 
@@ -30,35 +30,11 @@ DEVICES = {
     "oneapi": "oneAPI",
     "metal": "Metal",
 }
-_ADVICE = (
-    (
-        r"hang|too long|longer than|time limit|seconds for|within",
-        "If the model is merely slow, allow more time under Limits, then try it again.",
-    ),
-    (
-        r"memory|killed",
-        "Fewer workers leave more memory to each. Then try it again.",
-    ),
-    (
-        r"empty|nothing to|no mesh|no visible|zero|extent",
-        "Another attempt will bring the same. Show the file (S) and look at it elsewhere.",
-    ),
-    (
-        r"corrupt|damaged|cannot be read|could not be read|not a valid|import|unreadable|broken|truncated",
-        "The file is likely damaged. Open it elsewhere (S shows it), fetch it anew, then try it again.",
-    ),
-    (r"no longer there|missing|not found|no such", "See that the file is where the list says, then try it again."),
-    (r"", "The log tells what Blender said. Try it again; if it fails in the same way, open the file elsewhere."),
-)
 
 
-def advice(state: str, message: str) -> str:
-    """What to do about a model that failed; empty for others."""
-    if state == "cancelled":
-        return "It stays out until you try it again."
-    if state != "failed":
-        return ""
-    return next(text for pattern, text in _ADVICE if re.search(pattern, message.lower()))
+def sentence(text: str) -> str:
+    """A message as a sentence; a file's name that it begins with stays as it is."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
 
 
 def pace(seconds: float) -> str:

@@ -217,6 +217,8 @@ class Scene:
         if self._show_grid:
             ruler = Ruler.of(self.mesh, self._height_m)
             points = np.concatenate([points, np.array([position for position, _ in ruler.labels])])
+        if self._show_cameras and self._poses:
+            points = np.concatenate([points, *(frustum(pose) for pose in self._poses)])
         slope_y = math.tan(math.radians(VIEW_ANGLE / 2)) * 0.86
         slope_x = slope_y * aspect
         axes = [
@@ -231,9 +233,6 @@ class Scene:
             height = cam[..., 1] / (orbit.distance - cam[..., 2])
             shift = (height.max() + height.min()) / 2 * orbit.distance
             orbit.target[2] += shift * math.cos(math.radians(orbit.elevation))
-        if self._show_cameras and self._poses:
-            reach = max(p.radius for p in self._poses) + FRUSTUM_DEPTH
-            orbit.distance = max(orbit.distance, reach / min(slope_x, slope_y))
 
     def look_as(self, pose: Pose) -> None:
         """Look exactly as a camera of the views does."""

@@ -3,8 +3,7 @@ import pytest
 import trimesh
 
 from engine.cameras import camera_to_world, intrinsics
-from engine.evaluation import draw, mask_iou, psnr, silhouette, silhouette_iou
-from engine.evaluation.views import ssim
+from engine.evaluation import draw, mask_iou, psnr, silhouette, silhouette_iou, ssim
 from engine.mesh import Mesh
 
 SIZE = 128

@@ -7,9 +7,10 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from engine.rendering.farm import FarmOptions, RenderRun, read_status, render_fr
 from engine.rendering.jobs import FrameDone, ModelFile, ModelState, RenderSettings, RenderTotals, frames
 from engine.rendering.records import Records, log_path, read_progress
 from tests.benchmarks.render_farm import killed_run, machines, wait_for, write_models
+from tests.render_models import BAD, ODD, write_gltf
 
 SMALL = RenderSettings(size=16)
 QUICK = RenderSettings(size=16, samples=1, denoise=False)
@@ -38,18 +40,28 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[ModelFile]:
 
 
 class Watcher:
-    """Remembers what a run reports, and waits for it from another thread."""
+    """Remembers what a run reports; `on_frame` is called with a model's key at its first frame, on the run's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_frame: Callable[[str], None] = lambda key: None) -> None:
+        self.on_frame = on_frame
         self.states: dict[str, list[ModelState]] = defaultdict(list)
         self.frames: dict[str, dict[str, FrameDone]] = defaultdict(dict)
         self.totals: list[RenderTotals] = []
+        self.over = False
+
+    def wait(self, condition: Callable[[], object]) -> None:
+        """Until a condition holds, or the run is over."""
+        wait_for(lambda: condition() or self.over)
+        assert condition()
 
     def __call__(self, event: Progress) -> None:
         if isinstance(event.preview, ModelState):
             self.states[event.preview.model.key].append(event.preview)
         elif isinstance(event.preview, FrameDone):
+            first = event.preview.key not in self.frames
             self.frames[event.preview.key][event.preview.name] = event.preview
+            if first:
+                self.on_frame(event.preview.key)
         else:
             self.totals.append(event.preview)
 
@@ -64,13 +76,24 @@ class Watcher:
 
 
 @contextmanager
-def running(run: RenderRun, watcher: Watcher) -> Iterator[tuple[CancelToken, list[RenderTotals]]]:
+def running(run: RenderRun, watcher: Watcher) -> Iterator[CancelToken]:
     """A run on a thread of its own; it is waited for at the end, and what it raises is raised."""
-    cancel, totals = CancelToken(), []
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(lambda: totals.append(run.run(watcher, cancel)))
+    cancel = CancelToken()
+
+    def work() -> None:
         try:
-            yield cancel, totals
+            run.run(watcher, cancel)
+        finally:
+            watcher.over = True
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            yield cancel
+        except AssertionError:
+            cancel.cancel()
+            future.result()  # what the run has raised says more
+            raise
         except BaseException:
             cancel.cancel()
             raise
@@ -99,7 +122,7 @@ def test_models_are_rendered_and_a_second_run_renders_nothing(models: list[Model
     threads, before, variables = set(threading.enumerate()), children(), dict(os.environ)
     run = RenderRun(models, out, SMALL, OPTIONS, source=models[0].path.parent)
     with running(run, watcher):
-        wait_for(watcher.working)
+        watcher.wait(watcher.working)
         totals, states = read_status(out)
         assert totals.state in ("starting", "running") and len(states) == len(models)
         with pytest.raises(InputError, match="Another run renders into"):
@@ -141,30 +164,34 @@ def test_models_are_rendered_and_a_second_run_renders_nothing(models: list[Model
 
 
 def test_a_run_is_steered_and_survives_its_workers(models: list[ModelFile], tmp_path: Path) -> None:
-    out, watcher = tmp_path / "renders", Watcher()
+    out = tmp_path / "renders"
     first, second, third, fourth, fifth, last = (model.key for model in models)
-    settings = RenderSettings(size=256, samples=1, denoise=False)
+    settings = RenderSettings(size=192, samples=1, denoise=False)
     run = RenderRun(models, out, settings, OPTIONS)
+
+    def on_frame(key: str) -> None:
+        if key == last:
+            run.pause()
+            for worker in dask_workers():
+                worker.kill()
+        elif key == third:
+            run.cancel_models([key])
+
+    watcher = Watcher(on_frame)
     run.prioritise([last, fifth])
     run.cancel_models([first])
     with running(run, watcher):
-        wait_for(lambda: len(watcher.working()) == 2)
-        assert set(watcher.working()) == {last, fifth}
-        run.pause()
-        dask_workers()[0].kill()
-        wait_for(lambda: watcher.totals[-1].state == "paused" and watcher.totals[-1].working == 0)
+        wait_for(
+            lambda: watcher.totals[-1:] and watcher.totals[-1].state == "paused" and not watcher.totals[-1].working
+        )
         assert watcher.now(first) == "cancelled"
-        done = [key for key in (last, fifth) if watcher.now(key) == "done"]
-        lost = ({last, fifth} - {*done}).pop()
-        assert len(done) == 1 and "lost" in watcher.states[lost][-1].message
+        assert watcher.now(last) == "waiting" and "lost" in watcher.states[last][-1].message
+        assert {watcher.now(key) for key in (second, third, fourth)} == {"waiting"}
         run.cancel_models([second])
-        wait_for(lambda: watcher.now(second) == "cancelled")
+        watcher.wait(lambda: watcher.now(second) == "cancelled")
         run.retry([first])
         run.prioritise([third])
         run.resume()
-        wait_for(lambda: third in watcher.working())
-        run.cancel_models([third])
-        wait_for(lambda: watcher.now(third) == "cancelled")
     final = {state.model.key: state for state in run.states()}
     assert {key for key, state in final.items() if state.state == "cancelled"} == {second, third}
     assert [final[key].state for key in (first, fourth, fifth, last)] == ["done"] * 4
@@ -176,12 +203,10 @@ def test_a_run_is_steered_and_survives_its_workers(models: list[ModelFile], tmp_
 
 
 def test_cancelling_stops_every_blender_and_keeps_what_is_done(models: list[ModelFile], tmp_path: Path) -> None:
-    out, watcher = tmp_path / "renders", Watcher()
-    run = RenderRun(models, out, RenderSettings(size=512), OPTIONS)
-    before = children()
-    with pytest.raises(Cancelled), running(run, watcher) as (cancel, _):
-        wait_for(watcher.working)
-        cancel.cancel()
+    out, before, settings = tmp_path / "renders", children(), RenderSettings(size=192)
+    cancel = CancelToken()
+    with pytest.raises(Cancelled):
+        RenderRun(models, out, settings, OPTIONS).run(Watcher(lambda key: cancel.cancel()), cancel)
     assert children() == before
     totals, states = read_status(out)
     assert totals.state == "stopped" and totals.done < len(models)
@@ -189,16 +214,49 @@ def test_cancelling_stops_every_blender_and_keeps_what_is_done(models: list[Mode
     assert not (out / ".work").exists()
     # Also while it starts.
     begun = Watcher()
-    with (
-        pytest.raises(Cancelled),
-        running(run_again := RenderRun(models, out, RenderSettings(size=512), OPTIONS), begun) as (
-            cancel,
-            _,
-        ),
-    ):
-        wait_for(lambda: any("starting" in t.message for t in begun.totals))
+    run = RenderRun(models, out, settings, OPTIONS)
+    with pytest.raises(Cancelled), running(run, begun) as cancel:
+        begun.wait(lambda: any("starting" in totals.message for totals in begun.totals))
         cancel.cancel()
-    assert run_again.totals().working == 0 and children() == before
+    assert run.totals().working == 0 and children() == before
+
+
+def test_odd_models_get_the_right_record_and_the_rest_goes_on(models: list[ModelFile], tmp_path: Path) -> None:
+    source, out = tmp_path / "models", tmp_path / "renders"
+    source.mkdir()
+    good = {"several_roots.glb", "animated.glb", "enormous.glb", "no_texture.glb", "draco.glb"}
+    bad = {"flat.glb", "no_scene.glb", "noise.glb", "empty.glb"}
+    for name in good:
+        ODD[name](source / name)
+    for name in bad:
+        BAD[name][0](source / name)
+    # Blender waits for ever for the points of this one.
+    hanging = write_gltf(source / "hanging.gltf")
+    hanging.with_suffix(".bin").unlink()
+    os.mkfifo(hanging.with_suffix(".bin"))
+    found = {model.path.name: model for model in layout.find_models(source)}
+    found["gone.glb"] = ModelFile("gone", source / "gone.glb")
+    settings = replace(QUICK, frame_seconds=12.0)
+    run = RenderRun(list(found.values()), out, settings, FarmOptions(workers=2, keep_free=0, attempts=1))
+    run.prioritise([found["hanging.gltf"].key])
+    totals = run.run()
+    states = {state.model.path.name: state for state in run.states()}
+    assert {name for name, state in states.items() if state.state == "done"} == good
+    assert totals.failed == len(bad) + 2
+    for name in bad:
+        assert BAD[name][1] in states[name].message
+        assert states[name].message in log_path(out, found[name].key).read_text()
+    assert "Blender was ended after 12 s" in states["hanging.gltf"].message
+    assert "cannot be read" in states["gone.glb"].message
+    assert (layout.metadata(out, "no_texture") or {})["repairs"]
+    # A further run leaves those alone that have not been mended.
+    ODD["draco.glb"](source / "flat.glb")
+    again = RenderRun(list(found.values()), out, settings, FarmOptions(workers=1, keep_free=0, attempts=1))
+    totals = again.run()
+    assert (totals.done, totals.failed) == (len(good) + 1, len(bad) + 1)
+    after = {state.model.path.name: state for state in again.states()}
+    assert after["flat.glb"].state == "done" and not log_path(out, "flat").exists()
+    assert after["noise.glb"].earlier and after["noise.glb"].message == states["noise.glb"].message
 
 
 def test_a_killed_run_goes_on_where_it_was(models: list[ModelFile], tmp_path: Path) -> None:
@@ -218,8 +276,8 @@ def test_two_machines_without_a_common_folder(
     with machines(tmp_path) as (address, workers):
         run = RenderRun(here, out, QUICK, FarmOptions(scheduler=address, keep_free=0))
         with running(run, watcher):
-            wait_for(lambda: sum(s[-1].state == "done" for s in watcher.states.values() if s) >= 2)
-            wait_for(lambda: watcher.working() or watcher.totals[-1].state == "finished")
+            watcher.wait(lambda: sum(s[-1].state == "done" for s in watcher.states.values() if s) >= 2)
+            watcher.wait(lambda: watcher.working() or watcher.totals[-1].state == "finished")
             workers[0].kill()
     assert run.totals().done == len(models)
     assert all(layout.is_finished(out, model, QUICK, thorough=True) for model in models)

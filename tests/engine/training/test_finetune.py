@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from engine.errors import Cancelled, InputError, OrielError
 from engine.progress import CancelToken
-from engine.surface import load_surface
+from engine.surface import PUBLISHED, PublishedNetwork, load_surface, reconstruct
 from engine.surface.reconstruct import build_surface
 from engine.training import FineTuneOptions, finetune, read_log, read_run
 from engine.training.finetune import FineTune
@@ -116,7 +117,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(renders, tiny, tmp_path):
 def test_two_processes_learn_as_one_with_the_doubled_batch(renders, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "LOG_EVERY", 1)
     out = tmp_path / "two"
-    launch = "-m accelerate.commands.launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
+    launch = "-m torch.distributed.run --standalone --nproc-per-node 2"  # what `accelerate launch` starts for GPUs
     changes = json.dumps({"steps": 4, "rate": 2e-3})
     subprocess.run(
         [sys.executable, *launch.split(), str(SCRIPT), str(renders), str(out), changes],
@@ -259,6 +260,17 @@ def test_options_out_of_range_and_precision_without_a_gpu_are_refused(renders, t
             FineTuneOptions(**{name: value})
     with pytest.raises(InputError, match="CUDA"):
         FineTune(renders, tmp_path, small(precision="fp16")).run()
+
+
+def test_the_published_configuration_trains_too(renders, tmp_path, monkeypatch):
+    sizes = {"volume_resolution": 16, "image_size": 32, "pyramid_channels": (4, 4, 4), "feature_channels": 4}
+    sizes |= {"unet_channels": (4, 4, 8, 8), "sdf_width": 16, "frequencies": 2}
+    monkeypatch.setitem(reconstruct.CONFIGS, "published", replace(PUBLISHED, **sizes))
+    path = FineTune(renders, tmp_path, small(config="published", steps=2, validate_models=1)).run()
+    found = load_surface(path)
+    assert isinstance(found, PublishedNetwork)
+    statistics = found.state_dict()["pyramid.conv0.0.bn.running_mean"]
+    assert statistics.abs().max() > 0  # they followed the pictures
 
 
 def test_other_losses_schedules_and_precision_train_too(renders, tiny, tmp_path):

@@ -9,75 +9,93 @@ from engine.errors import Cancelled, InputError
 from engine.progress import CancelToken
 from engine.training.data import PRINCIPAL, SOURCES, Renders
 from engine.training.predictions import SIZE, Predictions
-
-MIDDLE, RADIUS = np.array([0.11, -0.08, 0.13]), 0.28
-
-
-def ball(c2w, size):
-    """(size, size) which pixels see a ball that is not at the origin."""
-    origin, rays = cameras.pixel_rays(c2w, cameras.intrinsics(size), cameras.pixel_grid(size))
-    rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
-    to = MIDDLE - origin
-    along = rays @ to
-    return (to @ to - along**2 < RADIUS**2).reshape(size, size)
+from tests.rendered_models import write_renders
 
 
-class BallGenerator:
-    """Knows that it is a ball: from everywhere the same framed disc."""
+def disc(size):
+    x, y = cameras.pixel_grid(size).T
+    return (np.hypot(x - size / 2, y - size / 2) < 0.3 * size).reshape(size, size)
 
+
+class DiscGenerator:
+    """Draws the same disc from everywhere."""
+
+    name = "disc"
     calls = 0
 
     def generate(self, image, offsets, *, elevation=None, size=256, seed=0, progress=None, cancel=None):
         self.calls += 1
         assert image.shape == (256, 256, 4)
         assert elevation is not None
-        x, y = cameras.pixel_grid(size).T
-        disc = np.hypot(x - size / 2, y - size / 2) < cameras.FRAME_FRACTION * size / 2
         picture = np.ones((size, size, 4), np.float32)
-        picture[..., 1:3] -= disc.reshape(size, size, 1)
-        picture[..., 3] = disc.reshape(size, size)
+        picture[..., 3] = disc(size)
         return np.stack([picture] * len(offsets))
 
 
+class KnowingGenerator:
+    """Draws the true solid, framed as a reconstruction frames it."""
+
+    name = "built-in"
+
+    def __init__(self, seed):
+        from engine.data import make_object
+        from engine.data.renderer import Renderer
+
+        self.solid, self.renderer = make_object(seed), Renderer(SIZE, supersample=1)
+        self.azimuths = [pose.azimuth for pose in cameras.principal_poses(30)]
+
+    def generate(self, image, offsets, *, elevation=None, size=256, seed=0, progress=None, cancel=None):
+        from engine.data.renderer import frame_object
+
+        framed = frame_object(self.solid, elevation, self.azimuths.pop(0))
+        up, around, away = offsets.T
+        c2ws = cameras.camera_to_world(elevation + up, around, cameras.INPUT_RADIUS + away)
+        drawn, _ = self.renderer.render(framed.obj, c2ws, cameras.intrinsics(size), model=framed.model, depth=False)
+        return drawn.astype(np.float32) / 255
+
+
 @pytest.fixture
-def balls(tmp_path):
-    """Two rendered balls, 96 px."""
-    poses = cameras.principal_poses(30)
+def discs(tmp_path):
+    """Two models that look like a disc, 96 px."""
     for key in ("a", "b"):
         folder = tmp_path / "zero12345_narrow" / "models" / key
         folder.mkdir(parents=True)
-        for name, pose in zip(PRINCIPAL, poses, strict=True):
+        for name in PRINCIPAL:
             picture = np.zeros((96, 96, 4), np.uint8)
-            picture[ball(pose.matrix(), 96)] = (255, 0, 0, 255)
+            picture[disc(96)] = (255, 0, 0, 255)
             Image.fromarray(picture).save(folder / f"{name}.png")
     (tmp_path / "One2345_training_pose.json").write_text(json.dumps(cameras.pose_file(30)))
     return Renders.open(tmp_path, neighbours=False)
 
 
 def predictions_of(renders):
-    return Predictions(renders, "built-in", renders.folder / "predicted", BallGenerator())
+    return Predictions(renders, "built-in", renders.folder / "predicted", DiscGenerator())
 
 
-def test_views_come_back_in_the_rendering_s_cameras(balls):
-    made = predictions_of(balls)
-    model = balls.train[0]
+def test_views_come_back_in_the_rendering_s_cameras(tmp_path):
+    found = Renders.open(write_renders(tmp_path / "data", [2], size=128, validation=0))
+    (model,) = found.train
+    made = Predictions(found, "built-in", tmp_path / "predicted", KnowingGenerator(2))
     made.make([model])
+    same = []
     for name in SOURCES:
-        view = made.view(model, name, SIZE)
-        true, seen = ball(balls.c2ws[name], SIZE), view[..., 3] > 0.5
-        assert (true & seen).sum() / (true | seen).sum() > 0.94, name
-        assert view[true & seen].mean(0) == pytest.approx([1, 0, 0, 1], abs=0.03)
-        assert view[~seen & ~true].mean(0) == pytest.approx([1, 1, 1, 0], abs=0.03)
+        view, true = made.view(model, name, 128), found.view(model, name, 128)
+        inside, seen = true[..., 3] > 0.5, view[..., 3] > 0.5
+        same.append((inside & seen).sum() / (inside | seen).sum())
+        assert np.abs(view - true)[inside & seen].mean() < 0.25  # the light stands otherwise
+        assert view[~seen & ~inside].mean(0) == pytest.approx([1, 1, 1, 0], abs=0.03)
+    assert min(same) > 0.75
+    assert np.mean(same) > 0.92
 
 
-def test_views_are_made_once_and_again_only_for_new_pictures(balls):
-    made = predictions_of(balls)
-    models = [*balls.train, *balls.validation]
+def test_views_are_made_once_and_again_only_for_new_pictures(discs):
+    made = predictions_of(discs)
+    models = [*discs.train, *discs.validation]
     events = []
     assert made.make(models, events.append) == 2
     assert made._loaded.calls == 16
     assert [e.done for e in events] == [0, 1, 2]
-    again = predictions_of(balls)
+    again = predictions_of(discs)
     assert again.make(models) == 0
     path = models[1].folder / "view_0.png"
     Image.fromarray(np.roll(np.asarray(Image.open(path)), 9, 0)).save(path, compress_level=0)
@@ -85,20 +103,20 @@ def test_views_are_made_once_and_again_only_for_new_pictures(balls):
     assert again._loaded.calls == 8
 
 
-def test_a_cancelled_prediction_leaves_whole_models_only(balls):
-    made = predictions_of(balls)
+def test_a_cancelled_prediction_leaves_whole_models_only(discs):
+    made = predictions_of(discs)
     token = CancelToken()
     made._loaded.generate = lambda *args, inner=made._loaded.generate, **more: (token.cancel(), inner(*args, **more))[1]
     with pytest.raises(Cancelled):
-        made.make(balls.train, cancel=token)
-    assert not made.has(balls.train[0])
+        made.make(discs.train, cancel=token)
+    assert not made.has(discs.train[0])
     assert not list((made.folder / "models").iterdir())
 
 
-def test_an_empty_view_is_named(balls):
-    Image.new("RGBA", (96, 96)).save(balls.train[0].folder / "view_6.png")
+def test_an_empty_view_is_named(discs):
+    Image.new("RGBA", (96, 96)).save(discs.train[0].folder / "view_6.png")
     with pytest.raises(InputError, match=r"view_6.png shows nothing"):
-        predictions_of(balls).make(balls.train)
+        predictions_of(discs).make(discs.train)
 
 
 def test_the_built_in_generator_s_views_look_like_the_true_ones(renders):
