@@ -428,11 +428,10 @@ class Beside(QWidget):
 
 
 def bind(widget: QWidget, key: str, act: Callable[[], Any], *, alone: bool = False) -> None:
-    """Have a key do something while the keyboard is in a widget: in it or what it holds, or in it `alone`."""
-    # The context given beside a function to call is passed over.
+    """Have a key do something while a widget is on the screen, or while it has the keyboard `alone`."""
     shortcut = QShortcut(QKeySequence(key), widget)
-    here = Qt.ShortcutContext.WidgetWithChildrenShortcut
-    shortcut.setContext(Qt.ShortcutContext.WidgetShortcut if alone else here)
+    if alone:  # set here, as the context given beside a function to call is passed over
+        shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
     shortcut.activated.connect(lambda: act())
 
 
