@@ -27,6 +27,7 @@ import distributed.utils
 import psutil
 from dask.system import CPU_COUNT
 from distributed import Client, Nanny, Scheduler, Status, Worker, rpc
+from distributed.comm import get_address_host_port
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.system import MEMORY_LIMIT
 
@@ -175,6 +176,10 @@ async def _check_fit(address: str) -> None:
     """Make sure that there is a scheduler, and that its packages can talk with these."""
     theirs: dict[str, Any]
     try:
+        if address.startswith("tcp://"):
+            # Dask would knock again and again for a while.
+            _, writer = await asyncio.wait_for(asyncio.open_connection(*get_address_host_port(address)), 10)
+            writer.close()
         async with rpc(address, timeout=10) as remote:
             theirs = await remote.versions()
     except (OSError, ValueError, TimeoutError) as error:

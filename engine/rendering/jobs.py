@@ -173,7 +173,7 @@ class RenderTotals:
     """A whole run, as it is now."""
 
     state: str
-    """`starting`, `running`, `paused`, `stopping` or `finished`."""
+    """`starting`, `running`, `paused`, `stopping`, `stopped` (with models left) or `finished`."""
     total: int
     """Models."""
     done: int = 0

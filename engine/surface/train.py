@@ -335,23 +335,23 @@ def evaluate(network: SurfaceModel, maker: CaseMaker, split: str, count: int) ->
         for name, field in zip(("", "hull_"), fields, strict=True):
             solid = field(box).cpu() < 0
             row[f"{name}iou"] = float((solid & inside).sum() / (solid | inside).sum().clamp(min=1))
-            row[f"{name}f_score"] = field_f_score(field, network.config.extent, case.surface, 0.05 * case.scale)
+            mesh = Mesh(*extract_mesh(field, 97, network.config.extent))
+            row[f"{name}f_score"] = surface_f_score(mesh, case.surface, 0.05 * case.scale)
         rows.append(row)
     return {name: round(float(np.mean([r[name] for r in rows])), 4) for name in rows[0]}
 
 
-def field_f_score(field: FieldFunction, extent: float, surface: npt.NDArray, threshold: float) -> float:
-    """F-score of a field's surface (on 97^3 points) against points (N, 3) of the true one; 0 if it has none.
+def surface_f_score(mesh: Mesh, surface: npt.NDArray, threshold: float) -> float:
+    """F-score of a mesh against points (N, 3) of the true surface; 0 if it has no faces.
 
     `threshold` in world units says how near is right.
     """
-    vertices, faces = extract_mesh(field, 97, extent)
-    if not len(faces):
+    if not len(mesh.faces):
         return 0.0
-    points, _ = sample_mesh(Mesh(vertices, faces), 4096, np.random.default_rng(0))
+    points, _ = sample_mesh(mesh, 4096, np.random.default_rng(0))
     to_truth, _ = cKDTree(surface).query(points)
-    to_field, _ = cKDTree(points).query(surface)
-    return f_score_of(to_truth, to_field, threshold)
+    to_mesh, _ = cKDTree(points).query(surface)
+    return f_score_of(to_truth, to_mesh, threshold)
 
 
 def export(network: SurfaceModel, path: Path, options: TrainOptions, state: _State, figures: dict[str, Any]) -> None:

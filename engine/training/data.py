@@ -150,7 +150,7 @@ class Renders:
 
     def intrinsics(self, size: int) -> FloatArray:
         """(3, 3) for pictures of a side."""
-        return self.k * np.array([[size], [size], [1]], np.float32)
+        return np.asarray(self.k * np.array([[size], [size], [1]]), np.float32)
 
     def elevation(self, name: str) -> float:
         """Degrees above the horizon that a view was taken from."""
@@ -200,7 +200,7 @@ def resized(picture: FloatArray, size: int) -> FloatArray:
 
 def over_white(rgba: npt.NDArray[np.uint8]) -> FloatArray:
     """Straight 8-bit RGBA (S, S, 4) as floats in 0..1, RGB over white."""
-    picture = rgba.astype(np.float32) / 255
+    picture = rgba.astype(np.float32) / np.float32(255)
     picture[..., :3] = picture[..., :3] * picture[..., 3:] + 1 - picture[..., 3:]
     return picture
 
@@ -211,7 +211,7 @@ def read_straight(path: Path) -> npt.NDArray[np.uint8]:
         with Image.open(path) as image:
             if image.mode == "RGBA":
                 return np.asarray(image)
-            rgb = np.asarray(image.convert("RGB"), np.float32) / 255
+            rgb = np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError(f"The picture {path} cannot be read ({error}). Render its model again.") from error
     from engine.views.zero123.generator import with_mask
@@ -227,7 +227,7 @@ def read_depth(path: Path) -> FloatArray:
     """Depth (S, S) in world units of a 16-bit picture in millimetres, 0 where nothing is."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image, np.float32) / 1000
+            return np.asarray(image, np.float32) / np.float32(1000)
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError(f"The depth {path} cannot be read ({error}). Render its model again.") from error
 
@@ -264,7 +264,7 @@ def _poses(path: Path) -> tuple[dict[str, FloatArray], FloatArray]:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path} cannot be used: {what}. Render into the folder again.") from None
     # The principal point is the picture's middle.
-    return c2ws, k / np.array([[2 * k[0, 2]], [2 * k[1, 2]], [1]], np.float32)
+    return c2ws, np.asarray(k / np.array([[2 * k[0, 2]], [2 * k[1, 2]], [1]]), np.float32)
 
 
 def _models(folder: Path) -> dict[str, RenderedModel]:
@@ -291,8 +291,8 @@ def _split(
     if both:
         raise InputError(f"{path} has {min(both)} for training and for validation. Correct it, or remove it.")
     missing = [f"{key} is in the split but not there" for part in parts if part for key in part if key not in found]
-    train, held = ([found[key] for key in part if key in found] for part in parts if part is not None)
-    return train, held, missing
+    chosen = [[found[key] for key in part if key in found] for part in parts if part is not None]
+    return chosen[0], chosen[1], missing
 
 
 def _keys(entries: Any) -> list[str] | None:

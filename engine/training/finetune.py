@@ -42,7 +42,7 @@ from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
 from engine.surface.network import SurfaceModel
 from engine.surface.reconstruct import CONFIGS, build_surface, color_vertices, load_surface
-from engine.surface.train import field_f_score, save_surface
+from engine.surface.train import save_surface, surface_f_score
 from engine.training.checkpoints import Checkpoints
 from engine.training.data import PRINCIPAL, Example, Examples, RenderedModel, Renders
 from engine.training.objective import Objective
@@ -59,7 +59,7 @@ PATIENCE = 20
 """Steps that the watch looks back on."""
 EMPTY, FULL = 0.1, 0.9
 """Mean weight of foreground rays below which, and of background rays above which, a network has collapsed."""
-MESH = 65
+MESH = 81
 """Points along a side of the grid that validation meshes are extracted on."""
 THRESHOLD = 0.05
 """F-score's, in longest sides of the model."""
@@ -566,14 +566,14 @@ class _Run:
         def distance(points: Tensor) -> Tensor:
             return self.network.sdf(scene, points.to(self.network.device)).float().cpu()
 
+        mesh = Mesh(*extract_mesh(distance, MESH, extent))
         surface = self.renders.surface_points(model, 4096, rng)
         if surface is not None:
             longest = float(np.ptp(surface, axis=0).max())
-            figures["f_score"] = field_f_score(distance, extent, surface, THRESHOLD * longest)
-        vertices, faces = extract_mesh(distance, MESH, extent)
-        if not len(faces):
+            figures["f_score"] = surface_f_score(mesh, surface, THRESHOLD * longest)
+        if not len(mesh.faces):
             return figures, None
-        mesh = clean_mesh(Mesh(vertices, faces))
+        mesh = clean_mesh(mesh)
         mesh.colors = color_vertices(self.network, scene, mesh)
         self._keep(model.key, mesh)
         return figures, mesh
