@@ -259,6 +259,9 @@ class SettingsForm(QWidget):
         self.changed.emit()
 
     def _mark(self) -> None:
+        here = not self._locked and not self._value("scheduler")  # other machines have their own
+        for name in ("blender", "workers"):
+            self.fields[name].setEnabled(here)
         differing = self.differing
         for field in fields(RenderSettings):
             on = field.name in differing
