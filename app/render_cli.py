@@ -167,6 +167,7 @@ def _retry(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
+    from engine import weights
     from engine.rendering.records import log_path, read_status
 
     totals, states = read_status(args.folder)
@@ -179,7 +180,7 @@ def _status(args: argparse.Namespace) -> int:
     pace = f", {totals.frames_per_hour:,.0f} an hour" if totals.frames_per_hour else ""
     left = "" if not totals.seconds_left else f", {_duration(totals.seconds_left)} left"
     print(f"frames     {totals.frames:,} of {totals.frames_total:,}{pace}{left}")
-    print(f"disk       {totals.disk / 1e9:.2f} GB")
+    print(f"disk       {weights.readable(totals.disk)}")
     if totals.workers:
         print(f"workers    {totals.workers}")
     for state in states:
