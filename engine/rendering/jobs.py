@@ -101,7 +101,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "frame_seconds": (1, 86400),
     "model_seconds": (1, 864000),
 }
-"""Least and greatest value of each number among the settings."""
+"""Least and greatest value of each number among the settings. Up to that radius depth in mm fits into 16 bits."""
 
 
 @dataclass(frozen=True)

@@ -118,14 +118,8 @@ def sweep(out: Path) -> None:
 def prepare(out: Path, settings: RenderSettings, source: Path | None) -> None:
     """Make an output folder with its settings and its pose file, or make sure that it is one for these settings.
 
-    Raises InputError if it holds models of other settings, or if depth in millimetres would not fit into 16 bits;
-    OutputError if it cannot be written.
+    Raises InputError if it holds models of other settings, OutputError if it cannot be written.
     """
-    if (settings.radius + _REACH) * 1000 > _MOST_MM:
-        raise InputError(
-            f"A radius of {settings.radius:g} is too large: depth is kept in millimetres up to {_MOST_MM / 1000:g} "
-            f"world units. Give at most {_MOST_MM / 1000 - _REACH:.1f}."
-        )
     known = (read_object(out / SETTINGS) or {}).get("settings")
     if isinstance(known, dict):
         wanted = asdict(settings)
