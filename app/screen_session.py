@@ -14,6 +14,7 @@ from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices
 
 from app.engine_thread import EngineThread
+from app.model_previews import VIEWER_MODULES
 from app.settings import Settings
 from app.tasks import Tasks
 from engine.errors import OrielError
@@ -29,7 +30,6 @@ TRIANGLES, TEXTURE_SIDE, TEXTURE_BYTES = 50_000, 1024, 6 << 20
 """Of a preview: what software OpenGL on two cores draws for the first time in well under a tenth of a second."""
 SLOW_SECONDS = 0.5
 """A decision that takes longer to be written is remarked upon."""
-VIEWER_MODULES = ("vtkmodules.vtkRenderingOpenGL2", "pyvista", "pyvista.plotting", "pyvistaqt")
 
 
 class ScreenSession:
@@ -354,5 +354,4 @@ def _rights(item: Item) -> Rights:
         title=str(found.get("title") or ""),
         author=str(found.get("author") or ""),
         licence=str(found.get("licence_name") or found.get("licence") or ""),
-        licence_url=str(found.get("licence_url") or ""),
     )

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.crawl_session import CrawlSession
 from app.engine_thread import EngineThread, ProgressFunnel
+from app.model_previews import VIEWER_MODULES
 from app.render_session import RenderSession
 from app.screen_session import ScreenSession
 from app.settings import Settings
@@ -65,7 +66,6 @@ ENGINE_MODULES = (
     "mcubes",
     "xatlas",
 )
-VIEWPORT_MODULES = ("vtkmodules.vtkRenderingOpenGL2", "pyvista", "pyvista.plotting")
 
 
 @dataclass
@@ -194,7 +194,7 @@ class Session:
         self.tab.set_samples(await self.files.submit(_samples))
         # Loading libraries holds the interpreter, which would be felt in the middle of a run. One call each, so that
         # closing need not wait for all. Nothing of Qt is imported on another thread than its own.
-        for thread, modules in ((self.engine, ENGINE_MODULES), (self.files, VIEWPORT_MODULES)):
+        for thread, modules in ((self.engine, ENGINE_MODULES), (self.files, VIEWER_MODULES)):
             for name in modules:
                 if self.tasks.closing:
                     return

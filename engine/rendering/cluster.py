@@ -27,7 +27,7 @@ import distributed.utils
 import psutil
 from dask.system import CPU_COUNT
 from distributed import Client, Nanny, Scheduler, Status, Worker, rpc
-from distributed.comm import get_address_host_port
+from distributed.comm.addressing import get_address_host_port
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.system import MEMORY_LIMIT
 

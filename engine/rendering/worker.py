@@ -5,6 +5,8 @@ jobs as JSON lines on standard input and answers with JSON lines on standard out
 standard error. Imports nothing of the project.
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import json
@@ -16,7 +18,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ANSWERS = os.fdopen(os.dup(1), "wb", buffering=0)
 os.dup2(2, 1)  # before Blender prints anything
@@ -38,35 +42,40 @@ NO_NUMBERS = "{} has points that are no numbers: repair it in another program, o
 DEPTH = ".depth_"
 VERSION = bpy.app.version_string.split()[0]
 
+Block = Any
+"""Something of Blender's, which has no types."""
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Jobs = queue.SimpleQueue[dict[str, Any]]
+
 
 class Unusable(Exception):
     """A model, or a setting, that cannot be rendered; the text is for the user."""
 
 
-def say(event, **more):
+def say(event: str, **more: Any) -> None:
     ANSWERS.write(json.dumps({"event": event, **more}).encode() + b"\n")
 
 
 # -- the process ---------------------------------------------------------------------------------------------
 
 
-def die_with_parent():
+def die_with_parent() -> None:
     """Let the system end this process with its parent, also in the middle of a frame (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
 
 
-def read_jobs(jobs):
+def read_jobs(jobs: Jobs) -> None:
     """Queue the jobs that come; without a parent that sends some there is no reason to go on."""
     for line in sys.stdin.buffer:
         jobs.put(json.loads(line))
     os._exit(0)
 
 
-def main():
+def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     die_with_parent()
-    jobs = queue.SimpleQueue()
+    jobs: Jobs = queue.SimpleQueue()
     threading.Thread(target=read_jobs, args=(jobs,), daemon=True).start()
     say("ready", blender=VERSION)
     while True:
@@ -85,7 +94,7 @@ def main():
             say("failed", text=text, megabytes=resident())
 
 
-def resident():
+def resident() -> float:
     """Megabytes of memory that this process holds."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -95,9 +104,10 @@ def resident():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def render_model(job):
+def render_model(job: dict[str, Any]) -> dict[str, Any]:
     begun = time.perf_counter()
-    settings, repairs = job["settings"], []
+    settings: dict[str, Any] = job["settings"]
+    repairs: list[str] = []
     reset()
     scene = bpy.context.scene
     model, output = Path(job["model"]), Path(job["output"])
@@ -123,7 +133,7 @@ def render_model(job):
     }
 
 
-def reset():
+def reset() -> None:
     """An empty scene and nothing else: all that a model has brought is gone, with what the renderer kept of it."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True, load_ui=False)
 
@@ -131,14 +141,14 @@ def reset():
 # -- loading -------------------------------------------------------------------------------------------------
 
 
-def operator(name):
+def operator(name: str) -> Block:
     """An operator such as `wm.obj_import`, or None where this Blender lacks it."""
     group, _, name = name.partition(".")
     module = getattr(bpy.ops, group)
     return getattr(module, name) if name in dir(module) else None
 
 
-def first_operator(names, addon=None):
+def first_operator(names: list[str], addon: str | None = None) -> Block:
     """The first that there is, with its add-on enabled."""
     if addon:
         import addon_utils
@@ -152,17 +162,17 @@ def first_operator(names, addon=None):
     raise Unusable(f"Blender {VERSION} has no importer {names[0]}: choose a Blender that is complete.")
 
 
-def options(function, **wanted):
+def options(function: Block, **wanted: Any) -> dict[str, Any]:
     """Those of the options that the operator has."""
     known = function.get_rna_type().properties.keys()
     return {name: value for name, value in wanted.items() if name in known}
 
 
-def load(path):
+def load(path: Path) -> None:
     """Import a model file by its suffix, upright: Z up."""
     name, kind = path.name, path.suffix.lower()
     more = {}
-    problems = []
+    problems: list[Unusable] = []
     if kind in (".glb", ".gltf"):
         function = first_operator(["import_scene.gltf"], "io_scene_gltf2")
         watch_gltf(problems, name)
@@ -200,7 +210,7 @@ def load(path):
         ) from error
 
 
-def watch_gltf(problems, name):
+def watch_gltf(problems: list[Unusable], name: str) -> None:
     """Let the importer, which is Python, leave out animations, and note points that it would silently move to 0.
 
     It sets what is animated to the first key; there is no way back to how the file places it.
@@ -210,7 +220,7 @@ def watch_gltf(problems, name):
 
     read = vars(glTFImporter).get("unchanged_read") or glTFImporter.read
 
-    def watched(gltf):
+    def watched(gltf: Any) -> None:
         read(gltf)
         gltf.data.animations = []
         primitives = [primitive for mesh in gltf.data.meshes or [] for primitive in mesh.primitives]
@@ -222,7 +232,7 @@ def watch_gltf(problems, name):
     glTFImporter.unchanged_read, glTFImporter.read = read, watched
 
 
-def oriel_wrote(path):
+def oriel_wrote(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(7).startswith(b"# Oriel")
 
@@ -230,7 +240,7 @@ def oriel_wrote(path):
 # -- making ready --------------------------------------------------------------------------------------------
 
 
-def make_ready(scene, name, repairs):
+def make_ready(scene: Block, name: str, repairs: list[str]) -> dict[str, Any]:
     """Reduce the scene to meshes of their own, their longest side 1 and their middle at the origin."""
     still()
     objects = flatten(scene, name)
@@ -256,14 +266,14 @@ def make_ready(scene, name, repairs):
     }
 
 
-def still():
+def still() -> None:
     """Nothing moves: without its animations the model stands as the file places it."""
     for group in (bpy.data.objects, bpy.data.armatures, bpy.data.shape_keys, bpy.data.materials, bpy.data.node_groups):
         for block in group:
             block.animation_data_clear()
 
 
-def flatten(scene, name):
+def flatten(scene: Block, name: str) -> list[tuple[Block, Array]]:
     """Replace all that there is by objects without parents; returns (object, its place in the world) pairs."""
     bpy.context.view_layer.update()
     depsgraph = bpy.context.evaluated_depsgraph_get()
@@ -296,7 +306,7 @@ def flatten(scene, name):
     return objects
 
 
-def place(item, matrix):
+def place(item: Block, matrix: Matrix) -> None:
     """Put an object there; what no position, turn and scale can express goes into a mesh of its own."""
     item.matrix_world = matrix
     position, turn, scale = matrix.decompose()
@@ -312,7 +322,7 @@ def place(item, matrix):
     item.matrix_world = Matrix.Identity(4)
 
 
-def bounds(objects, name):
+def bounds(objects: list[tuple[Block, Array]], name: str) -> tuple[Array, Array]:
     """Lower and upper corner in the world of all that has faces."""
     lowers, uppers = [], []
     for item, world in objects:
@@ -334,7 +344,7 @@ def bounds(objects, name):
     return lower, upper
 
 
-def repair_materials(objects, repairs):
+def repair_materials(objects: list[tuple[Block, Array]], repairs: list[str]) -> int:
     """Give a plain colour to what has lost its texture, and show colours of vertices. Returns how many textures
     there are."""
     materials = {slot.material for item, _ in objects for slot in item.material_slots if slot.material}
@@ -360,7 +370,7 @@ def repair_materials(objects, repairs):
     return sum(image not in bad for image in bpy.data.images)
 
 
-def images_of(tree):
+def images_of(tree: Block) -> Iterator[Block]:
     """The image nodes of a material, also those in groups."""
     for node in list(tree.nodes):
         if node.type == "TEX_IMAGE":
@@ -369,12 +379,12 @@ def images_of(tree):
             yield from images_of(node.node_tree)
 
 
-def broken(image):
+def broken(image: Block) -> bool:
     """Whether there is nothing in an image, which Blender shows in magenta."""
     return image.source in ("FILE", "TILED") and not (image.size[0] and image.size[1])
 
 
-def plain(tree, node):
+def plain(tree: Block, node: Block) -> None:
     """Let a material do without one of its textures."""
     for link in list(tree.links):
         if link.from_node != node:
@@ -398,7 +408,7 @@ def plain(tree, node):
             socket.default_value = (1, 1, 1, 1)  # of a product with the plain colour
 
 
-def show_colours(objects, trees):
+def show_colours(objects: list[tuple[Block, Array]], trees: dict[Block, Block]) -> None:
     """Colour meshes by their vertices where no texture and no node of the material does."""
     made = {}
     for item, _ in objects:
@@ -420,14 +430,14 @@ def show_colours(objects, trees):
                 slot.material = made[key]
 
 
-def shows(colours):
+def shows(colours: Block) -> bool:
     """Whether colours of vertices hold anything but black, which stands for none."""
     values = np.empty(4 * len(colours.data), np.float32)
     colours.data.foreach_get("color", values)
     return bool(values.reshape(-1, 4)[:, :3].any())
 
 
-def coloured(material, name):
+def coloured(material: Block, name: str) -> Block:
     """A copy of a material whose base colour is that of the vertices."""
     material = material.copy() if material else bpy.data.materials.new(name)
     material.use_nodes = True
@@ -447,7 +457,7 @@ def coloured(material, name):
 # -- the studio ----------------------------------------------------------------------------------------------
 
 
-def furnish(scene, settings):
+def furnish(scene: Block, settings: dict[str, Any]) -> Block:
     """Add the camera and the lights; returns the camera."""
     camera = bpy.data.cameras.new("camera")
     camera.sensor_fit, camera.sensor_width, camera.lens = "HORIZONTAL", settings["sensor"], settings["lens"]
@@ -469,7 +479,7 @@ def furnish(scene, settings):
     return item
 
 
-def aim(camera, matrix):
+def aim(camera: Block, matrix: Matrix) -> None:
     """Put the camera there, to see all of the model, which lies within sqrt(3) / 2 of the origin."""
     camera.matrix_world = matrix
     distance = matrix.translation.length
@@ -477,7 +487,7 @@ def aim(camera, matrix):
     camera.data.clip_start, camera.data.clip_end = max(0.001, distance - 1.0), distance + 1.0
 
 
-def apply_settings(scene, settings, threads):
+def apply_settings(scene: Block, settings: dict[str, Any], threads: int) -> str:
     """Returns what renders, in words."""
     render = scene.render
     render.resolution_x = render.resolution_y = settings["size"]
@@ -501,7 +511,7 @@ def apply_settings(scene, settings, threads):
     return (use_eevee if settings["engine"] == "eevee" else use_cycles)(scene, settings)
 
 
-def use_eevee(scene, settings):
+def use_eevee(scene: Block, settings: dict[str, Any]) -> str:
     kinds = [item.identifier for item in bpy.types.RenderSettings.bl_rna.properties["engine"].enum_items]
     scene.render.engine = "BLENDER_EEVEE_NEXT" if "BLENDER_EEVEE_NEXT" in kinds else "BLENDER_EEVEE"
     scene.render.filter_size = settings["filter_width"]
@@ -509,7 +519,7 @@ def use_eevee(scene, settings):
     return "OpenGL"
 
 
-def use_cycles(scene, settings):
+def use_cycles(scene: Block, settings: dict[str, Any]) -> str:
     import addon_utils
 
     if not addon_utils.check("cycles")[1]:
@@ -539,7 +549,7 @@ def use_cycles(scene, settings):
     return use_device(cycles, settings["device"])
 
 
-def see_through(material):
+def see_through(material: Block) -> bool:
     """Whether light may pass a material."""
     for node in material.node_tree.nodes if material.node_tree else ():
         if node.type in ("BSDF_TRANSPARENT", "BSDF_GLASS", "BSDF_REFRACTION", "HOLDOUT"):
@@ -552,7 +562,7 @@ def see_through(material):
     return False
 
 
-def use_device(cycles, device):
+def use_device(cycles: Block, device: str) -> str:
     """Enable the processor or all GPUs of one kind."""
     cycles.device = "CPU"
     if device == "cpu":
@@ -584,7 +594,7 @@ def use_device(cycles, device):
 class Depth:
     """Writes the depth along the viewing axis beside a frame, in the same render."""
 
-    def __init__(self, scene, folder, size):
+    def __init__(self, scene: Block, folder: Path, size: int) -> None:
         self.seconds = 0.0
         self._folder, self._size = folder, size
         bpy.context.view_layer.use_pass_z = True
@@ -610,7 +620,7 @@ class Depth:
         tree.links.new(layers.outputs["Image"], picture.inputs["Image"])
         tree.links.new(layers.outputs["Depth"], file.inputs[0])
 
-    def write(self, name, end):
+    def write(self, name: str, end: float) -> None:
         """Turn what has just been rendered into the depth of the frame `name`; the camera sees as far as `end`."""
         begun = time.perf_counter()
         path = next(self._folder.glob(f"{DEPTH}*"))  # versions add the number of the frame and a suffix, or not
@@ -628,7 +638,7 @@ class Depth:
         self.seconds += time.perf_counter() - begun
 
 
-def render_frame(scene, folder, name, depth):
+def render_frame(scene: Block, folder: Path, name: str, depth: Depth | None) -> None:
     """Render what the camera sees now; `depth` writes it as well, unless it is None."""
     partial = folder / ".frame.png"
     scene.render.filepath = str(partial)

@@ -41,7 +41,6 @@ class Rights:
     title: str = ""
     author: str = ""
     licence: str = ""
-    licence_url: str = ""
 
 
 @dataclass(frozen=True)

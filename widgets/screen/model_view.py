@@ -239,20 +239,28 @@ class ModelView(QWidget):
         sign = 1 if axis in ("right", "up", "zoom_in") else -1
         if axis in ("left", "right"):
             if self.inside:
-                self._heading[0] = (self._heading[0] - sign * TURN / 1.6 * seconds) % 360.0
+                self._look(-sign * TURN / 1.6 * seconds, 0.0)
             else:
                 self._orbit.rotate(sign * TURN * seconds, 0.0)
         elif axis in ("up", "down"):
             if self.inside:
-                self._heading[1] = min(max(self._heading[1] + sign * TILT * seconds, -89.0), 89.0)
+                self._look(0.0, sign * TILT * seconds)
             else:
                 self._orbit.rotate(0.0, sign * TILT * seconds)
         elif self.inside:
-            yaw = math.radians(self._heading[0])
-            self._place = self._place + sign * WALK * seconds * np.array([math.cos(yaw), math.sin(yaw), 0.0])
-            self._place = np.clip(self._place, -1.5, 1.5)
+            self._walk(sign * WALK * seconds)
         else:
             self._zoom(ZOOM ** (sign * seconds))
+
+    def _look(self, across: float, up: float) -> None:
+        """Turn the head, inside; in degrees."""
+        self._heading[0] = (self._heading[0] + across) % 360.0
+        self._heading[1] = min(max(self._heading[1] + up, -89.0), 89.0)
+
+    def _walk(self, far: float) -> None:
+        """Go where the head looks, inside."""
+        yaw = math.radians(self._heading[0])
+        self._place = np.clip(self._place + far * np.array([math.cos(yaw), math.sin(yaw), 0.0]), -1.5, 1.5)
 
     def _zoom(self, factor: float) -> None:
         self._orbit.distance = min(max(self._orbit.distance / factor, 0.1), 12.0)
@@ -330,9 +338,7 @@ class ModelView(QWidget):
 
     def _nearer(self, factor: float) -> None:
         if self.inside:
-            yaw = math.radians(self._heading[0])
-            self._place = self._place + 0.5 * math.log(factor) * np.array([math.cos(yaw), math.sin(yaw), 0.0])
-            self._place = np.clip(self._place, -1.5, 1.5)
+            self._walk(0.5 * math.log(factor))
         else:
             self._zoom(factor)
         self._redraw(moving=True)
@@ -341,8 +347,7 @@ class ModelView(QWidget):
         if self.preview is None:
             return
         if self.inside:
-            self._heading[0] = (self._heading[0] + 90 * across) % 360.0
-            self._heading[1] = min(max(self._heading[1] + 90 * down, -89.0), 89.0)
+            self._look(90 * across, 90 * down)
         elif pan:
             self._orbit.pan(-across, down)
         else:

@@ -82,7 +82,7 @@ class ScreenTab(QWidget):
         self.keymap = KeyMap()
         self._seen_at: float | None = None
         self._scene_at = 0.0
-        self._held: dict[str, str] = {}
+        self._held: set[str] = set()
         self._turning = False
         self._told_end = False
         self._sheet: KeySheet | None = None
@@ -550,7 +550,7 @@ class ScreenTab(QWidget):
             if action in ("back", "forward"):
                 self.act(action)
         elif action in HELD:
-            self._held[action] = action
+            self._held.add(action)
             self._press(action)
         else:
             self.act(action)
@@ -560,7 +560,7 @@ class ScreenTab(QWidget):
         """Stop what a held key does."""
         action = self.keymap.action(event)
         if action in self._held and not event.isAutoRepeat():
-            del self._held[action]
+            self._held.remove(action)
             for shown in (self.view, self.web):
                 if shown is not None:
                     shown.release(action)
