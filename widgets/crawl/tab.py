@@ -35,12 +35,9 @@ from widgets.crawl.incoming import addresses_in, folder_in, list_in
 from widgets.crawl.setup_panel import SetupPanel
 from widgets.crawl.table import PageTable, PageView
 from widgets.crawl.words import CRAWL_STATES, STATES
-from widgets.theme import theme
+from widgets.job_tab import JobTab, action_button
 from widgets.words import amount, count, duration, plain
 
-_FILTERS = ("", "working", "waiting", "done", "skipped", "failed")
-_NARROW = 1500
-"""Width under which the options make room for the table while a crawl runs."""
 _SEARCH_DELAY_MS = 120
 
 
@@ -59,7 +56,7 @@ class Opened:
     """Why the list or the folder cannot be used."""
 
 
-class CrawlTab(QWidget):
+class CrawlTab(JobTab):
     """Everything of a crawl on one page."""
 
     list_chosen = Signal(object)
@@ -71,11 +68,8 @@ class CrawlTab(QWidget):
     start_requested = Signal()
     retry_requested = Signal(str, list)
     """Try `failed` or `skipped` pages again: those of these keys."""
-    pause_requested = Signal()
-    resume_requested = Signal()
     finish_requested = Signal()
     """End once the pages at work are done."""
-    stop_requested = Signal()
     show_browser_requested = Signal()
     reload_requested = Signal()
     details_wanted = Signal(str)
@@ -86,26 +80,14 @@ class CrawlTab(QWidget):
     path_requested = Signal(object)
     log_wanted = Signal()
     options_changed = Signal()
-    shown = Signal()
-    """The tab came up."""
-    status_changed = Signal(str)
-    badge_changed = Signal(str)
-    """What the tab's button says besides its name."""
+
+    FILTERS = ("", "working", "waiting", "done", "skipped", "failed")
 
     def __init__(self) -> None:
         super().__init__()
-        self.setObjectName("page")
-        self.running = False
-        self._state = ""
         self._totals: Totals | None = None
-        self._free: int | None = None
         self._duplicates = 0
-        self._attention = self._told = ""
-        self._setup_hidden = False
-        """Whether the options made room for the table, and come back by themselves."""
-        self._setup_wanted = False
-        """Whether the user wants to see them nevertheless."""
-        self._following = ""
+        self._attention = ""
 
         self.setup = SetupPanel()
         self.setup_panel = Panel("List and options", spacing=8)
@@ -142,12 +124,16 @@ class CrawlTab(QWidget):
         self.title = ElidedLabel("Crawl", "heading")
         self.state = label("", "muted")
         self.options_button = IconButton("options", with_key("List and options", "Ctrl+I"), self.toggle_setup)
-        self.start = _button("Start", "Collect the models of the list; goes on where an earlier crawl ended", "Ctrl+R")
-        self.pause = _button("Pause", "Begin no further page; those at work go on", "Space")
-        self.finish = _button("Stop after page", "Stop once the pages at work are done", "Shift+X")
-        self.stop = _button("Stop", "Stop now; what has come of a file is kept, and the crawl goes on from it", "X")
-        self.retry = _button("Retry failed", "Try all failed pages again", "F")
-        self.credits = _button(
+        self.start = action_button(
+            "Start", "Collect the models of the list; goes on where an earlier crawl ended", "Ctrl+R"
+        )
+        self.pause = action_button("Pause", "Begin no further page; those at work go on", "Space")
+        self.finish = action_button("Stop after page", "Stop once the pages at work are done", "Shift+X")
+        self.stop = action_button(
+            "Stop", "Stop now; what has come of a file is kept, and the crawl goes on from it", "X"
+        )
+        self.retry = action_button("Retry failed", "Try all failed pages again", "F")
+        self.credits = action_button(
             "Credits", "Write CREDITS.csv: title, author, licence and source of every model", "Ctrl+E"
         )
         middle.top.addWidget(self.options_button)
@@ -169,7 +155,7 @@ class CrawlTab(QWidget):
         states, find = QHBoxLayout(), QHBoxLayout()
         states.setSpacing(0)
         find.setSpacing(6)
-        for at, state in enumerate(_FILTERS):
+        for at, state in enumerate(self.FILTERS):
             button = QToolButton()
             button.setObjectName("segment")
             button.setCheckable(True)
@@ -263,7 +249,7 @@ class CrawlTab(QWidget):
             ("Ctrl+L", lambda: self.details.show_side(1)),
             ("F5", self._reload),
         ]
-        keys += [(f"Alt+{at + 1}", lambda at=at: self.show_filter(_FILTERS[at])) for at in range(len(_FILTERS))]
+        keys += [(f"Alt+{at + 1}", lambda at=at: self.show_filter(self.FILTERS[at])) for at in range(len(self.FILTERS))]
         for key, act in keys:
             bind(self, key, act)
         # Keys of one letter are the table's: elsewhere they are typed, or belong to the viewport.
@@ -364,26 +350,8 @@ class CrawlTab(QWidget):
 
     def end(self, text: str, kind: str, actions: dict[str, Callable[[], Any]] | None = None) -> None:
         """The crawl has ended: `text` says how, as `info`, `warning` or `error`."""
-        self.running, self._state, self._attention = False, "", ""
-        self.setup.set_running(False)
-        self.details.set_running(False)
-        self._make_room()
-        self._refresh()
-        self.banner.show_message(plain(text), kind, actions)
-
-    def set_state(self, state: str) -> None:
-        """Say what was asked of the crawl before it has done it."""
-        self._state = state
-        self._refresh()
-
-    def set_free(self, free: int | None) -> None:
-        """Bytes that are free on the folder's disk."""
-        self._free = free
-        self._show_pace()
-
-    def say(self, text: str, kind: str = "error", actions: dict[str, Callable[[], Any]] | None = None) -> None:
-        """Say something in place."""
-        self.banner.show_message(plain(text), kind, actions)
+        self._attention = ""
+        super().end(text, kind, actions)
 
     # -- what the user asks for --------------------------------------------------------------------------
 
@@ -400,44 +368,9 @@ class CrawlTab(QWidget):
             return
         self.start_requested.emit()
 
-    def toggle_pause(self) -> None:
-        """Pause, or go on."""
-        if not self.running:
-            self.request_start()
-        elif self._state == "paused":
-            self.resume_requested.emit()
-        elif self.pause.isEnabled():
-            self.pause_requested.emit()
-
-    def request_stop(self) -> None:
-        """Stop now."""
-        if self.running and self._state != "stopping":
-            self.stop_requested.emit()
-
     def retry_failed(self) -> None:
         """Try all failed pages again."""
         self._retry("failed")
-
-    def show_filter(self, state: str) -> None:
-        """Show the pages of a state; all for none."""
-        self._filters.button(_FILTERS.index(state)).setChecked(True)
-        self._filter()
-
-    def focus_search(self) -> None:
-        """Let the user type what to look for."""
-        self.search.setFocus()
-        self.search.selectAll()
-
-    def toggle_setup(self) -> None:
-        """Show or hide list and options."""
-        self._setup_hidden = False
-        self._setup_wanted = True
-        self.show_setup(not self.setup_panel.isVisibleTo(self))
-
-    def show_setup(self, on: bool) -> None:
-        """Show or hide list and options."""
-        self.setup_panel.setVisible(on)
-        self._refresh()
 
     def escape(self) -> bool:
         """Leave the search field or close the message; whether there was something to do."""
@@ -519,32 +452,10 @@ class CrawlTab(QWidget):
         menu.exec(self.table.viewport().mapToGlobal(position))
         menu.deleteLater()
 
-    def _filter(self) -> None:
-        self._search_delay.stop()
-        self.model.set_filter(_FILTERS[self._filters.checkedId()], self.search.text())
-        self._show_rows()
-
-    def _show_rows(self) -> None:
-        self._tables.setCurrentIndex(0 if self.model.rowCount() else 1)
-
     def _show_chosen(self, key: str) -> None:
         self.details.set_page(self.model.find(key) if key else None)
         if key:
             self.details_wanted.emit(key)
-
-    def _follow_toggled(self, on: bool) -> None:
-        self._following = ""
-        if on:
-            self._follow([page for page in self.model.rows if page.state == "working"])
-
-    def _follow(self, pages: list[PageState]) -> None:
-        """Bring the page that began last into view."""
-        if not self.follow.isChecked() or not self.running:
-            return
-        working = [page.page.key for page in pages if page.state == "working"]
-        if working and working[-1] != self._following:
-            self._following = working[-1]
-            self.table.bring_into_view(self._following)
 
     def _show_attention(self, totals: Totals) -> None:
         wanted = totals.attention
@@ -580,7 +491,7 @@ class CrawlTab(QWidget):
         self.totals.setText(", ".join(parts))
         self.bar.setRange(0, max(total, 1))
         self.bar.setValue(settled)
-        for at, state in enumerate(_FILTERS):
+        for at, state in enumerate(self.FILTERS):
             words = STATES[state][0] if state else "All"
             button = self._filters.button(at)
             button.setText(f"{words} {counts[state] if state else total:,}")
@@ -639,26 +550,6 @@ class CrawlTab(QWidget):
         self._show_counts()
         self._show_pace()
 
-    def _make_room(self) -> None:
-        """Hide the options of a crawl that runs in a narrow window, and show them again."""
-        narrow = self.running and self.width() < theme.px(_NARROW) and not self._setup_wanted
-        if narrow and self.setup_panel.isVisibleTo(self):
-            self._setup_hidden = True
-            self.show_setup(False)
-        elif self._setup_hidden and not narrow:
-            self._setup_hidden = False
-            self.show_setup(True)
-
-    def resizeEvent(self, event: Any) -> None:
-        super().resizeEvent(event)
-        self._make_room()
-
-    def showEvent(self, event: Any) -> None:
-        super().showEvent(event)
-        if self.model.rows:
-            self.table.setFocus()
-        self.shown.emit()
-
 
 class Invitation(MessagePage):
     """The empty tab: asks for a list."""
@@ -692,12 +583,6 @@ class Invitation(MessagePage):
         last = self.column.count() - 1
         self.column.insertSpacing(last, 4)
         self.column.insertLayout(last + 1, buttons)
-
-
-def _button(text: str, tip: str, key: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(with_key(tip, key))
-    return button
 
 
 def _heading(opened: Opened) -> str:

@@ -30,18 +30,15 @@ from PySide6.QtWidgets import (
 from engine.rendering.jobs import ModelState, RenderSettings, RenderTotals
 from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, bind, label, with_key
 from widgets.crawl.incoming import folder_in, list_in
+from widgets.job_tab import JobTab, action_button
 from widgets.render.details import DetailsPanel
 from widgets.render.setup_panel import MODEL_SUFFIXES, SetupPanel
 from widgets.render.sheet import SheetOverlay
 from widgets.render.table import ModelTable, ModelView
 from widgets.render.trial import TrialFrame
 from widgets.render.words import RUN_STATES, STATES
-from widgets.theme import theme
 from widgets.words import amount, count, duration, plain
 
-_FILTERS = ("", "working", "waiting", "done", "failed", "cancelled")
-_NARROW = 1500
-"""Width under which the settings make room for the table while a run goes on."""
 _SEARCH_DELAY_MS = 120
 _PICTURES_DELAY_MS = 60
 
@@ -63,7 +60,7 @@ class Opened:
     """Why the models or the folder cannot be used."""
 
 
-class RenderTab(QWidget):
+class RenderTab(JobTab):
     """Everything of a rendering on one page."""
 
     source_chosen = Signal(object)
@@ -71,9 +68,6 @@ class RenderTab(QWidget):
     start_requested = Signal()
     retry_requested = Signal(list)
     """Render the models of these keys again."""
-    pause_requested = Signal()
-    resume_requested = Signal()
-    stop_requested = Signal()
     cancel_requested = Signal(list)
     """Leave the models of these keys out."""
     first_requested = Signal(list)
@@ -92,25 +86,12 @@ class RenderTab(QWidget):
     """Show the folder of a model."""
     blender_changed = Signal()
     options_changed = Signal()
-    shown = Signal()
-    """The tab came up."""
-    status_changed = Signal(str)
-    badge_changed = Signal(str)
-    """What the tab's button says besides its name."""
+
+    FILTERS = ("", "working", "waiting", "done", "failed", "cancelled")
 
     def __init__(self) -> None:
         super().__init__()
-        self.setObjectName("page")
-        self.running = False
-        self._state = ""
         self._totals: RenderTotals | None = None
-        self._free: int | None = None
-        self._told = ""
-        self._setup_hidden = False
-        """Whether the settings made room for the table, and come back by themselves."""
-        self._setup_wanted = False
-        """Whether the user wants to see them nevertheless."""
-        self._following = ""
         self._wanted: list[str] = []
 
         self.setup = SetupPanel()
@@ -150,11 +131,11 @@ class RenderTab(QWidget):
         self.title = ElidedLabel("Render", "heading")
         self.state = label("", "muted")
         self.options_button = IconButton("options", with_key("Models and settings", "Ctrl+I"), self.toggle_setup)
-        self.start = _button("Start", "Render the models; goes on where an earlier run ended", "Ctrl+R")
-        self.pause = _button("Pause", "Begin no further model; those at work go on", "Space")
-        self.stop = _button("Stop", "Stop now; finished models are kept, and the run goes on from there", "X")
-        self.retry = _button("Retry failed", "Render all failed models again", "F")
-        self.folder = _button("Open folder", "Open the folder of the pictures", "Shift+S")
+        self.start = action_button("Start", "Render the models; goes on where an earlier run ended", "Ctrl+R")
+        self.pause = action_button("Pause", "Begin no further model; those at work go on", "Space")
+        self.stop = action_button("Stop", "Stop now; finished models are kept, and the run goes on from there", "X")
+        self.retry = action_button("Retry failed", "Render all failed models again", "F")
+        self.folder = action_button("Open folder", "Open the folder of the pictures", "Shift+S")
         middle.top.addWidget(self.options_button)
         middle.top.addWidget(self.title, 1)
         middle.top.addWidget(self.state)
@@ -174,7 +155,7 @@ class RenderTab(QWidget):
         states, find = QHBoxLayout(), QHBoxLayout()
         states.setSpacing(0)
         find.setSpacing(6)
-        for at, state in enumerate(_FILTERS):
+        for at, state in enumerate(self.FILTERS):
             button = QToolButton()
             button.setObjectName("segment")
             button.setCheckable(True)
@@ -270,7 +251,7 @@ class RenderTab(QWidget):
             ("Ctrl+L", lambda: self.details.show_side(1)),
             ("F5", self._reload),
         ]
-        keys += [(f"Alt+{at + 1}", lambda at=at: self.show_filter(_FILTERS[at])) for at in range(len(_FILTERS))]
+        keys += [(f"Alt+{at + 1}", lambda at=at: self.show_filter(self.FILTERS[at])) for at in range(len(self.FILTERS))]
         for key, act in keys:
             bind(self, key, act)
         # Keys of one letter are the table's and the sheet's: elsewhere they are typed, or belong to the viewport.
@@ -376,29 +357,6 @@ class RenderTab(QWidget):
             self.details.add_frames(pictures, depths)
             self.overlay.refresh()
 
-    def end(self, text: str, kind: str, actions: dict[str, Callable[[], Any]] | None = None) -> None:
-        """The run has ended: `text` says how, as `info`, `warning` or `error`."""
-        self.running, self._state = False, ""
-        self.setup.set_running(False)
-        self.details.set_running(False)
-        self._make_room()
-        self._refresh()
-        self.banner.show_message(plain(text), kind, actions)
-
-    def set_state(self, state: str) -> None:
-        """Say what was asked of the run before it has done it."""
-        self._state = state
-        self._refresh()
-
-    def set_free(self, free: int | None) -> None:
-        """Bytes that are free on the folder's disk."""
-        self._free = free
-        self._show_pace()
-
-    def say(self, text: str, kind: str = "error", actions: dict[str, Callable[[], Any]] | None = None) -> None:
-        """Say something in place."""
-        self.banner.show_message(plain(text), kind, actions)
-
     # -- what the user asks for --------------------------------------------------------------------------
 
     def request_start(self) -> None:
@@ -414,20 +372,6 @@ class RenderTab(QWidget):
             return
         self.start_requested.emit()
 
-    def toggle_pause(self) -> None:
-        """Pause, or go on."""
-        if not self.running:
-            self.request_start()
-        elif self._state == "paused":
-            self.resume_requested.emit()
-        elif self.pause.isEnabled():
-            self.pause_requested.emit()
-
-    def request_stop(self) -> None:
-        """Stop now."""
-        if self.running and self._state != "stopping":
-            self.stop_requested.emit()
-
     def retry_failed(self) -> None:
         """Render all failed models again."""
         keys = [row.model.key for row in self.model.rows if row.state == "failed"]
@@ -435,16 +379,6 @@ class RenderTab(QWidget):
             self.status_changed.emit("No model failed.")
         elif self.setup.folder_path is not None:
             self.retry_requested.emit(keys)
-
-    def show_filter(self, state: str) -> None:
-        """Show the models of a state; all for none."""
-        self._filters.button(_FILTERS.index(state)).setChecked(True)
-        self._filter()
-
-    def focus_search(self) -> None:
-        """Let the user type what to look for."""
-        self.search.setFocus()
-        self.search.selectAll()
 
     def enlarge(self) -> None:
         """Show the chosen view of the chosen model as large as the window."""
@@ -459,17 +393,6 @@ class RenderTab(QWidget):
         """Open the folder of the pictures."""
         if self.setup.folder_path is not None:
             self.folder_requested.emit("")
-
-    def toggle_setup(self) -> None:
-        """Show or hide models and settings."""
-        self._setup_hidden = False
-        self._setup_wanted = True
-        self.show_setup(not self.setup_panel.isVisibleTo(self))
-
-    def show_setup(self, on: bool) -> None:
-        """Show or hide models and settings."""
-        self.setup_panel.setVisible(on)
-        self._refresh()
 
     def escape(self) -> bool:
         """Close what lies on top, leave the search field or close the message; whether there was something to do."""
@@ -551,14 +474,6 @@ class RenderTab(QWidget):
         menu.exec(self.table.viewport().mapToGlobal(position))
         menu.deleteLater()
 
-    def _filter(self) -> None:
-        self._search_delay.stop()
-        self.model.set_filter(_FILTERS[self._filters.checkedId()], self.search.text())
-        self._show_rows()
-
-    def _show_rows(self) -> None:
-        self._tables.setCurrentIndex(0 if self.model.rowCount() else 1)
-
     def _show_chosen(self, key: str) -> None:
         self.details.set_model(self.model.find(key) if key else None)
         if key:
@@ -577,20 +492,6 @@ class RenderTab(QWidget):
         """Ask for the pictures that were missed last: those of rows that have been scrolled past can wait."""
         wanted, self._wanted = self._wanted[-60:], []
         self.pictures_wanted.emit(wanted)
-
-    def _follow_toggled(self, on: bool) -> None:
-        self._following = ""
-        if on:
-            self._follow([row for row in self.model.rows if row.state == "working"])
-
-    def _follow(self, models: list[ModelState]) -> None:
-        """Bring the model that began last into view."""
-        if not self.follow.isChecked() or not self.running:
-            return
-        working = [row.model.key for row in models if row.state == "working"]
-        if working and working[-1] != self._following:
-            self._following = working[-1]
-            self.table.bring_into_view(self._following)
 
     def _show_models(self) -> None:
         self._pages.setCurrentWidget(self._work if self.model.rows else self.invitation)
@@ -613,7 +514,7 @@ class RenderTab(QWidget):
             done, whole = settled, max(total, 1)
         self.bar.setRange(0, whole)
         self.bar.setValue(done)
-        for at, state in enumerate(_FILTERS):
+        for at, state in enumerate(self.FILTERS):
             words = STATES[state][0] if state else "All"
             button = self._filters.button(at)
             button.setText(f"{words} {counts[state] if state else total:,}")
@@ -675,26 +576,6 @@ class RenderTab(QWidget):
         self._show_counts()
         self._show_pace()
 
-    def _make_room(self) -> None:
-        """Hide the settings of a run in a narrow window, and show them again."""
-        narrow = self.running and self.width() < theme.px(_NARROW) and not self._setup_wanted
-        if narrow and self.setup_panel.isVisibleTo(self):
-            self._setup_hidden = True
-            self.show_setup(False)
-        elif self._setup_hidden and not narrow:
-            self._setup_hidden = False
-            self.show_setup(True)
-
-    def resizeEvent(self, event: Any) -> None:
-        super().resizeEvent(event)
-        self._make_room()
-
-    def showEvent(self, event: Any) -> None:
-        super().showEvent(event)
-        if self.model.rows:
-            self.table.setFocus()
-        self.shown.emit()
-
 
 class Invitation(MessagePage):
     """The empty tab: asks for models."""
@@ -726,9 +607,3 @@ class Invitation(MessagePage):
         last = self.column.count() - 1
         self.column.insertSpacing(last, 4)
         self.column.insertLayout(last + 1, buttons)
-
-
-def _button(text: str, tip: str, key: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(with_key(tip, key))
-    return button
