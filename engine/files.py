@@ -1,4 +1,4 @@
-"""Small files that a kill or a full disk leaves whole: written under another name and renamed."""
+"""Small files that a kill or a full disk leaves whole, written under another name and renamed; folders of one owner."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from engine.errors import OutputError
+from filelock import FileLock, Timeout
+
+from engine.errors import InputError, OutputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -30,6 +32,22 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def lock_folder(folder: Path, name: str, busy: str) -> FileLock:
+    """Make a folder if needed and take the lock `name` in it, which any thread may release.
+
+    Raises `InputError` with the text `busy` where somebody has it, `OutputError` where it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / name, thread_local=False)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(busy) from error
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return lock
 
 
 def sync(path: Path) -> None:

@@ -21,11 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from engine.crawling.lists import Page, parse_page
 from engine.errors import InputError
-from engine.files import read_object, unwritable, write_whole
+from engine.files import lock_folder, read_object, unwritable, write_whole
 
 DOWNLOADED, FAILED, SKIPPED = "downloaded_urls.txt", "failed_urls.tsv", "skipped_urls.tsv"
 _FAILED_HEAD = "# url\treason\tattempts\ttime"
@@ -82,16 +82,8 @@ class Records:
 
         `known` are keys of pages: a last line without an end that names one of them is whole.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".crawl.lock", thread_local=False)
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(
-                f"Another crawl is at work in {folder}. Wait for it, stop it, or choose another folder."
-            ) from error
-        except OSError as error:
-            raise unwritable(folder, error) from error
+        busy = f"Another crawl is at work in {folder}. Wait for it, stop it, or choose another folder."
+        lock = lock_folder(folder, ".crawl.lock", busy)
         records = cls(folder)
         records._lock = lock
         try:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 
 from engine import weights
 from engine.errors import InputError, WeightsError
@@ -29,7 +28,7 @@ from engine.evaluation.measuring import Measured, Settings, measure_model, pack
 from engine.evaluation.metrics import METRICS
 from engine.evaluation.pairs import Model, Pairs, Prediction, find_pairs
 from engine.evaluation.report import Results, picture_path, write_report
-from engine.files import sync, unwritable, write_whole
+from engine.files import lock_folder, sync, unwritable, write_whole
 from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 
 RECORDS, PICTURES = "measures.jsonl", "pictures"
@@ -395,14 +394,8 @@ class _Records:
 @contextlib.contextmanager
 def _records(out: Path) -> Iterator[_Records]:
     """The records of a folder, which no other evaluation may use meanwhile."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".evaluate.lock", thread_local=False)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"Another evaluation is at work in {out}. Wait for it, or choose another folder.") from error
-    except OSError as error:
-        raise unwritable(out, error) from error
+    busy = f"Another evaluation is at work in {out}. Wait for it, or choose another folder."
+    lock = lock_folder(out, ".evaluate.lock", busy)
     try:
         try:
             records = _Records(out)

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from engine.errors import InputError
-from engine.files import read_object, unwritable, write_whole
+from engine.files import lock_folder, read_object, unwritable, write_whole
 from engine.rendering import layout
 from engine.rendering.jobs import STATES, ModelFile, ModelState, RenderSettings, RenderTotals, frames
 
@@ -76,16 +76,8 @@ class Records:
     @classmethod
     def open(cls, out: Path) -> Records:
         """Lock the folder, which is made if needed, mend what a kill tore and read the records."""
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(out / ".render.lock", thread_local=False)
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(
-                f"Another run renders into {out}. Wait for it, stop it, or choose another folder."
-            ) from error
-        except OSError as error:
-            raise unwritable(out, error) from error
+        busy = f"Another run renders into {out}. Wait for it, stop it, or choose another folder."
+        lock = lock_folder(out, ".render.lock", busy)
         records = cls(out)
         records._lock = lock
         try:

@@ -24,10 +24,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from engine.errors import InputError, OutputError
-from engine.files import sync, unwritable, write_whole
+from engine.files import lock_folder, sync, unwritable, write_whole
 from engine.screening.items import Item, decode, encode, parse_item
 
 LOG = "decisions.jsonl"
@@ -211,17 +211,11 @@ class Records:
         self._stale: set[str] = set()
         self._said: set[str] = set()
         self._text_sizes: dict[str, int] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock: FileLock | None = FileLock(folder / ".screen.lock", thread_local=False)
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(
-                f"Somebody is screening in {folder} already. Close that window, or choose another folder for your "
-                "decisions: each annotator has one of their own."
-            ) from error
-        except OSError as error:
-            raise unwritable(folder, error) from error
+        busy = (
+            f"Somebody is screening in {folder} already. Close that window, or choose another folder for your "
+            "decisions: each annotator has one of their own."
+        )
+        self._lock: FileLock | None = lock_folder(folder, ".screen.lock", busy)
         try:
             self._load()
         except BaseException as error:
