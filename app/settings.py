@@ -50,6 +50,10 @@ class Settings:
     """List, folder and annotator of the last screening, the keys that were changed, and whether models turn."""
     render: dict[str, Any] = field(default_factory=dict)
     """Models, folder, settings and machines of the last rendering."""
+    finetune: dict[str, Any] = field(default_factory=dict)
+    """Data, folder and options of the last fine-tuning."""
+    evaluate: dict[str, Any] = field(default_factory=dict)
+    """Models, predictions, folder and options of the last evaluation."""
     window: dict[str, Any] = field(default_factory=dict)
     """Sizes and places of the window's parts, as the window likes them."""
 

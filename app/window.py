@@ -23,6 +23,8 @@ from PySide6.QtWidgets import QApplication
 
 from app.crawl_session import CrawlSession
 from app.engine_thread import EngineThread, ProgressFunnel
+from app.evaluate_session import EvaluateSession
+from app.finetune_session import FineTuneSession
 from app.model_previews import VIEWER_MODULES
 from app.render_session import RenderSession
 from app.screen_session import ScreenSession
@@ -86,8 +88,8 @@ class Session:
 
     Everything here runs on the Qt thread and waits for three others: `engine`, which alone uses torch for a run,
     `files`, which reads pictures, runs and meshes so that a look at the history does not wait for a run, and `fetcher`,
-    which fetches and checks models, one at a time. What the Crawl, Screen and
-    Render tabs do is `crawl`'s, `screen`'s and `render`'s.
+    which fetches and checks models, one at a time. What the other tabs do is
+    `crawl`'s, `screen`'s, `render`'s, `finetune`'s and `evaluate`'s.
     """
 
     def __init__(self, window: MainWindow, settings: Settings) -> None:
@@ -101,6 +103,8 @@ class Session:
         self.crawl = CrawlSession(window.crawl, settings)
         self.screen = ScreenSession(window.screen_tab, settings)
         self.render = RenderSession(window.render_tab, settings)
+        self.finetune = FineTuneSession(window.finetune, settings)
+        self.evaluate = EvaluateSession(window.evaluate, settings)
         self.queue: list[Job] = []
         self.current: Job | None = None
         self._history: History | None = None
@@ -154,9 +158,8 @@ class Session:
             self.tab.last_folder = self.settings.last_folder
         self.tab.input.set_options(quality=self.settings.quality)
         self.tab.input.models.remember(self.settings.models | {"memory_gb": self.settings.memory_gb})
-        self.crawl.restore()
-        self.screen.restore()
-        self.render.restore()
+        for tab in self.tab_sessions:
+            tab.restore()
         self.window.show()
         self.tasks.spawn(self._warm_up())
         with _garbage_kept_to_this_thread():
@@ -175,7 +178,7 @@ class Session:
             self.current.cancel.cancel()
         for token in self._model_work.values():
             token.cancel()
-        await asyncio.gather(self.crawl.close(), self.screen.close(), self.render.close())
+        await asyncio.gather(*(tab.close() for tab in self.tab_sessions))
         await self.tasks.finish()
         await self.engine.close()
         await self.files.close()
@@ -185,6 +188,11 @@ class Session:
             self.settings.save()
         self.window.close_now()
         self._closed.set()
+
+    @property
+    def tab_sessions(self) -> tuple[Any, ...]:
+        """What serves the tabs besides the first."""
+        return (self.crawl, self.screen, self.render, self.finetune, self.evaluate)
 
     async def _warm_up(self) -> None:
         """Fill the window, then import what the first run needs while the user looks for a picture."""

@@ -1,7 +1,8 @@
-"""The window: four tabs, the page of models, a line at the bottom, and the keys that work everywhere."""
+"""The window: six tabs, the page of models, a line at the bottom, and the keys that work everywhere."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QByteArray, Qt, Signal
@@ -20,6 +21,8 @@ from PySide6.QtWidgets import (
 from widgets.common import IconButton, ShortcutSheet, label, with_key
 from widgets.crawl import CrawlTab
 from widgets.crawl.incoming import folder_in, list_in
+from widgets.evaluate import EvaluateTab
+from widgets.finetune import FineTuneTab
 from widgets.models import ModelsPage
 from widgets.reconstruct.incoming import SUFFIXES, may_hold_picture
 from widgets.reconstruct.tab import ReconstructTab
@@ -27,12 +30,12 @@ from widgets.render import RenderTab
 from widgets.screen import ScreenTab
 from widgets.theme import theme
 
-TABS = ("Reconstruct", "Crawl", "Screen", "Render")
+TABS = ("Reconstruct", "Crawl", "Screen", "Render", "Fine-tune", "Evaluate")
 FULL_SCREEN_BASIS = (1280, 720)
 """Size of the window at which full screen would enlarge nothing."""
 KEYS = {
     "Everywhere": [
-        ("Ctrl+1 … 4", "go to a tab"),
+        ("Ctrl+1 … 6", "go to a tab"),
         ("Ctrl+M", "models, and back"),
         ("F11", "full screen"),
         ("Ctrl+Shift+L", "dark or light"),
@@ -106,7 +109,7 @@ KEYS = {
 
 
 class MainWindow(QMainWindow):
-    """Four tabs and the page of models.
+    """Six tabs and the page of models.
 
     `close_requested` asks the application to stop its work and then call `close_now`.
     """
@@ -136,17 +139,20 @@ class MainWindow(QMainWindow):
         self.pages.addWidget(self.screen_tab)
         self.render_tab = RenderTab()
         self.pages.addWidget(self.render_tab)
+        self.finetune = FineTuneTab()
+        self.pages.addWidget(self.finetune)
+        self.evaluate = EvaluateTab()
+        self.pages.addWidget(self.evaluate)
         self.models = ModelsPage()
         self.pages.addWidget(self.models)
         self._message = label("", "")
         self._build()
-        self.reconstruct.status_changed.connect(self._message.setText)
+        for tab in self._tabs:
+            tab.status_changed.connect(self._message.setText)
         self.reconstruct.models_requested.connect(self.show_models)
-        self.crawl.status_changed.connect(self._message.setText)
-        self.screen_tab.status_changed.connect(self._message.setText)
-        self.render_tab.status_changed.connect(self._message.setText)
-        self.crawl.badge_changed.connect(lambda text: self._show_badge(1, text))
-        self.render_tab.badge_changed.connect(lambda text: self._show_badge(3, text))
+        for i, tab in enumerate(self._tabs):
+            if hasattr(tab, "badge_changed"):
+                tab.badge_changed.connect(partial(self._show_badge, i))
         self.models.closed.connect(lambda: self.show_tab(self._last_tab))
         self.sheet = ShortcutSheet(self.centralWidget(), KEYS)
         self._bind_keys()
@@ -207,8 +213,17 @@ class MainWindow(QMainWindow):
         self._restyle()
 
     def _bind_keys(self) -> None:
-        tab, crawl, start, render = self.reconstruct, self.crawl, self.screen_tab.start, self.render_tab
-        start_keys = (tab.input.request, crawl.request_start, start.request, render.request_start)
+        tab, crawl, screen, render = self.reconstruct, self.crawl, self.screen_tab.start, self.render_tab
+        tune, evaluate = self.finetune, self.evaluate
+        # What a key does on each tab, in their order; where there is nothing, on the Reconstruct tab.
+        starts = (tab.input.request, crawl.request_start, screen.request, render.request_start, tune.request_start,
+                  evaluate.request_start)  # fmt: skip
+        opens = (tab.open_dialog, crawl.setup.open_list, screen.open_list, render.setup.open_source, tune.open_source,
+                 evaluate.open_source)  # fmt: skip
+        options = (lambda: tab.show_side("picture"), crawl.toggle_setup, None, render.toggle_setup, tune.toggle_setup,
+                   evaluate.toggle_setup)  # fmt: skip
+        searches = (lambda: tab.show_side("history"), crawl.focus_search, None, render.focus_search, tune.focus_search,
+                    evaluate.focus_search)  # fmt: skip
         keys: list[tuple[str, Any]] = [(f"Ctrl+{i + 1}", lambda i=i: self.show_tab(i)) for i in range(len(TABS))]
         keys += [
             ("F1", self.toggle_sheet),
@@ -217,37 +232,39 @@ class MainWindow(QMainWindow):
             ("Ctrl+M", self.toggle_models),
             ("Ctrl+Q", self.close),
             ("Esc", self.escape),
-            ("Ctrl+O", self._on_tab(tab.open_dialog, crawl.setup.open_list, start.open_list, render.setup.open_source)),
-            ("Ctrl+V", self._on_tab(tab.paste, crawl.paste, None, render.paste)),
-            ("Ctrl+Return", self._on_tab(*start_keys)),
-            ("Ctrl+Enter", self._on_tab(*start_keys)),
-            ("Ctrl+I", self._on_tab(lambda: tab.show_side("picture"), crawl.toggle_setup, None, render.toggle_setup)),
-            ("Ctrl+F", self._on_tab(lambda: tab.show_side("history"), crawl.focus_search, None, render.focus_search)),
+            ("Ctrl+O", self._on_tab(*opens)),
+            ("Ctrl+V", self._on_tab(tab.paste, crawl.paste, None, render.paste, tune.paste, evaluate.paste)),
+            ("Ctrl+Return", self._on_tab(*starts)),
+            ("Ctrl+Enter", self._on_tab(*starts)),
+            ("Ctrl+I", self._on_tab(*options)),
+            ("Ctrl+F", self._on_tab(*searches)),
             ("Ctrl+E", self._on_tab(tab.export_requested.emit, crawl.credits.click)),
             ("Ctrl+Shift+M", self._on_tab(lambda: (tab.show_side("picture"), tab.input.models.open()))),
         ]
         for key, action in keys:
             QShortcut(QKeySequence(key), self, action)
 
-    def _on_tab(self, action: Any, crawling: Any = None, screening: Any = None, rendering: Any = None) -> Any:
-        """What belongs to the tab that is shown; else `action` after going to the Reconstruct tab."""
+    @property
+    def _tabs(self) -> tuple[Any, ...]:
+        """The tabs, as `TABS` names them."""
+        return (self.reconstruct, self.crawl, self.screen_tab, self.render_tab, self.finetune, self.evaluate)
+
+    def _on_tab(self, first: Any, *others: Any) -> Any:
+        """What belongs to the tab that is shown; where it has nothing, `first` after going to the Reconstruct tab."""
 
         def act() -> None:
-            if crawling is not None and self.pages.currentWidget() is self.crawl:
-                crawling()
-            elif screening is not None and self.pages.currentWidget() is self.screen_tab:
-                if not self.screen_tab.judging:
-                    screening()
-            elif rendering is not None and self.pages.currentWidget() is self.render_tab:
-                rendering()
-            else:
+            shown = self.pages.currentIndex()
+            action = others[shown - 1] if 0 < shown <= len(others) else None
+            if action is None:
                 self.show_tab(0)
+                first()
+            elif self.pages.currentWidget() is not self.screen_tab or not self.screen_tab.judging:
                 action()
 
         return act
 
     def show_tab(self, index: int) -> None:
-        """Go to a tab, 0..3."""
+        """Go to a tab, 0..5."""
         self._last_tab = index
         self.pages.setCurrentIndex(index)
         self.tabs.button(index).setChecked(True)
@@ -312,12 +329,7 @@ class MainWindow(QMainWindow):
             self.sheet.dismiss()
         elif self.pages.currentWidget() is self.models:
             self.models.escape()
-        elif (
-            isinstance(tab := self.pages.currentWidget(), ReconstructTab | CrawlTab | ScreenTab | RenderTab)
-            and tab.escape()
-        ):
-            pass
-        elif self.isFullScreen():
+        elif not self._tabs[self.pages.currentIndex()].escape() and self.isFullScreen():
             self.toggle_full_screen()
 
     def place(self) -> dict[str, Any]:
@@ -328,6 +340,8 @@ class MainWindow(QMainWindow):
             "columns": self.reconstruct.columns.sizes(),
             "crawl columns": self.crawl.columns.sizes(),
             "render columns": self.render_tab.columns.sizes(),
+            "finetune columns": self.finetune.columns.sizes(),
+            "evaluate columns": self.evaluate.columns.sizes(),
         }
 
     def restore_place(self, place: dict[str, Any]) -> None:
@@ -335,10 +349,17 @@ class MainWindow(QMainWindow):
         geometry = place.get("geometry")
         if isinstance(geometry, str):
             self.restoreGeometry(QByteArray.fromBase64(geometry.encode()))
-        tabs = {"columns": self.reconstruct, "crawl columns": self.crawl, "render columns": self.render_tab}
+        tabs = {
+            "columns": self.reconstruct,
+            "crawl columns": self.crawl,
+            "render columns": self.render_tab,
+            "finetune columns": self.finetune,
+            "evaluate columns": self.evaluate,
+        }
         for name, tab in tabs.items():
             sizes = place.get(name)
-            if isinstance(sizes, list) and len(sizes) == 3 and all(isinstance(size, int) for size in sizes):
+            parts = tab.columns.count()
+            if isinstance(sizes, list) and len(sizes) == parts and all(isinstance(size, int) for size in sizes):
                 tab.columns.setSizes(sizes)
 
     def close_now(self) -> None:
@@ -352,17 +373,15 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self._may_close:
-            self.reconstruct.close_down()
-            self.crawl.close_down()
-            self.screen_tab.close_down()
-            self.render_tab.close_down()
+            for tab in self._tabs:
+                tab.close_down()
             event.accept()
         else:
             event.ignore()
             self.close_requested.emit()
 
     def dragEnterEvent(self, event: Any) -> None:
-        if self._is_for_screen(event.mimeData()) or self._is_for_render(event.mimeData()):
+        if self._is_for_screen(event.mimeData()) or self._is_for_job(event.mimeData()):
             event.acceptProposedAction()
         elif may_hold_picture(event.mimeData()):
             event.acceptProposedAction()
@@ -383,8 +402,8 @@ class MainWindow(QMainWindow):
         event.acceptProposedAction()
         mime = event.mimeData()
         for_crawl = self.crawl if self._is_for_crawl(mime) else self.reconstruct
-        for_render = self.render_tab if self._is_for_render(mime) else for_crawl
-        (self.screen_tab if self._is_for_screen(mime) else for_render).take(mime)
+        for_job = self.pages.currentWidget() if self._is_for_job(mime) else for_crawl
+        (self.screen_tab if self._is_for_screen(mime) else for_job).take(mime)
         self.activateWindow()
 
     def _is_for_screen(self, mime: Any) -> bool:
@@ -392,9 +411,10 @@ class MainWindow(QMainWindow):
         on_it = self.pages.currentWidget() is self.screen_tab
         return on_it and (list_in(mime) is not None or folder_in(mime) is not None)
 
-    def _is_for_render(self, mime: Any) -> bool:
-        """Models, lists and folders of them that are dropped on the Render tab."""
-        return self.pages.currentWidget() is self.render_tab and self.render_tab.source_in(mime) is not None
+    def _is_for_job(self, mime: Any) -> bool:
+        """What a tab of long work takes as its source, dropped on it."""
+        shown = self.pages.currentWidget()
+        return isinstance(shown, RenderTab | FineTuneTab | EvaluateTab) and shown.source_in(mime) is not None
 
     def _is_for_crawl(self, mime: Any) -> bool:
         """A list is for the Crawl tab wherever else it is dropped; there, so is everything but a picture's file."""

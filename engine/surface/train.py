@@ -30,6 +30,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from engine import weights
+from engine.data import FAMILIES, split_seeds
 from engine.errors import InputError
 from engine.evaluation.geometry import f_score_of, sample_mesh
 from engine.mesh import Mesh
@@ -75,6 +76,8 @@ class TrainOptions:
     """Rays rendered a step."""
     seed: int = 0
     """Seed of weights, order, data and faults."""
+    family: str | None = None
+    """Family of all objects, of the validation and held-out ones as well; None: all families."""
     device: str = "auto"
     """auto, cpu or cuda."""
     resume: bool = False
@@ -167,7 +170,6 @@ class _Cases:
 
     def at(self, step: int) -> tuple[SurfaceCase, npt.NDArray, np.random.Generator]:
         """Case, views (32, S, S, 4) float32 and the generator of the step's further choices."""
-        from engine.data import split_seeds
 
         rng = np.random.default_rng([self.options.seed, 11, step])
         predicted = self.predicted is not None and rng.random() < self.options.predicted_share
@@ -224,8 +226,8 @@ def _make_cases(options: TrainOptions, config: SurfaceConfig) -> _Cases:
     folder = options.out / "cases"
     predicted = None
     if options.generator is not None:
-        predicted = CaseMaker.predicted(options.generator, folder, config.image_size)
-    return _Cases(options, CaseMaker(folder, config.image_size), predicted)
+        predicted = CaseMaker.predicted(options.generator, folder, config.image_size, options.family)
+    return _Cases(options, CaseMaker(folder, config.image_size, family=options.family), predicted)
 
 
 def _train(
@@ -313,7 +315,6 @@ def evaluate(network: SurfaceModel, maker: CaseMaker, split: str, count: int) ->
     True renders are degraded by a fixed amount; a generator's views are taken as they are. The F-score's
     threshold is 0.05 of the object's longest side.
     """
-    from engine.data import split_seeds
 
     network.eval()
     seeds = split_seeds("validation" if split == "validation" else "heldout")
@@ -365,7 +366,7 @@ def export(network: SurfaceModel, path: Path, options: TrainOptions, state: _Sta
         seconds=state.seconds,
         steps=state.step,
         data={
-            "source": "engine.data, train split",
+            "source": "engine.data, train split" + (f", family {options.family}" if options.family else ""),
             "views": "degraded true renders" + (" and the built-in generator's" if options.generator else ""),
             "seed": options.seed,
         },
@@ -409,7 +410,7 @@ def save_surface(
 
 
 def _arguments(options: TrainOptions) -> list[str]:
-    names = ("minutes", "steps", "config", "rate", "seed", "reuse")
+    names = ("minutes", "steps", "config", "rate", "seed", "family", "reuse")
     default = TrainOptions(Path())
     changed = [(n, getattr(options, n)) for n in names if getattr(options, n) != getattr(default, n)]
     return [f"--{n} {v}" for n, v in changed] + (["--generator views.safetensors"] if options.generator else [])
@@ -433,6 +434,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", type=int, default=default.points, help="labelled points a step")
     parser.add_argument("--rays", type=int, default=default.rays, help="rays rendered a step")
     parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--family", choices=FAMILIES, help="train on objects of this family only")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default=default.device)
     parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
     parser.add_argument("--generator", type=Path, help="weights of the view generator whose views are mixed in")

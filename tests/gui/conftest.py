@@ -52,7 +52,7 @@ def drive(qapp) -> Iterator[Drive]:
             window.close()
             await asyncio.wait_for(serving, 120)
             assert not session.engine.alive and not session.files.alive and not session.fetcher.alive
-            assert not session.crawl.alive and not session.screen.alive and not session.render.alive
+            assert not any(tab.alive for tab in session.tab_sessions)
             assert not window.isVisible()
             window.deleteLater()
 
