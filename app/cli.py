@@ -36,6 +36,7 @@ DELEGATED = {
     ("evaluate",): "app.evaluate_cli",
     ("render",): "app.render_cli",
     ("finetune",): "app.finetune_cli",
+    ("study",): "app.study_cli",
     ("data",): "engine.data.cli",
     ("train", "views"): "engine.views.train",
     ("train", "surface"): "engine.surface.train",
@@ -122,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("evaluate", help="measure predicted meshes against true models, and write a report")
     commands.add_parser("render", help="render models: run, status, watch, retry, preview, frame, worker")
     commands.add_parser("finetune", help="fine-tune the surface network on rendered models")
+    commands.add_parser("study", help="the study of fine-tuning on buildings, in miniature, from models to report")
     commands.add_parser("data", help="procedural architecture: contact sheets, GLB export")
     sub = commands.add_parser("train", help="train the built-in weights: views or surface")
     models = sub.add_subparsers(metavar="MODEL", required=True)

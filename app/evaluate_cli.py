@@ -69,11 +69,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(results.data))
     else:
-        _print(results)
+        print_results(results)
     return 0 if results.data["metrics"] else 2
 
 
-def _print(results: Results) -> None:
+def print_results(results: Results) -> None:
     """The means, and how sure the differences are, as a table."""
     from engine.evaluation.metrics import METRICS
 

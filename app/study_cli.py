@@ -1,0 +1,355 @@
+"""`oriel study`: the study of fine-tuning on buildings, in miniature, from procedural models to the report.
+
+    OUT/
+      study.json                    what the study is about
+      models/                       the held-out buildings, their input pictures and cases.json
+      training/models/, renders/    the buildings to train on, and their 40 views each
+      training/zero-shot/           a surface network that has seen generic shapes only
+      training/fine-tuned/          the same, fine-tuned on the renders with a loss on the mask
+      training/with-depth/          the same with a loss on the depth in its place
+      predictions/<network>/        the held-out buildings as each network reconstructs them, from the same views
+      report/                       `oriel evaluate` of the three
+
+Everything is done in steps that go on where they were stopped, so the same command finishes a study that was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.evaluate_cli import print_results
+from app.terminal import interruptible
+from engine import cameras
+from engine.errors import InputError, OrielError
+from engine.files import lock_folder, read_object, write_whole
+from engine.progress import CancelToken, Progress, ProgressCallback
+
+if TYPE_CHECKING:
+    from engine.evaluation.report import Results
+
+INTERRUPTED = 130
+FIRST_TRAINING_SEED = 1_500_000_000
+"""Of the buildings to train on: far from the seeds that the other networks' training begins with."""
+ELEVATIONS = (5.0, 45.0)
+"""Range in degrees of the input cameras' elevations."""
+PICTURE_SIZE = 256
+RADIUS = 2.0
+"""Distance of the cameras: from there every building is seen whole."""
+NETWORKS = ("zero-shot", "fine-tuned", "with-depth")
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """How large the study is."""
+
+    heldout: int = 98
+    """Held-out buildings, as many as the study that this one follows had."""
+    training: int = 40
+    """Buildings to train on, a tenth of them for validation."""
+    size: int = 128
+    """Side of the training pictures in pixels."""
+    samples: int = 16
+    """Samples a pixel of all rendered pictures."""
+    zero_shot_steps: int = 1500
+    """Steps that the network is trained for on generic shapes."""
+    epochs: float = 3.0
+    """How often fine-tuning looks at each view."""
+    rays: int = 512
+    """Rays of a batch."""
+    sources: int = 32
+    """Source views that a step of fine-tuning takes features from."""
+    seed: int = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `oriel study`."""
+    parser.description = (
+        "Trains a surface network on generic shapes, fine-tunes it on rendered buildings with a loss on the mask and "
+        "with one on the depth, reconstructs held-out buildings with all three and compares them. Takes some hours "
+        "without a GPU; run again, it goes on where it was stopped."
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the study")
+    texts = {
+        "heldout": "held-out buildings",
+        "training": "buildings to train on",
+        "size": "side of the training pictures in pixels",
+        "samples": "samples a pixel of the renders",
+        "zero_shot_steps": "steps on generic shapes",
+        "epochs": "how often fine-tuning looks at each view",
+        "rays": "rays of a batch",
+        "sources": "source views that a step takes features from",
+        "seed": "seed of all training",
+    }
+    for field in dataclasses.fields(StudyOptions):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=type(field.default),
+            default=argparse.SUPPRESS,
+            help=f"{texts[field.name]} (default: {field.default})",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """`oriel study`."""
+    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(StudyOptions) if hasattr(args, f.name)}
+    study = Study.open(args.output, given)
+    cancel = CancelToken()
+    try:
+        with _bar() as show, interruptible(cancel):
+            results = study.run(show, cancel)
+    finally:
+        study.close()
+    if results is None:
+        print(f"stopped; go on with: oriel study -o {args.output}")
+        return INTERRUPTED
+    print_results(results)
+    return 0
+
+
+class Study:
+    """A study in its folder. `open` it, `run` it as often as needed, `close` it."""
+
+    def __init__(self, out: Path, options: StudyOptions) -> None:
+        self.out = out
+        self.options = options
+        self._lock: Any = None
+
+    @classmethod
+    def open(cls, out: Path, given: dict[str, Any]) -> Study:
+        """Begin a study, or go on with the one in `out`; raises `InputError` where `given` says otherwise than it."""
+        lock = lock_folder(out, ".study.lock", f"Another study is at work in {out}. Wait for it, or choose another.")
+        try:
+            known = (read_object(out / "study.json") or {}).get("options", {})
+            changed = [f"{name} was {known[name]} and is {given[name]}" for name in given if name in known
+                       and known[name] != given[name]]  # fmt: skip
+            if changed:
+                raise InputError(f"{out} holds a study already: {'; '.join(changed)}. Choose another folder.")
+            names = {field.name for field in dataclasses.fields(StudyOptions)}
+            options = StudyOptions(**{name: value for name, value in (known | given).items() if name in names})
+            if not 1 <= options.heldout <= len(_heldout_seeds()) or options.training < 2:
+                raise InputError(
+                    f"A study has 1 to {len(_heldout_seeds())} held-out buildings and at least 2 to train on, but "
+                    f"{options.heldout} and {options.training} were asked for."
+                )
+            write_whole(out / "study.json", json.dumps({"options": dataclasses.asdict(options)}, indent=1).encode())
+        except BaseException:
+            lock.release()
+            raise
+        study = cls(out, options)
+        study._lock = lock
+        return study
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.release()
+
+    def run(self, progress: ProgressCallback, cancel: CancelToken) -> Results | None:
+        """Do what is left; None where it was cancelled."""
+        steps: list[Callable[[ProgressCallback, CancelToken], None]] = [
+            self.make_models,
+            self.draw_pictures,
+            self.render,
+            self.train_zero_shot,
+            self.fine_tune,
+            self.reconstruct,
+        ]
+        for step in steps:
+            step(progress, cancel)
+            if cancel.cancelled:
+                return None
+        return self.evaluate(progress, cancel)
+
+    # -- the steps -----------------------------------------------------------------------------------------
+
+    def make_models(self, progress: ProgressCallback, cancel: CancelToken) -> None:
+        """The buildings as GLB files."""
+        from engine.data import FAMILIES
+
+        families = [family for family in FAMILIES if family != "generic"]
+        jobs: list[tuple[int, str | None, Path]] = [
+            (seed, None, self.out / "models") for seed in _heldout_seeds()[: self.options.heldout]
+        ]
+        for i in range(self.options.training):
+            jobs.append((FIRST_TRAINING_SEED + i, families[i % len(families)], self.out / "training" / "models"))
+        for done, (seed, family, folder) in enumerate(jobs):
+            cancel.check()
+            progress(Progress("models", done, len(jobs)))
+            _write_model(seed, family, folder)
+
+    def draw_pictures(self, progress: ProgressCallback, cancel: CancelToken) -> None:
+        """The input picture of each held-out building, by Blender, and what is true of it."""
+        from engine.rendering.blender import BlenderProcess, find_blender
+        from engine.rendering.jobs import Frame
+
+        folder = self.out / "models"
+        settings = self._settings(PICTURE_SIZE)
+        models = sorted(folder.glob("*.glb"))
+        cases: dict[str, dict[str, Any]] = {}
+        with BlenderProcess(find_blender()) as blender:
+            for done, path in enumerate(models):
+                progress(Progress("pictures", done, len(models), path.stem))
+                rng = np.random.default_rng([47, int(path.stem.rsplit("_", 1)[1])])
+                pose = cameras.Pose(float(rng.uniform(*ELEVATIONS)), float(rng.uniform(0, 360)), RADIUS)
+                picture = folder / f"{path.stem}.png"
+                if not picture.exists():
+                    work = folder / ".work"
+                    work.mkdir(exist_ok=True)
+                    blender.render(path, work, settings, [Frame(path.stem, pose, False)], cancel=cancel)
+                    (work / picture.name).replace(picture)
+                cases[path.stem] = {"elevation": round(pose.elevation, 4), "picture": picture.name}
+        write_whole(folder / "cases.json", json.dumps(cases, indent=1).encode())
+
+    def render(self, progress: ProgressCallback, cancel: CancelToken) -> None:
+        """All views of the buildings to train on."""
+        from engine.rendering.farm import RenderRun
+        from engine.rendering.layout import find_models
+
+        source = self.out / "training" / "models"
+        models = find_models(source)
+        out = self.out / "training" / "renders"
+        farm = RenderRun(models, out, self._settings(self.options.size), source=source, retry_failed=True)
+        totals = farm.run(progress, cancel)
+        if totals.failed and not cancel.cancelled:
+            raise OrielError(
+                f"{totals.failed} of {len(models)} models could not be rendered. See `oriel render status {out}`, "
+                "then give the same command again."
+            )
+
+    def train_zero_shot(self, progress: ProgressCallback, cancel: CancelToken) -> None:
+        """The network that has never seen a building."""
+        from engine.surface.train import TrainOptions, train_surface
+
+        out = self.out / "training" / "zero-shot"
+        steps, seed = self.options.zero_shot_steps, self.options.seed + 1
+        options = TrainOptions(out, steps=steps, seed=seed, family="generic", resume=True, evaluate_every=15, heldout=0)
+        if _steps_done(self._weights("zero-shot")) < steps:
+            train_surface(options, progress=_staged("zero-shot", progress), cancel=cancel)
+
+    def fine_tune(self, progress: ProgressCallback, cancel: CancelToken) -> None:
+        """The two fine-tunings of it; a collapse is not undone, as it is what one of them is about."""
+        from engine.training import FineTuneOptions
+        from engine.training.finetune import FineTune
+
+        for name, losses in (("fine-tuned", {}), ("with-depth", {"depth": 1.0, "mask": 0.0})):
+            out = self.out / "training" / name
+            if cancel.cancelled or (out / ".done").exists():
+                continue
+            options = FineTuneOptions(
+                weights=str(self._weights("zero-shot")),
+                epochs=self.options.epochs,
+                rays=self.options.rays,
+                sources=self.options.sources,
+                seed=self.options.seed,
+                watch=not losses,
+                **losses,
+            )
+            work = FineTune(self.out / "training" / "renders", out, options, resume=(out / "finetune.json").exists())
+            work.run(_staged(name, progress), cancel)
+            if not cancel.cancelled:
+                (out / ".done").touch()
+
+    def reconstruct(self, progress: ProgressCallback, cancel: CancelToken) -> None:
+        """Every held-out building with every network: the views are drawn once, the surfaces differ."""
+        from engine.pipeline import Options, Run
+
+        models = sorted((self.out / "models").glob("*.glb"))
+        folders = [self.out / "predictions" / name for name in NETWORKS]
+        for done, model in enumerate(models):
+            for name, folder in zip(NETWORKS, folders, strict=True):
+                place = folder / model.stem
+                if not (place / "run.json").exists():
+                    shutil.rmtree(place, ignore_errors=True)
+                    if name == "zero-shot":
+                        options = Options(quality="draft", surface=str(self._weights(name).absolute()))
+                        Run.create(model.with_suffix(".png"), place, options)
+                    else:
+                        _copy_run(folders[0] / model.stem, place)
+                found = Run.open(place)
+                found.change(surface=str(self._weights(name).absolute()))
+                if found.status != "done":
+                    report = _staged("reconstruct", progress, done, len(models), f"{model.stem}, {name}")
+                    found.execute(report, cancel)
+
+    def evaluate(self, progress: ProgressCallback, cancel: CancelToken) -> Results:
+        """The report."""
+        from engine.evaluation.study import Evaluation, Options
+
+        folders = [self.out / "predictions" / name for name in NETWORKS]
+        names = ("f_score", "clip", "chamfer", "volume_iou", "psnr", "ssim", "mask_iou", "elevation_error")
+        return Evaluation(self.out / "models", folders, self.out / "report", Options(metrics=names)).run(
+            progress, cancel
+        )
+
+    # -- helpers -------------------------------------------------------------------------------------------
+
+    def _settings(self, size: int) -> Any:
+        from engine.rendering.jobs import RenderSettings
+
+        return RenderSettings(size=size, samples=self.options.samples, radius=RADIUS)
+
+    def _weights(self, network: str) -> Path:
+        return self.out / "training" / network / "surface.safetensors"
+
+
+def _heldout_seeds() -> list[int]:
+    """Held-out seeds of buildings, the families in turn."""
+    from engine.data import family_of, split_seeds
+
+    return [int(seed) for seed in split_seeds("heldout") if family_of(seed) != "generic"]
+
+
+def _write_model(seed: int, family: str | None, folder: Path) -> None:
+    from engine.data import family_of, make_object
+
+    path = folder / f"{family or family_of(seed)}_{seed}.glb"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, bytes(make_object(seed, family).to_scene().export(file_type="glb")))
+
+
+def _copy_run(source: Path, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial)
+    partial.replace(target)
+
+
+def _steps_done(weights: Path) -> int:
+    card = read_object(weights.with_suffix(".json")) or {}
+    return int(card.get("steps", 0)) if weights.exists() else 0
+
+
+def _staged(
+    stage: str, progress: ProgressCallback, done: float | None = None, total: float = 1, prefix: str = ""
+) -> ProgressCallback:
+    """Report what a step's own stages say as one stage of the study."""
+
+    def report(event: Progress) -> None:
+        text = ": ".join(part for part in (prefix or event.stage, event.message) if part)
+        progress(Progress(stage, event.done, event.total, text) if done is None else Progress(stage, done, total, text))
+
+    return report
+
+
+@contextmanager
+def _bar() -> Iterator[ProgressCallback]:
+    """A bar for the step in work."""
+    from tqdm import tqdm
+
+    with tqdm(bar_format="{desc} |{bar}| {elapsed}", leave=False, disable=None) as bar:
+
+        def show(event: Progress) -> None:
+            bar.total, bar.n = event.total, event.done
+            bar.set_description_str(f"{event.stage}: {event.message}"[:100])
+
+        yield show
