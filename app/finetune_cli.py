@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from app.terminal import interruptible
 from engine.errors import InputError
 from engine.progress import CancelToken, Progress
-from engine.training import PRECISIONS, FineTuneOptions, read_run
+from engine.training import PRECISIONS, PREDICTED_FROM, FineTuneOptions, read_run
 
 if TYPE_CHECKING:
     from engine.training.finetune import FineTune
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("sharpness", "NeuS's s at the end of the run (default: learned)", type=float)
     option("sources", "source views that a step takes features from", type=int)
     option("predicted_share", "share of source views that the generator draws", type=float)
+    option("predicted_from", "whether it draws each view's neighbours or all from one", choices=PREDICTED_FROM)
     option("generator", "the view generator, or a file of weights for the built-in one", metavar="NAME")
     option("foreground_share", "share of the rays drawn from the object and its rim", type=float)
     option("coarse", "even samples along a ray", type=int)

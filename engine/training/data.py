@@ -386,7 +386,7 @@ class Examples:
     sources: int
     predicted_share: float
     predictions: Any = None
-    """`Predictions`, if any are mixed in."""
+    """`Predictions`, if any are mixed in. Where they are drawn from one view, the share counts examples."""
     seed: int = 0
     _order: tuple[int, npt.NDArray[np.int64]] | None = field(default=None, repr=False)
 
@@ -409,10 +409,13 @@ class Examples:
     def make(self, model: RenderedModel, reference: int, target: int, rng: np.random.Generator) -> Example:
         """An example of a model: source views turned so that those of view `reference` come first."""
         predicted = rng.random(len(PRINCIPAL)) < self.predicted_share
+        if self.predictions is not None and self.predictions.whole:
+            predicted[:] = predicted[0]
+            reference = self.predictions.reference(reference)
         order = [(reference + turn) % len(PRINCIPAL) for turn in range(len(PRINCIPAL))]
         names = [SOURCES[4 * i + j] for i in order for j in range(4)]
         views = [
-            self.predictions.view(model, name, self.size)
+            self.predictions.view(model, name, self.size, reference)
             if self.predictions is not None and predicted[order[n // 4]]
             else self.renders.view(model, name, self.size)
             for n, name in enumerate(names)

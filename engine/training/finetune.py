@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import math
 import threading
 import time
@@ -48,9 +49,8 @@ from engine.training.data import PRINCIPAL, Example, Examples, RenderedModel, Re
 from engine.training.objective import Objective
 from engine.training.options import LOSSES, FineTuneOptions
 from engine.training.predictions import Predictions
-from engine.training.records import COLUMNS, LOG, append_row, cut, read_run, write_run
+from engine.training.records import COLUMNS, LOG, WEIGHTS, append_row, cut, read_run, write_run
 
-WEIGHTS = "surface.safetensors"
 LOG_EVERY = 10
 """Steps between rows of the log."""
 AHEAD = 4
@@ -175,7 +175,9 @@ class _Run:
         self.objective, self.optimizer = accelerator.prepare(Objective(self.network, options), self.optimizer)
         self.predictions: Predictions | None = None
         if options.predicted_share > 0:
-            self.predictions = Predictions.of(self.renders, options.generator, options.cache, self.out)
+            self.predictions = Predictions.of(
+                self.renders, options.generator, options.cache, self.out, whole=options.predicted_from == "one"
+            )
         self.examples = Examples(
             self.renders, self.train, self.network.config.image_size, options.rays, options.foreground_share,
             options.sources, options.predicted_share, self.predictions, options.seed,
@@ -575,17 +577,20 @@ class _Run:
             return figures, None
         mesh = clean_mesh(mesh)
         mesh.colors = color_vertices(self.network, scene, mesh)
-        self._keep(model.key, mesh)
+        self._keep(model.key, mesh, figures)
         return figures, mesh
 
-    def _keep(self, key: str, mesh: Mesh) -> None:
+    def _keep(self, key: str, mesh: Mesh, figures: dict[str, float]) -> None:
         folder = self.out / "validation"
         try:
             folder.mkdir(exist_ok=True)
             partial = folder / f".{key.replace('/', '_')}.tmp"
             with partial.open("wb") as file:
                 colors = np.zeros((0, 3), np.uint8) if mesh.colors is None else mesh.colors
-                np.savez_compressed(file, vertices=mesh.vertices, faces=mesh.faces, colors=colors, step=self.state.step)
+                np.savez_compressed(
+                    file, vertices=mesh.vertices, faces=mesh.faces, colors=colors, step=self.state.step,
+                    figures=json.dumps(figures),
+                )  # fmt: skip
             partial.replace(folder / f"{key.replace('/', '_')}.npz")
         except OSError as error:
             raise unwritable(folder, error) from error

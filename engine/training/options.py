@@ -10,6 +10,7 @@ from engine.errors import InputError
 
 PRECISIONS = ("no", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
+PREDICTED_FROM = ("each", "one")
 LOSSES = ("rgb", "mask", "eikonal", "sparsity", "depth")
 """Terms of the loss, each an option of `FineTuneOptions` that weighs it."""
 
@@ -55,6 +56,10 @@ class FineTuneOptions:
     predicted_share: float = 1.0
     """Share of the principal views whose four neighbours are the view generator's; those of the others are the
     folder's own. Give 0 for a published folder: its neighbours are predictions already."""
+    predicted_from: str = "each"
+    """What the generator draws from: of `each` principal view its neighbours, as in One-2-3-45, or all 32 views from
+    `one` of them, as in use. Views from several do not quite agree: a network that learns on them from a generator
+    whose own views agree learns to inflate."""
     generator: str = "built-in"
     """The view generator: a name, or a file of weights of the built-in one's kind."""
     foreground_share: float = 0.75
@@ -87,7 +92,8 @@ class FineTuneOptions:
     """Folder of the predicted views; None: in the folder of the renders."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("mask_loss", ("bce", "l1")), ("precision", PRECISIONS), ("device", DEVICES)):
+        named = {"mask_loss": ("bce", "l1"), "predicted_from": PREDICTED_FROM}
+        for name, choices in (named | {"precision": PRECISIONS, "device": DEVICES}).items():
             if getattr(self, name) not in choices:
                 raise InputError(f"{_spoken(name)} is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
         for name, (low, high) in LIMITS.items():

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.files import read_object, unwritable, write_whole
 
-RUN, LOG = "finetune.json", "log.csv"
+RUN, LOG, WEIGHTS = "finetune.json", "log.csv", "surface.safetensors"
 COLUMNS = (
     "kind", "step", "epoch", "seconds", "rate", "loss", "rgb", "mask", "eikonal", "sparsity", "depth", "sharpness",
     "inside", "outside", "gradient", "psnr", "mask_iou", "depth_error", "f_score", "score", "message",
