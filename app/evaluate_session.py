@@ -1,22 +1,587 @@
-"""What goes on between the Evaluate tab and the engine."""
+"""What goes on between the Evaluate tab and the engine: folders, runs, and the meshes of a sample."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import importlib
+import shutil
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QUrl
+from PySide6.QtGui import QDesktopServices, QImage
+
+from app.engine_thread import EngineThread
+from app.model_previews import PREVIEW_TRIANGLES, VIEWER_MODULES, mesh_of_parts
 from app.settings import Settings
-from widgets.evaluate import EvaluateTab
+from app.tasks import Tasks
+from engine.errors import Cancelled, InputError, OrielError
+from engine.evaluation.metrics import METRICS
+from engine.files import unwritable
+from engine.progress import CancelToken, Progress
+from widgets.evaluate import TRUTH, Choice, EvaluateTab, Found, Opened, Pace, Sample
+from widgets.words import count, plain
+
+if TYPE_CHECKING:
+    from engine.evaluation.measuring import Measured
+    from engine.evaluation.study import Begun, Options
+    from engine.mesh import Mesh
+
+POLL = 0.1
+"""Seconds between two looks at what an evaluation has done."""
+PORTION = 400
+"""Predictions that are shown at a time."""
+SETTLE = 0.12
+"""Seconds that a sample stays chosen before its meshes are read: who walks on with the arrow keys does not wait."""
+NICENESS = 5
+KEPT = 12
+"""Meshes that are kept, to go back to a sample at once."""
 
 
 class EvaluateSession:
-    """Everything that the Evaluate tab needs besides itself."""
+    """Everything that the Evaluate tab needs besides itself. `restore` it at the start, `close` it at the end.
+
+    Runs on the Qt thread and waits for three others: one for the evaluation, which takes it for hours, one that reads
+    and places meshes, and one for files.
+    """
 
     def __init__(self, tab: EvaluateTab, settings: Settings) -> None:
         self.tab = tab
         self.settings = settings
+        self.runner = EngineThread("oriel-evaluate", nice=NICENESS)
+        self.looker = EngineThread("oriel-evaluate-meshes")
+        self.files = EngineThread("oriel-evaluate-files")
+        self.job: Job | None = None
+        self._meshes: OrderedDict[tuple[str, str], Mesh] = OrderedDict()
+        self._opened = self._looks = 0
+        self._restored = False
+        self.tasks = Tasks(tab.say)
+        tab.places_changed.connect(self.tasks.then(self.open))
+        tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
+        tab.reload_requested.connect(self.tasks.then(self.reload))
+        tab.start_requested.connect(self.tasks.then(self.evaluate))
+        tab.stop_requested.connect(self.stop)
+        tab.meshes_wanted.connect(self.tasks.then(self.show_sample))
+        tab.folder_requested.connect(self.tasks.then(self.show_folder))
+        tab.browser_requested.connect(self.tasks.then(self.open_report))
+        tab.csv_requested.connect(self.tasks.then(self.copy_csv))
+        tab.options_changed.connect(self._remember)
+        tab.shown.connect(self._shown)
 
-    def restore(self) -> None: ...
+    # -- life --------------------------------------------------------------------------------------------
 
-    async def close(self) -> None: ...
+    def restore(self) -> None:
+        """Set the options as they were; the folders are read once the tab is looked at."""
+        self.tab.setup.set_choice(recalled(self.settings.evaluate))
+        self._restored = True
+        if self.tab.isVisible():
+            self._shown()
+
+    async def close(self) -> None:
+        """Stop what runs and end the threads."""
+        self.tasks.closing = True
+        if self.job is not None:
+            self.tab.status_changed.emit("Stopping the evaluation; it goes on from here the next time…")
+            self.stop()
+        await self.tasks.finish()
+        for thread in (self.runner, self.looker, self.files):
+            await thread.close()
 
     @property
     def alive(self) -> bool:
+        """Whether a thread of it still runs."""
+        return any(thread.alive for thread in (self.runner, self.looker, self.files))
+
+    def _shown(self) -> None:
+        if not self._restored or self.tasks.closing:
+            return
+        self.tasks.spawn(self._look_for_weights())
+        if self._opened:
+            return
+        kept = self.settings.evaluate
+        models, folder = (Path(kept[name]) if kept.get(name) else None for name in ("models", "folder"))
+        predictions = [Path(name) for name in kept.get("predictions") or []]
+        self._opened = 1
+        if models or predictions or folder:
+            self.tasks.spawn(self.open(models, predictions, folder))
+
+    async def _look_for_weights(self) -> None:
+        """Say which measures need weights that are not here; anew each time, as they may have been fetched."""
+        self.tab.setup.set_missing(await self.files.submit(_missing_weights))
+
+    # -- folders -----------------------------------------------------------------------------------------
+
+    async def open(self, models: Path | None, predictions: Sequence[Path], folder: Path | None) -> None:
+        """Take these folders, and another for the results unless there is one."""
+        if self.job is not None or self.tasks.closing:
+            return
+        self._opened += 1
+        mine = self._opened
+        self.tab.status_changed.emit("Reading the folders…")
+        opened = await self.files.submit(_open, models, list(predictions), folder)
+        if mine != self._opened or self.job is not None or self.tasks.closing:
+            return
+        self.tab.status_changed.emit("")
+        self._meshes.clear()
+        self.tab.show_opened(opened)
+        self._remember()
+
+    async def choose_folder(self, folder: Path | None) -> None:
+        """Take another folder for the results; what an earlier evaluation has left there is shown."""
+        if folder is not None and self.job is None and await self.files.submit(_is_evaluation, folder):
+            await self.open(None, [], folder)
+        else:
+            await self.open(self.tab.setup.models_path, self.tab.setup.prediction_paths, folder)
+
+    async def reload(self) -> None:
+        """Read the folders anew."""
+        setup = self.tab.setup
+        await self.open(setup.models_path, setup.prediction_paths, setup.folder_path)
+
+    def _remember(self) -> None:
+        setup = self.tab.setup
+        places = {"models": setup.models_path, "folder": setup.folder_path}
+        kept: dict[str, Any] = {name: str(path) for name, path in places.items() if path is not None}
+        if setup.prediction_paths:
+            kept["predictions"] = [str(path) for path in setup.prediction_paths]
+        if not kept and self._opened <= 1:  # the folders of the last time still wait to be opened
+            names = ("models", "predictions", "folder")
+            kept = {name: self.settings.evaluate[name] for name in names if name in self.settings.evaluate}
+        self.settings.evaluate = kept | {"choice": asdict(setup.choice())}
+
+    async def _save_settings(self) -> None:
+        with contextlib.suppress(OrielError):  # said when the window is closed, if it still holds then
+            await self.files.submit(self.settings.save)
+
+    # -- the evaluation ----------------------------------------------------------------------------------
+
+    async def evaluate(self) -> None:
+        """Measure what is not yet measured, and write the report."""
+        setup = self.tab.setup
+        models, predictions, folder = setup.models_path, setup.prediction_paths, setup.folder_path
+        if self.job is not None or self.tasks.closing or models is None or folder is None:
+            return
+        self.job = job = Job(models, predictions, folder, setup.choice())
+        self.tab.begin()
+        self._remember()
+        self.tasks.spawn(self._save_settings())
+        work = asyncio.ensure_future(self.runner.submit(job.work))
+        while not work.done() or job.waiting:
+            if work.done():
+                await asyncio.sleep(0)
+            else:
+                await asyncio.wait({work}, timeout=POLL)
+            self.tab.take_progress(*job.take(PORTION))
+        problem, stopped = "", False
+        try:
+            work.result()
+            if not self.tasks.closing:
+                opened = await self.files.submit(_open, models, predictions, folder)
+                self.tab.running = False
+                self.tab.show_opened(opened)
+        except Cancelled:
+            stopped = True
+        except OrielError as error:
+            problem = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            problem = f"Something unexpected went wrong: {type(error).__name__}: {error}"
+        self.job = None
+        if stopped or problem or not self.tasks.closing:
+            self._show_end(problem, stopped=stopped)
+
+    def stop(self) -> None:
+        """Stop the evaluation now."""
+        if self.job is not None:
+            self.job.cancel.cancel()
+            self.tab.set_state("stopping")
+
+    def _show_end(self, problem: str, *, stopped: bool) -> None:
+        tab = self.tab
+        found = [one for row in tab.model.rows for one in row.predictions.values() if one.path is not None]
+        left = sum(not one.settled for one in found)
+        failed = [row.name for row in tab.model.rows if row.state == "failed"]
+        again = {"Show them": lambda: tab.show_filter("failed")} if failed else {}
+        if problem:
+            tab.end(plain(problem), "error", {"Try again": tab.request_start})
+        elif stopped:
+            tab.end(f"Stopped; {count(left, 'prediction')} to go. Evaluate goes on from here.", "info")
+        elif failed:
+            named = ", ".join(failed[:3]) + (f" and {len(failed) - 3:,} more" if len(failed) > 3 else "")
+            done = f"Finished: {count(len(found), 'prediction')} looked at; {count(len(failed), 'sample')} failed"
+            tab.end(f"{done}: {named}.", "warning", again)
+        else:
+            unavailable = [METRICS[key].label for key in (tab.results or {}).get("unavailable", {}) if key in METRICS]
+            without = f" Not measured: {', '.join(unavailable)}, without weights." if unavailable else ""
+            tab.end(f"Finished: {count(len(found), 'prediction')} measured.{without}", "info")
+
+    # -- a sample ----------------------------------------------------------------------------------------
+
+    async def show_sample(self) -> None:
+        """Show the input picture and the two meshes of the chosen sample, if it stays chosen for a moment."""
+        compare = self.tab.compare
+        self._looks += 1
+        mine = self._looks
+        sample, folder = compare.sample, self.tab.setup.folder_path
+
+        def current() -> bool:
+            return mine == self._looks and not self.tasks.closing
+
+        if sample is None:
+            return
+        kept = [self._meshes.get(_mesh_key(sample, side.label)) for side in compare.sides]
+        if not all(kept):
+            await asyncio.sleep(SETTLE)
+        for name in VIEWER_MODULES:
+            if not current():
+                return
+            await self.looker.submit(importlib.import_module, name)
+        if folder is not None and current() and compare.picture.image is None:
+            labels = list(reversed(sample.predictions))
+            image = await self.files.submit(_input_picture, folder, labels, sample)
+            compare.set_picture(sample.name, image)
+        for side in compare.sides:
+            which = side.label
+            key = _mesh_key(sample, which)
+            if not current():
+                return
+            note = _why_not(sample, which)
+            mesh = self._meshes.get(key)
+            if mesh is None and not note:
+                if side.viewport is None or side.mesh_key is None:
+                    compare.set_mesh(side, sample.name, which, None, "Loading the mesh…")
+                try:
+                    mesh = await self.looker.submit(_placed_mesh, sample, which)
+                except OrielError as error:
+                    note = str(error)
+                else:
+                    self._keep(key, mesh)
+            if current():
+                compare.set_mesh(side, sample.name, which, mesh, note)
+
+    def _keep(self, key: tuple[str, str], mesh: Mesh) -> None:
+        self._meshes[key] = mesh
+        self._meshes.move_to_end(key)
+        while len(self._meshes) > KEPT:
+            self._meshes.popitem(last=False)
+
+    # -- what has been written ---------------------------------------------------------------------------
+
+    async def show_folder(self, name: str) -> None:
+        """Open the folder of a sample's model; of the results, without a name."""
+        row, folder = self.tab.model.find(name) if name else None, self.tab.setup.folder_path
+        path = Path(row.path).parent if row is not None else folder
+        if path is None or not await self.files.submit(path.is_dir):
+            self.tab.status_changed.emit("There is no folder yet: it is made when the evaluation starts.")
+        else:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+
+    async def open_report(self) -> None:
+        """Open the report in the browser of the system."""
+        path = self.tab.page
+        if path is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+
+    async def copy_csv(self, path: Path) -> None:
+        """Copy the figures to a file."""
+        folder = self.tab.setup.folder_path
+        if folder is None:
+            return
+        try:
+            await self.files.submit(_copy_csv, folder, path)
+        except OrielError as error:
+            self.tab.say(str(error))
+        else:
+            self.tab.say(f"The figures were saved to {path}.", "info")
+
+
+class Job:
+    """One evaluation, between the thread that it runs on and the window, which takes what is new at its own pace."""
+
+    def __init__(self, models: Path, predictions: list[Path], folder: Path, choice: Choice) -> None:
+        self.cancel = CancelToken()
+        self._places = models, predictions, folder
+        self._choice = choice
+        self._lock = threading.Lock()
+        self._new: list[tuple[str, str, Found]] = []
+        self._pace: Pace | None = None
+        self._paths: dict[tuple[str, str], str] = {}
+        self._began: tuple[float, int] | None = None
+        self._counted = 0, 1
+
+    def work(self) -> None:
+        """Measure; see `Evaluation.run`."""
+        from engine.evaluation.study import Evaluation
+
+        self.cancel.check()
+        models, predictions, folder = self._places
+        evaluation = Evaluation(models, predictions, folder, engine_options(self._choice))
+        self._paths = {key: str(one.path) for key, one in evaluation.pairs.predictions.items()}
+        evaluation.run(self._note, self.cancel)
+
+    def take(self, most: int) -> tuple[list[tuple[str, str, Found]], Pace | None]:
+        """What is new, of at most so many predictions."""
+        with self._lock:
+            found, self._new = self._new[:most], self._new[most:]
+            pace, self._pace = self._pace, None
+        return found, pace
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._new) or self._pace is not None
+
+    def _note(self, event: Progress) -> None:
+        done, total, left = int(event.done), int(event.total), None
+        now = time.monotonic()
+        if event.stage == "measure":
+            if self._began is None:
+                self._began = now, done
+            elif done > self._began[1]:
+                left = (now - self._began[0]) / (done - self._began[1]) * (total - done)
+        with self._lock:
+            if event.preview is not None:
+                one: Measured = event.preview
+                path = self._paths.get((one.label, one.name))
+                self._new.append((one.label, one.name, found_of(path, asdict(one))))
+            if event.stage == "measure":
+                self._counted = done, total
+            self._pace = Pace(event.stage, *self._counted, event.message, left)
+
+
+# -- on the other threads ------------------------------------------------------------------------------------
+
+
+def engine_options(choice: Choice) -> Options:
+    """The engine's options."""
+    from engine.evaluation.alignment import UP_AXES
+    from engine.evaluation.study import Options
+
+    wanted = tuple(key for key in METRICS if key not in choice.without)
+    return Options(
+        metrics=None if len(wanted) == len(METRICS) else wanted,
+        clip=Path(choice.clip).expanduser() if choice.clip and "clip" in wanted else None,
+        lpips=Path(choice.lpips).expanduser() if choice.lpips and "lpips" in wanted else None,
+        up=tuple(UP_AXES) if choice.up == "all" else (choice.up,),
+        workers=choice.workers or None if not choice.scheduler else None,
+        scheduler=choice.scheduler or None,
+    )
+
+
+def choice_of(options: Options) -> Choice:
+    """The options of an earlier evaluation as the user would choose them; who does the work is not kept."""
+    up = "all" if len(options.up) > 1 else options.up[0]
+    without = () if options.metrics is None else tuple(key for key in METRICS if key not in options.metrics)
+    return Choice(without, str(options.clip or ""), str(options.lpips or ""), up)
+
+
+def recalled(kept: dict[str, Any]) -> Choice:
+    """Options from JSON values; what does not fit is passed over."""
+    values = kept.get("choice")
+    values = dict(values) if isinstance(values, dict) else {}
+    if isinstance(values.get("without"), list):
+        values["without"] = tuple(key for key in values["without"] if key in METRICS)
+    usual = {field.name: field.default for field in fields(Choice)}
+    fitting: dict[str, Any] = {name: value for name, value in values.items() if type(value) is type(usual.get(name))}
+    return Choice(**fitting)
+
+
+def suggested_folder(models: Path, predictions: Sequence[Path]) -> Path:
+    """Where the results go unless the user says otherwise: never where another evaluation's are."""
+    from engine.evaluation.study import Begun
+
+    wanted = models.absolute(), tuple(path.absolute() for path in predictions)
+    base = models.absolute().with_name(f"{models.absolute().name}-evaluation")
+    for number in range(1, 1000):
+        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+        begun = Begun.read(path)
+        if not path.exists() or (begun is not None and (begun.models, begun.predictions) == wanted):
+            return path
+    return base
+
+
+def found_of(path: str | None, row: dict[str, Any] | None) -> Found:
+    """What a record of a prediction says of it."""
+    if row is None:
+        return Found(path)
+    matrix = (row.get("alignment") or {}).get("matrix")
+    problem = "" if path is None else row.get("problem") or ""
+    return Found(path, row.get("figures") or {}, matrix, problem, tuple(row.get("notes") or ()))
+
+
+def _missing_weights() -> dict[str, str]:
+    from engine.evaluation.study import missing_weights
+
+    return missing_weights()
+
+
+def _is_evaluation(folder: Path) -> bool:
+    return (folder / "results.json").is_file() or (folder / "study.json").is_file()
+
+
+def _open(models: Path | None, predictions: list[Path], folder: Path | None) -> Opened:
+    from engine.evaluation.pairs import find_pairs
+    from engine.evaluation.report import JSON, read_results
+    from engine.evaluation.study import Begun, read_measures
+
+    begun = Begun.read(folder) if folder is not None else None
+    results, rows, problem = None, {}, ""
+    choice = None
+    if begun is not None and models is None and not predictions:
+        models, predictions, choice = begun.models, list(begun.predictions), choice_of(begun.options)
+    if models is not None and predictions:
+        others = folder is not None and _is_evaluation(folder) and not _same(begun, models, predictions)
+        if folder is None or others:  # the results of another evaluation are not to be written over
+            folder = suggested_folder(models, predictions)
+            begun = Begun.read(folder)
+    same = begun is None or _same(begun, models, predictions)
+    try:
+        if folder is not None and same and (folder / JSON).is_file() and (begun is not None or models is None):
+            results = read_results(folder)
+        if folder is not None and begun is not None and same:
+            rows = read_measures(folder)
+        if models is None or not predictions:
+            if models is not None and not models.is_dir():
+                problem = f"There is no folder {models}. Check the path."
+            opened = Opened(models, predictions, folder, choice=choice, problem=problem)
+            return _of_results(opened, results) if results is not None and models is None else opened
+        pairs = find_pairs(models, predictions)
+    except (OrielError, OSError) as error:
+        opened = Opened(models, predictions, folder, choice=choice, problem=str(error))
+        return _of_results(opened, results) if results is not None else opened
+    if results is not None:
+        rows = _rows_of(results.data) | rows
+    samples = [
+        Sample(
+            model.name,
+            str(model.path.absolute()),
+            {
+                label: found_of(str(one.path.absolute()) if one is not None else None, rows.get((label, model.name)))
+                for label in pairs.labels
+                for one in [pairs.predictions.get((label, model.name))]
+            },
+        )
+        for model in pairs.models
+    ]
+    return Opened(
+        models,
+        predictions,
+        folder,
+        tuple(pairs.labels),
+        samples,
+        tuple(pairs.notes),
+        results.data if results is not None else None,
+        results.page if results is not None and results.page.is_file() else None,
+        choice,
+    )
+
+
+def _same(begun: Begun | None, models: Path | None, predictions: Sequence[Path]) -> bool:
+    if begun is None or models is None:
         return False
+    given = tuple(path.absolute() for path in predictions)
+    return (begun.models, begun.predictions) == (models.absolute(), given)
+
+
+def _rows_of(data: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (label, sample["name"]): found for sample in data["samples"] for label, found in sample["predictions"].items()
+    }
+
+
+def _of_results(opened: Opened, results: Any) -> Opened:
+    """What the results alone say, where the folders they are of are not known or not there."""
+    data = results.data
+    samples = [
+        Sample(
+            sample["name"],
+            sample["path"],
+            {label: found_of(found["path"], found) for label, found in sample["predictions"].items()},
+        )
+        for sample in data["samples"]
+    ]
+    page = results.page if results.page.is_file() else None
+    return Opened(
+        opened.models,
+        opened.predictions,
+        opened.folder,
+        tuple(data["labels"]),
+        samples,
+        tuple(data["notes"]),
+        data,
+        page,
+        opened.choice,
+        opened.problem,
+    )
+
+
+def _input_picture(folder: Path, labels: Sequence[str], sample: Sample) -> QImage:
+    from engine.evaluation.report import picture_path
+    from engine.evaluation.study import PICTURES
+
+    for label in labels:
+        path = picture_path(folder / PICTURES, label, sample.name, "input")
+        if path.is_file():
+            return QImage(str(path))
+    return QImage()
+
+
+def _mesh_key(sample: Sample, which: str) -> tuple[str, str]:
+    """What tells a placed mesh from others."""
+    if which == TRUTH:
+        return sample.path, ""
+    found = sample.predictions.get(which)
+    return (found.path or "" if found is not None else ""), str(found.matrix if found is not None else None)
+
+
+def _why_not(sample: Sample, which: str) -> str:
+    """Why a mesh cannot be shown; empty if it can."""
+    if which == TRUTH:
+        return ""
+    found = sample.predictions.get(which)
+    if found is None or found.path is None:
+        return f"{which} has no prediction of {sample.name}."
+    if found.problem:
+        return f"Not measured, and so not laid onto the model. {found.problem}"
+    return ""
+
+
+def _placed_mesh(sample: Sample, which: str) -> Mesh:
+    """The true model with its longest side 1 around the origin, or a prediction where it lies on it.
+
+    One that is not measured yet stands as it is, with its own longest side 1.
+    """
+    import numpy as np
+
+    from engine.evaluation.pictures import read_shape
+
+    def read(path: str) -> Any:
+        if not Path(path).exists():
+            raise InputError(f"{path} is no longer there. Put it back, or evaluate again.")
+        return read_shape(Path(path), PREVIEW_TRIANGLES)
+
+    found = sample.predictions.get(which)
+    shape = read(str(found.path) if found is not None else sample.path)
+    if found is None or found.matrix is None:
+        return mesh_of_parts(shape.moved(shape.to_unit()).parts)
+    truth = read(sample.path)
+    to_unit = truth.to_unit()
+    # From the frame it was read in to its file's, to the true model's file, to the frame that one was read in.
+    onto = to_unit @ truth.frame @ np.asarray(found.matrix, np.float64) @ np.linalg.inv(shape.frame)
+    return mesh_of_parts(shape.moved(onto).parts)
+
+
+def _copy_csv(folder: Path, path: Path) -> None:
+    from engine.evaluation.report import CSV
+
+    try:
+        shutil.copyfile(folder / CSV, path)
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -1,22 +1,688 @@
-"""What goes on between the FineTune tab and the engine."""
+"""What goes on between the Fine-tune tab and the engine: data, runs, meshes, and weights that are taken into use."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import importlib
+import json
+import sys
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QUrl
+from PySide6.QtGui import QDesktopServices
+
+from app.crawl_session import free_space
+from app.engine_thread import EngineThread
+from app.history import free_folder
+from app.model_previews import VIEWER_MODULES
 from app.settings import Settings
-from widgets.finetune import FineTuneTab
+from app.tasks import Tasks
+from engine.errors import Cancelled, InputError, OrielError
+from engine.progress import CancelToken, Progress
+from engine.training import FineTuneOptions
+from widgets.finetune import FineTuneTab, Holding, Look, Opened, RunState
+from widgets.finetune.words import FIGURES, figure, said
+from widgets.words import count
+
+if TYPE_CHECKING:
+    from engine.mesh import Mesh
+    from engine.training.data import RenderedModel, Renders
+    from engine.training.finetune import FineTune
+
+POLL = 0.1
+"""Seconds between two looks at what a run has done."""
+PORTION = 500
+"""Events that are shown at a time, so that the window keeps up with a quick run."""
+DISK_INTERVAL = 10.0
+KEPT = 64
+"""Meshes of a run that are kept to be looked at again; the newest of each model is on the disk too."""
+TRUE_KEPT = 16
+TRUE_SIDE = 96
+"""Pixels along a side of the depth maps that a true shape is made of: more would make the viewport slow."""
+STEEPEST = 6.0
+"""Change of depth between two pixels, in their distance, beyond which there is an edge and not a slope."""
+TRAIN_NICENESS = 5
+
+Event = tuple[float, Progress]
+"""The moment that it came at, in seconds, and what it says."""
 
 
 class FineTuneSession:
-    """Everything that the FineTune tab needs besides itself."""
+    """Everything that the Fine-tune tab needs besides itself. `restore` it at the start, `close` it at the end.
+
+    Runs on the Qt thread and waits for two others: one for the run, which takes it for hours, and one for files.
+    """
 
     def __init__(self, tab: FineTuneTab, settings: Settings) -> None:
         self.tab = tab
         self.settings = settings
+        self.runner = EngineThread("oriel-finetune", nice=TRAIN_NICENESS)
+        self.files = EngineThread("oriel-finetune-files")
+        self.job: Job | None = None
+        self._meshes: OrderedDict[str, Mesh] = OrderedDict()
+        self._true: OrderedDict[str, tuple[Mesh | None, str]] = OrderedDict()
+        self._renders: dict[Path, Renders] = {}
+        """Those that true shapes are taken from: to look at all of their files anew for each would be slow."""
+        self._opened = 0
+        self._needs: tuple[bool, ...] = ()
+        self._restored = False
+        self.tasks = Tasks(tab.say)
+        tab.source_chosen.connect(self.tasks.then(self.choose_source))
+        tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
+        tab.new_requested.connect(self.tasks.then(self.new_folder))
+        tab.reload_requested.connect(self.tasks.then(self.reload))
+        tab.start_requested.connect(self.tasks.then(self.train))
+        tab.pause_requested.connect(self.pause)
+        tab.resume_requested.connect(self.go_on)
+        tab.stop_requested.connect(self.stop)
+        tab.use_requested.connect(self.tasks.then(self.use_weights))
+        tab.look_wanted.connect(self.tasks.then(self.show_look))
+        tab.folder_requested.connect(self.tasks.then(self.show_folder))
+        tab.options_changed.connect(self._options_changed)
+        tab.shown.connect(self._shown)
 
-    def restore(self) -> None: ...
+    # -- life --------------------------------------------------------------------------------------------
 
-    async def close(self) -> None: ...
+    def restore(self) -> None:
+        """Set the options as they were; data and folder are read once the tab is looked at."""
+        with contextlib.suppress(OrielError, TypeError, AttributeError, ValueError):
+            self.tab.setup.form.set_values(FineTuneOptions.from_dict(self.settings.finetune.get("options") or {}))
+        used = self.settings.models.get("surface")
+        if isinstance(used, str) and Path(used).is_file() and (choices := self._choices()) is not None:
+            choices.choose(surface=used)
+        self._restored = True
+        if self.tab.isVisible():
+            self._shown()
+
+    async def close(self) -> None:
+        """Stop what runs, at a checkpoint, and end the threads."""
+        self.tasks.closing = True
+        if self.job is not None:
+            self.tab.status_changed.emit("Stopping the training; it goes on from here the next time…")
+            self.stop()
+        await self.tasks.finish()
+        for thread in (self.runner, self.files):
+            await thread.close()
 
     @property
     def alive(self) -> bool:
-        return False
+        """Whether a thread of it still runs."""
+        return self.runner.alive or self.files.alive
+
+    def _shown(self) -> None:
+        if not self._restored or self.tasks.closing:
+            return
+        self.tasks.spawn(self._offer())
+        if self._opened:
+            return
+        kept = self.settings.finetune
+        source, folder = (Path(kept[name]) if kept.get(name) else None for name in ("source", "folder"))
+        self._opened = 1
+        if source or folder:
+            self.tasks.spawn(self._open(source, folder))
+
+    async def _offer(self) -> None:
+        """Offer what the Render tab has rendered last, and what there is to start from."""
+        rendered, published, generators, missing = await self.files.submit(_offers, self.settings.render.get("folder"))
+        self.tab.setup.offer(rendered)
+        if self.job is None:
+            self.tab.setup.form.set_choices(published, generators, missing)
+
+    # -- data and folder ---------------------------------------------------------------------------------
+
+    async def choose_source(self, source: Path | None) -> None:
+        """Take other rendered models; a folder for the run is suggested, unless there is a free one."""
+        folder = self.tab.setup.folder_path
+        if source is not None:
+            folder = await self.files.submit(_folder_for, source, folder)
+        await self._open(source, folder)
+
+    async def choose_folder(self, folder: Path | None) -> None:
+        """Take another folder; the models of the run in it, if there is one."""
+        source = self.tab.setup.source_path
+        if folder is not None:
+            source = await self.files.submit(_source_of, folder) or source
+        await self._open(source, folder)
+
+    async def new_folder(self) -> None:
+        """Take a folder that is still free, with the models and options as they are."""
+        source, before = self.tab.setup.source_path, self.tab.setup.folder_path
+        if source is not None and self.job is None:
+            folder = await self.files.submit(free_folder, before or suggested_folder(source))
+            await self._open(source, folder)
+
+    async def reload(self) -> None:
+        """Read data and folder anew."""
+        await self._open(self.tab.setup.source_path, self.tab.setup.folder_path)
+
+    async def _open(self, source: Path | None, folder: Path | None) -> None:
+        if self.job is not None or self.tasks.closing:
+            return
+        self._opened += 1
+        mine = self._opened
+        self.tab.status_changed.emit("Reading the folder…")
+        options = self._values()
+        opened = await self.files.submit(_open, source, folder, options)
+        if mine != self._opened or self.job is not None or self.tasks.closing:
+            return
+        self.tab.status_changed.emit("")
+        self._meshes.clear()
+        self._true.clear()
+        self._renders = {}
+        self._needs = _needs(opened.options or options)
+        self.tab.show_opened(opened)
+        self._remember()
+        self.tasks.spawn(self._show_free())
+
+    def _values(self) -> FineTuneOptions:
+        """The options, or the usual ones while those in the form do not go together."""
+        try:
+            return self.tab.setup.form.values()
+        except InputError:
+            return FineTuneOptions()
+
+    def _options_changed(self) -> None:
+        self._remember()
+        # Which files must be there depends on the options.
+        if self.job is None and self.tab.setup.source_path is not None and _needs(self._values()) != self._needs:
+            self._needs = _needs(self._values())
+            self.tasks.spawn(self._look_again())
+
+    async def _look_again(self) -> None:
+        source, needs = self.tab.setup.source_path, self._needs
+        if source is not None:
+            found = await self.files.submit(_holding, source, self._values())
+            if source == self.tab.setup.source_path and needs == self._needs:
+                self.tab.show_holding(found)
+
+    def _remember(self) -> None:
+        setup = self.tab.setup
+        places = {"source": setup.source_path, "folder": setup.folder_path}
+        kept: dict[str, Any] = {name: str(path) for name, path in places.items() if path is not None}
+        before = self.settings.finetune
+        if not kept and self._opened <= 1:  # the places of the last time still wait to be opened
+            kept = {name: before[name] for name in places if name in before}
+        try:
+            kept["options"] = setup.form.values().to_dict()
+        except InputError:
+            kept["options"] = before.get("options")
+        self.settings.finetune = kept
+
+    async def _show_free(self) -> None:
+        folder = self.tab.setup.folder_path
+        self.tab.set_free(await self.files.submit(free_space, folder) if folder is not None else None)
+
+    async def _save_settings(self) -> None:
+        with contextlib.suppress(OrielError):  # said when the window is closed, if it still holds then
+            await self.files.submit(self.settings.save)
+
+    async def show_folder(self) -> None:
+        """Open the folder of the run."""
+        folder = self.tab.setup.folder_path
+        if folder is not None and await self.files.submit(folder.is_dir):
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+        else:
+            self.tab.status_changed.emit("There is no folder yet: it is made when the run starts.")
+
+    # -- the run -----------------------------------------------------------------------------------------
+
+    async def train(self) -> None:
+        """Train, or go on with the run in the folder."""
+        setup = self.tab.setup
+        source, folder = setup.source_path, setup.folder_path
+        if self.job is not None or self.tasks.closing or source is None or folder is None:
+            return
+        options = setup.form.values()
+        resume = self.tab.run.resumable
+        self.job = job = Job(source, folder, options, resume)
+        if not resume:
+            self._meshes.clear()
+        self.tab.begin(await self.files.submit(_validate_every, self.tab.holding, options))
+        self._remember()
+        self.tasks.spawn(self._save_settings())
+        work = asyncio.ensure_future(self.runner.submit(job.work))
+        disk = 0.0
+        while not work.done() or job.waiting:
+            if work.done():
+                await asyncio.sleep(0)
+            else:
+                await asyncio.wait({work}, timeout=POLL)
+            self._take(job.take(PORTION))
+            if time.monotonic() - disk > DISK_INTERVAL:
+                disk = time.monotonic()
+                self.tasks.spawn(self._show_free())
+        problem, never = "", False
+        try:
+            work.result()
+        except Cancelled:
+            never = True
+        except OrielError as error:
+            problem = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            problem = f"Something unexpected went wrong: {type(error).__name__}: {error}"
+        run, _ = await self.files.submit(_run_state, folder)
+        stopped, self.job = job.cancel.cancelled, None
+        self.tab.set_run(run)
+        self._show_end(run, problem, stopped=stopped, never=never)
+        await self._show_free()
+
+    def pause(self) -> None:
+        """Hold the run after the step in work."""
+        if self.job is not None:
+            self.job.pause()
+            self.tab.set_state("paused")
+
+    def go_on(self) -> None:
+        """Let a paused run go on."""
+        if self.job is not None:
+            self.job.resume()
+            self.tab.set_state("running")
+
+    def stop(self) -> None:
+        """Stop after the step in work; checkpoint and weights are kept."""
+        if self.job is not None:
+            self.job.cancel.cancel()
+            self.tab.set_state("stopping")
+
+    def _take(self, events: list[Event]) -> None:
+        for _, event in events:
+            row = event.preview if isinstance(event.preview, dict) else {}
+            if event.stage == "validate" and row.get("mesh") is not None:
+                self._meshes[f"{row['key']}@{row['step']}"] = row["mesh"]
+                if len(self._meshes) > KEPT:
+                    self._meshes.popitem(last=False)
+        before = self.tab.record.best_step
+        self.tab.take_events(events)
+        if self.tab.record.best_step != before and self.job is not None:
+            self.tasks.spawn(self._show_weights())
+
+    async def _show_weights(self) -> None:
+        """The best weights are written after a validation: offer them."""
+        folder = self.tab.setup.folder_path
+        if folder is not None:
+            await asyncio.sleep(POLL)
+            self.tab.show_weights((await self.files.submit(_run_state, folder))[0].weights)
+
+    def _show_end(self, run: RunState, problem: str, *, stopped: bool, never: bool) -> None:
+        tab = self.tab
+        use = {"Use for reconstruction": tab.use_weights} if run.weights is not None else {}
+        if problem:
+            other = {"New run": tab.new_run} if "another folder" in problem else {"Go on": tab.request_start}
+            tab.end(said(problem), "error", other if "another folder" in problem or run.resumable else {})
+        elif never:
+            again = "Go on continues from here" if run.resumable else "Start begins anew"
+            tab.end(f"Stopped before the first step: there are no weights yet. {again}.", "info")
+        elif stopped:
+            kept = "the best so far" if tab.record.best_step is not None else "as they are now"
+            where = f" of {run.steps:,}" if run.steps else ""
+            text = f"Stopped at step {run.step:,}{where}. The weights are kept, {kept}; Go on continues from here."
+            tab.end(text, "info", use)
+        else:
+            tab.end(f"Finished: {count(run.step, 'step')}.{_gain(tab)}", "info", use)
+
+    # -- the weights -------------------------------------------------------------------------------------
+
+    async def use_weights(self) -> None:
+        """Have reconstructions build their surfaces with the weights of this run."""
+        path = self.tab.run.weights
+        if path is None or self.tasks.closing:
+            return
+        try:
+            await self.files.submit(_check_weights, path)
+        except OrielError as error:
+            self.tab.say(said(str(error)))
+            return
+        choices = self._choices()
+        if choices is None:
+            return
+        before = choices.value("surface")
+        choices.choose(surface=str(path))
+        self._remember_surface(str(path))
+
+        def back() -> None:
+            choices.choose(surface=before)
+            self._remember_surface(before)
+
+        window: Any = self.tab.window()
+        actions = {"Go to Reconstruct": lambda: window.show_tab(0)}
+        if before != str(path):
+            actions["Take it back"] = back
+        self.tab.say(f"Reconstructions now use the weights of {path.parent.name}.", "info", actions)
+
+    def _remember_surface(self, surface: Any) -> None:
+        self.settings.models = {**self.settings.models, "surface": surface}
+        self.tasks.spawn(self._save_settings())
+
+    def _choices(self) -> Any:
+        """The models of the next reconstruction; None in a window without that tab."""
+        reconstruct = getattr(self.tab.window(), "reconstruct", None)
+        return None if reconstruct is None else reconstruct.input.models
+
+    # -- meshes ------------------------------------------------------------------------------------------
+
+    async def show_look(self, look: Look) -> None:
+        """Show the mesh of a look at a validation model, beside the true shape."""
+        details = self.tab.details
+
+        def chosen() -> bool:
+            return not self.tasks.closing and details.look is not None and details.look.key == look.key
+
+        for name in VIEWER_MODULES:
+            await self.files.submit(importlib.import_module, name)
+            if not chosen():
+                return
+        details.prepare_viewports()
+        mesh, folder = self._meshes.get(look.key), self.tab.setup.folder_path
+        if mesh is None and look.state != "empty" and folder is not None:
+            mesh = await self.files.submit(_kept_mesh, folder, look.model, look.step)
+        if not chosen():
+            return
+        gone = f"The mesh of step {look.step:,} is not kept any more: the newest of each model is."
+        details.show_meshes(look.key, mesh, look.message or gone)
+        source = self.tab.setup.source_path
+        if source is None:
+            return
+        found = self._true.get(look.model)
+        if found is None:
+            found = await self.files.submit(_true_mesh, self._renders, source, look.model)
+            self._true[look.model] = found
+            if len(self._true) > TRUE_KEPT:
+                self._true.popitem(last=False)
+        if chosen():
+            details.show_true(look.model, *found)
+
+
+class Job:
+    """One run, between the thread that it works on and the window, which takes what is new at its own pace."""
+
+    def __init__(self, source: Path, folder: Path, options: FineTuneOptions, resume: bool) -> None:
+        self.cancel = CancelToken()
+        self._arguments = (source, folder, options)
+        self._resume = resume
+        self._lock = threading.Lock()
+        self._run: FineTune | None = None
+        self._paused = False
+        self._new: list[Event] = []
+
+    def work(self) -> Path:
+        """Train; see `FineTune.run`."""
+        self.cancel.check()
+        _do_without_triton()
+        from engine.training.finetune import FineTune
+
+        run = FineTune(*self._arguments, resume=self._resume)
+        with self._lock:
+            self._run = run
+            if self._paused:
+                run.pause()
+        return run.run(self._note, self.cancel)
+
+    def pause(self) -> None:
+        """Hold it after the step in work."""
+        with self._lock:
+            self._paused = True
+            if self._run is not None:
+                self._run.pause()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        with self._lock:
+            self._paused = False
+            if self._run is not None:
+                self._run.resume()
+
+    def take(self, most: int) -> list[Event]:
+        """What is new, oldest first, of at most so many events."""
+        with self._lock:
+            taken, self._new = self._new[:most], self._new[most:]
+        return taken
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._new)
+
+    def _note(self, event: Progress) -> None:
+        with self._lock:
+            self._new.append((time.monotonic(), event))
+
+
+def _gain(tab: FineTuneTab) -> str:
+    """What the training has brought, by the first figure that there is."""
+    record = tab.record
+    best, start = record.best_step, record.figures(0.0)
+    if best is None:
+        return ""
+    found = record.figures(best)
+    name = next((name for name in FIGURES if name in found), "")
+    if not name:
+        return ""
+    text = f" {FIGURES[name]} {figure(name, found[name])} at step {best:,.0f}"
+    return f"{text}, {figure(name, start[name])} before it." if name in start else f"{text}."
+
+
+# -- on the other threads ------------------------------------------------------------------------------------
+
+
+def suggested_folder(source: Path) -> Path:
+    """Where a run on these models goes unless the user says otherwise."""
+    return source.with_name(f"{source.name}-finetune")
+
+
+def _offers(rendered: str | None) -> tuple[Path | None, bool, dict[str, str], tuple[str, ...]]:
+    from engine import choices
+    from engine.training.data import POSES
+
+    there = rendered is not None and Path(rendered, POSES).is_file()
+    generators = choices.names("generator")
+    missing = tuple(name for name in generators if not choices.present("generator", name))
+    return Path(rendered) if there and rendered else None, choices.present("surface", "one-2-3-45"), generators, missing
+
+
+def _folder_for(source: Path, before: Path | None) -> Path:
+    """A folder for a run on these models: the one that is set, unless it is another's."""
+    from engine.training import read_run
+
+    if before is not None and ((run := read_run(before)) is None or Path(run.get("data", "")) == source.absolute()):
+        return before
+    return suggested_folder(source)
+
+
+def _source_of(folder: Path) -> Path | None:
+    """The models that the run in a folder is about."""
+    from engine.training import read_run
+
+    run = read_run(folder)
+    return Path(run["data"]) if run is not None and isinstance(run.get("data"), str) else None
+
+
+def _needs(options: FineTuneOptions) -> tuple[bool, ...]:
+    """Which pictures the options need: neighbours, depth."""
+    return options.predicted_share < 1, options.depth > 0
+
+
+def _open(source: Path | None, folder: Path | None, options: FineTuneOptions) -> Opened:
+    from engine.training import read_log, read_run
+
+    known, problem = None, ""
+    record = read_run(folder) if folder is not None else None
+    if folder is None or record is None:
+        holding = _holding(source, options) if source is not None else None
+        return Opened(source, folder, holding)
+    try:
+        known = FineTuneOptions.from_dict(record.get("options") or {})
+    except (OrielError, TypeError, ValueError) as error:
+        problem = f"The options of the run in {folder} cannot be read: {error} Take another folder for a new run."
+    source = source or _source_of(folder)
+    holding = _holding(source, known or options) if source is not None else None
+    run, elsewhere = _run_state(folder)
+    return Opened(
+        source, folder, holding, run, known, read_log(folder), _kept_looks(folder, record), elsewhere, problem
+    )
+
+
+def _renders(source: Path, options: FineTuneOptions) -> Renders:
+    from engine.training.data import Renders
+
+    neighbours, depth = _needs(options)
+    return Renders.open(source, neighbours=neighbours, depth=depth, skip_faulty=True, seed=options.seed)
+
+
+def _holding(source: Path, options: FineTuneOptions) -> Holding:
+    try:
+        found = _renders(source, options)
+    except (OrielError, OSError) as error:
+        return Holding(error=str(error))
+    model = found.train[0]
+    depth = (model.folder / "view_0_depth_mm.png").exists()
+    return Holding(len(found.train), len(found.validation), found.size, depth, found.problems)
+
+
+def _run_state(folder: Path) -> tuple[RunState, bool]:
+    """What a run has left in its folder, and whether another process, or another run of this one, works there now."""
+    from filelock import FileLock, Timeout
+
+    from engine.training import read_run
+    from engine.training.records import WEIGHTS
+
+    record = read_run(folder) or {}
+    found = sorted(folder.glob("checkpoints/step-*.ckpt"))
+    step = int(found[-1].stem.partition("-")[2]) if found else 0
+    steps = 0
+    with contextlib.suppress(OrielError, TypeError, ValueError, KeyError):
+        options = FineTuneOptions.from_dict(record["options"])
+        steps = _steps(options, len(record["train"]), int(record.get("processes", 1)))[0]
+    weights = folder / WEIGHTS
+    elsewhere = False
+    if (folder / ".lock").exists():
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+            lock.release()
+        except Timeout:
+            elsewhere = True
+        except OSError:
+            pass
+    return RunState(step, steps, bool(found), weights if weights.is_file() else None), elsewhere
+
+
+def _steps(options: FineTuneOptions, models: int, processes: int = 1) -> tuple[int, int]:
+    """Steps of a run, and between its validations."""
+    from engine.training.data import PRINCIPAL
+
+    batch = options.accumulate * processes
+    epoch = models * len(PRINCIPAL)
+    planned = max(1, round(options.epochs * epoch / batch))
+    steps = planned if options.steps is None else min(planned, options.steps)
+    return steps, options.validate_every or max(1, epoch // batch)
+
+
+def _validate_every(holding: Holding, options: FineTuneOptions) -> int:
+    """Steps between validations of a run that is to begin; 0 for none."""
+    return _steps(options, holding.train)[1] if options.validate_models and holding.validation else 0
+
+
+def _kept_path(folder: Path, model: str) -> Path:
+    return folder / "validation" / f"{model.replace('/', '_')}.npz"
+
+
+def _kept_looks(folder: Path, record: dict[str, Any]) -> list[Look]:
+    """The newest look at each validation model."""
+    import numpy as np
+
+    looks = []
+    for model in record.get("validation") or []:
+        path = _kept_path(folder, str(model))
+        if path.is_file():
+            with contextlib.suppress(OSError, ValueError, KeyError), np.load(path) as kept:
+                figures = json.loads(str(kept["figures"])) if "figures" in kept else {}
+                looks.append(Look(str(model), int(kept["step"]), figures))
+    return looks
+
+
+def _kept_mesh(folder: Path, model: str, step: int) -> Mesh | None:
+    """The mesh of a validation model, if what is kept is of this step."""
+    import numpy as np
+
+    from engine.mesh import Mesh
+
+    with contextlib.suppress(OSError, ValueError, KeyError), np.load(_kept_path(folder, model)) as kept:
+        if int(kept["step"]) == step:
+            return Mesh(kept["vertices"], kept["faces"], colors=kept["colors"] if len(kept["colors"]) else None)
+    return None
+
+
+def _true_mesh(known: dict[Path, Renders], source: Path, model: str) -> tuple[Mesh | None, str]:
+    """The true shape of a rendered model; None with the reason if there is none."""
+    try:
+        renders = known.get(source) or _renders(source, FineTuneOptions())
+        known[source] = renders
+        found = next((m for m in (*renders.train, *renders.validation) if m.key == model), None)
+        mesh = true_surface(renders, found) if found is not None else None
+    except (OrielError, OSError) as error:
+        return None, said(str(error))
+    if found is None:
+        return None, f"{model} is not among the rendered models any more."
+    return mesh, "" if mesh is not None else "There are no depth maps of this model that would tell its true shape."
+
+
+def true_surface(renders: Renders, model: RenderedModel) -> Mesh | None:
+    """What the principal views see of a model, from their depth maps: as a mesh with colours; None without depth."""
+    import numpy as np
+
+    from engine import cameras
+    from engine.mesh import Mesh
+    from engine.training.data import PRINCIPAL
+
+    points, faces, colors, start = [], [], [], 0
+    for name in PRINCIPAL:
+        target = renders.target(model, name)
+        if target.depth is None:
+            return None
+        thin = max(1, len(target.depth) // TRUE_SIDE)
+        depth, color = target.depth[::thin, ::thin], target.color[::thin, ::thin]
+        side = len(depth)
+        k = renders.intrinsics(len(target.depth))
+        rows, columns = np.mgrid[:side, :side]
+        pixels = np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float32) * thin + np.float32(0.5)
+        origin, rays = cameras.pixel_rays(renders.c2ws[name], k, pixels)
+        index = np.arange(side * side).reshape(side, side)
+        corners = np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], -1).reshape(-1, 4)
+        far = depth.reshape(-1)[corners]
+        flat = np.ptp(far, axis=1) < STEEPEST * thin * far.max(1) / k[0, 0]
+        corners = corners[(far > 0).all(1) & flat]
+        used, renumbered = np.unique(corners, return_inverse=True)
+        corners = renumbered.reshape(-1, 4) + start
+        start += len(used)
+        points.append((origin + rays * depth.reshape(-1, 1))[used])
+        colors.append(color.reshape(-1, 3)[used])
+        faces += [corners[:, [0, 1, 2]], corners[:, [0, 2, 3]]]
+    if not start:
+        return None
+    return Mesh(
+        np.concatenate(points).astype(np.float32),
+        np.concatenate(faces).astype(np.int32),
+        colors=(np.concatenate(colors).clip(0, 1) * 255).round().astype(np.uint8),
+    )
+
+
+def _do_without_triton() -> None:
+    """Have torch find no Triton: optimisers load it without need, and its LLVM, loaded after that of software OpenGL,
+    crashes the process. Nothing is compiled in the window."""
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
+
+
+def _check_weights(path: Path) -> None:
+    """Raises `WeightsError` unless the file and its card are there."""
+    from engine import weights
+
+    if "model" not in weights.find(path).card:
+        raise InputError(f"{path} has no card beside it that says what it is. Go on with the run to write it anew.")
+    weights.read_header(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,14 +23,7 @@ def make_cache() -> PreviewCache:
 
 
 def mesh_of(preview: Preview) -> tuple[Mesh | None, str]:
-    """What the viewport shows of a preview, and what there is to say to it; None with the reason if there is nothing.
-
-    Of several textures, as of one that is coloured besides, it shows the colour at each vertex.
-    """
-    import numpy as np
-
-    from engine.mesh import Mesh
-
+    """What the viewport shows of a preview, and what there is to say to it; None and why if there is nothing to see."""
     if not preview.parts:
         problem = re.sub(r" (Reject it|Decide without|Skip it)\b.*", "", preview.problem or "There is nothing to see.")
         return None, f"{problem} Show the file (S), to open it elsewhere."
@@ -39,13 +33,27 @@ def mesh_of(preview: Preview) -> tuple[Mesh | None, str]:
         [f"Shown with {shown:,} of {preview.facts.triangles:,} triangles."] if shown < preview.facts.triangles else []
     )
     note = " ".join([*notes, *preview.facts.warnings])
+    mesh = mesh_of_parts(parts)
+    mesh.vertices = mesh.vertices / 2
+    return mesh, note
+
+
+def mesh_of_parts(parts: Sequence[PreviewPart]) -> Mesh:
+    """Parts as the one mesh that a viewport shows, where they are.
+
+    Of several textures, as of one that is coloured besides, it shows the colour at each vertex.
+    """
+    import numpy as np
+
+    from engine.mesh import Mesh
+
     starts = np.cumsum([0, *(len(part.points) for part in parts)])
-    points = np.concatenate([part.points for part in parts]) / 2
+    points = np.concatenate([part.points for part in parts])
     faces = np.concatenate([part.triangles + start for part, start in zip(parts, starts, strict=False)], dtype=np.int32)
     first = parts[0]
     if len(parts) == 1 and first.texture is not None and first.colors is None:
-        return Mesh(points, faces, uv=first.uv, texture=np.ascontiguousarray(first.texture[..., :3])), note
-    return Mesh(points, faces, colors=np.concatenate([_colors(part) for part in parts])), note
+        return Mesh(points, faces, uv=first.uv, texture=np.ascontiguousarray(first.texture[..., :3]))
+    return Mesh(points, faces, colors=np.concatenate([_colors(part) for part in parts]))
 
 
 def _colors(part: PreviewPart) -> Any:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +71,8 @@ async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int,
 
     theme.set_mode("dark")
     if parts != "all":
-        await {"crawl": crawl_tab, "screen": screen_tab, "render": render_tab}[parts](session, shoot)
+        take = {"crawl": crawl_tab, "screen": screen_tab, "render": render_tab, "finetune": finetune_tab}
+        await (take | {"evaluate": evaluate_tab})[parts](session, shoot)
         window.close()
         await serving
         return
@@ -106,6 +109,8 @@ async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int,
     await crawl_tab(session, shoot)
     await screen_tab(session, shoot)
     await render_tab(session, shoot)
+    await finetune_tab(session, shoot)
+    await evaluate_tab(session, shoot)
     window.close()
     await serving
 
@@ -336,12 +341,209 @@ async def render_tab(session: Session, shoot: Callable[..., Awaitable[None]]) ->
     window.toggle_sheet()
 
 
+_STUDY = """
+import sys
+from pathlib import Path
+import numpy as np
+import trimesh
+from PIL import Image
+from engine import cameras
+from engine.data.objects import make_object
+from engine.evaluation.pictures import draw_shape, read_shape
+
+root = Path(sys.argv[1])
+for name in ("models", "zero-shot", "fine-tuned"):
+    (root / name).mkdir()
+
+def predict(mesh, error, seed):
+    # Bent, paled, turned, scaled and moved, as a network's.
+    rng = np.random.default_rng(seed)
+    found = mesh.copy()
+    points = np.asarray(found.vertices)
+    points = points + error * np.sin(7 * points[:, [1, 2, 0]] + rng.uniform(0, 6, 3))
+    turn = trimesh.transformations.rotation_matrix(rng.uniform(0, 6), (0, 0, 1))[:3, :3]
+    found.vertices = points @ turn.T * rng.uniform(0.5, 2) + rng.normal(size=3)
+    colors = np.asarray(found.visual.vertex_colors).copy()
+    colors[:, :3] = colors[:, :3] * (1 - 6 * error) + 230 * 6 * error
+    found.visual.vertex_colors = colors
+    return found
+
+for at in range(8):
+    made = make_object(at + 4)
+    mesh = made.to_scene().to_mesh()
+    mesh.apply_transform([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    mesh.apply_scale(1 / mesh.extents.max())
+    mesh = mesh.subdivide_to_size(0.06)
+    height = (mesh.vertices[:, 2:] - mesh.bounds[0, 2]) / mesh.extents[2]
+    stone, roof = np.array([196, 170, 130, 255]), np.array([150, 70, 52, 255])
+    mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=np.where(height > 0.62, roof, stone).astype("uint8"))
+    name = f"{made.family.replace('_', '-')}-{at}"
+    path = root / "models" / f"{name}.ply"
+    mesh.export(path)
+    shape = read_shape(path)
+    picture = draw_shape(shape.moved(shape.to_unit()), [cameras.Pose(20.0, 30.0, 1.9)], 256)[0]
+    Image.fromarray((picture[..., :3] * 255).astype("uint8")).save(path.with_suffix(".png"))
+    predict(mesh, 0.03 + 0.004 * at, at).export(root / "zero-shot" / f"{name}.ply")
+    if at != 5:
+        predict(mesh, 0.012 + 0.008 * (at % 4), 50 + at).export(root / "fine-tuned" / f"{name}.ply")
+(root / "fine-tuned" / f"{name}.ply").write_bytes(b"not a mesh")
+"""
+
+
+async def evaluate_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
+    """The Evaluate tab: empty, chosen, running, results, other measures and samples, the report, and an error."""
+    from widgets.evaluate import Choice
+
+    window, tab = session.window, session.window.evaluate
+    compare = tab.compare
+    root = Path(tempfile.mkdtemp())
+    # In a process of its own: it draws with EGL, which has no place on the thread of the window.
+    command = [sys.executable, "-c", _STUDY, str(root)]
+    await (await asyncio.create_subprocess_exec(*command, cwd=ROOT)).wait()
+    models, sets = root / "models", [root / "zero-shot", root / "fine-tuned"]
+    window.show_tab(5)
+    await settle(lambda: bool(tab.setup._missing))
+    await shoot("evaluate-empty")
+    tab.setup.set_choice(Choice(workers=2))
+    tab.places_changed.emit(models, sets, None)
+    await settle(lambda: len(tab.model.rows) == 8 and all(side.mesh_key for side in compare.sides))
+    await shoot("evaluate-chosen")
+    tab.request_start()
+    await settle(lambda: tab.model.counts["done"] >= 3, 300)
+    tab.table.choose(next(row.name for row in tab.model.rows if row.state == "done"))
+    await settle(lambda: all(side.mesh_key for side in compare.sides))
+    await shoot("evaluate-running")
+    await settle(lambda: session.evaluate.job is None, 300)
+    tab.jump_to("improved")
+    name = tab.table.current.name
+    await settle(lambda: all(side.mesh_key is not None and side.mesh_key[0] == name for side in compare.sides))
+    await shoot("evaluate-results")
+    tab.escape()
+    compare.left.pick("")
+    compare.left.picked.emit()
+    tab.set_metric("psnr")
+    await settle(lambda: compare.left.mesh_key == (name, ""))
+    compare.right.viewport.look_from(120, 30)
+    await shoot("evaluate-linked")
+    tab.show_filter("failed")
+    tab.table.choose(tab.model.at(0).name)
+    await shoot("evaluate-failed", ("dark",))
+    tab.show_filter("")
+    loads: list[bool] = []
+    tab.report.loaded.connect(loads.append)
+    tab.show_side(1)
+    await settle(lambda: bool(loads))
+    await shoot("evaluate-report")
+    tab.report.scroll(3)
+    await shoot("evaluate-report-lower")
+    tab.show_side(0)
+    tab.setup.add_predictions([models.parent / "nowhere"])
+    await settle(lambda: tab.banner.isVisible() and "nowhere" in tab.banner.text.text())
+    await shoot("evaluate-error")
+
+
+async def finetune_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
+    """The Fine-tune tab with a short run of a small network: empty, chosen, all options, views being predicted,
+    running, faulty models, stopped, an earlier run gone wrong."""
+    import json
+
+    from engine.surface import reconstruct
+    from engine.training import FineTuneOptions
+    from engine.training.records import COLUMNS, append_row
+    from tests.engine.training.tiny_run import TINY
+
+    window, tab = session.window, session.window.finetune
+    details = tab.details
+    folder = Path(tempfile.mkdtemp()) / "buildings"
+    # In a process of its own: two kinds of OpenGL do not go together.
+    draw = "import sys; from pathlib import Path; from tests.rendered_models import write_renders; "
+    draw += "write_renders(Path(sys.argv[1]), range(4, 12), size=128, validation=3, light=True)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", draw, str(folder), cwd=ROOT)
+    assert await process.wait() == 0
+    window.show_tab(4)
+    await shoot("finetune-empty")
+    tab.source_chosen.emit(folder)
+    await settle(lambda: tab.holding is not None)
+    await shoot("finetune-chosen")
+    small = replace(TINY, volume_resolution=32, image_size=64)
+    reconstruct.CONFIGS[small.name] = small
+    quick = {"rays": 96, "coarse": 16, "fine": 8, "rate": 1e-3, "validate_every": 25, "steps": 2000}
+    tab.setup.form.set_values(FineTuneOptions(validate_models=2, **quick))
+    tab.setup.form.show_more(True)
+    await shoot("finetune-options", ready=lambda: tab.setup.area.verticalScrollBar().setValue(260))
+    tab.setup.form.show_more(False)
+    missing = next((folder / "zero12345_narrow" / "models").glob("*")) / "view_3.png"
+    kept = missing.read_bytes()
+    missing.unlink()
+    tab.reload_requested.emit()
+    await settle(lambda: bool(tab.holding.problems))
+    tab.request_start()
+    await shoot("finetune-faulty")
+    missing.write_bytes(kept)
+    tab.reload_requested.emit()
+    await settle(lambda: not tab.holding.problems)
+    tab.request_start()
+    await settle(lambda: "Predicting views" in tab.totals.text(), 900)
+    await shoot("finetune-predicting", ("dark",))
+    tab.request_stop()
+    await settle(lambda: session.finetune.job is None, 900)
+    await shoot("finetune-nothing", ("light",))
+    # The true views are there at once.
+    tab.setup.form.set_values(FineTuneOptions(config=small.name, validate_models=3, predicted_share=0.0, **quick))
+    tab.request_start()
+    await settle(lambda: tab.record.last_step >= 90 and details.true.mesh is not None, 1800)
+    tab.toggle_pause()
+    await shoot("finetune-running")
+    tab.follow.setChecked(False)
+    details.show_side(1)
+    await shoot("finetune-log", ("dark",))
+    details.show_side(0)
+    tab.request_stop()
+    await settle(lambda: session.finetune.job is None, 900)
+    await shoot("finetune-stopped")
+    tab.use_weights()
+    await settle(lambda: "Reconstructions now use" in tab.banner.text.text())
+    await shoot("finetune-used", ("light",))
+
+    # Written by hand, as a long run leaves it that went wrong in the end.
+    long = folder.with_name("long run")
+    (long / "checkpoints").mkdir(parents=True)
+    (long / "checkpoints" / "step-00006200.ckpt").touch()
+    names = json.loads((folder.with_name("buildings-finetune") / "finetune.json").read_text())
+    (long / "finetune.json").write_text(json.dumps(names | {"options": FineTuneOptions(epochs=200).to_dict()}))
+    spread = random.Random(1)
+    for step in range(0, 6300, 10):
+        fall = 2.718 ** (-step / 1500)
+        noise = {name: 0.75 + 0.5 * spread.random() for name in ("rgb", "mask", "eikonal", "sparsity")}
+        terms = {"rgb": 0.05 + 0.12 * fall, "mask": 0.004 + 0.03 * fall, "eikonal": 0.006, "sparsity": 0.002}
+        row = {name: value * noise[name] for name, value in terms.items()}
+        row |= {"kind": "train", "step": step, "epoch": step / 40, "loss": sum(row.values())}
+        append_row(long / "log.csv", COLUMNS, row)
+        if step % 400 == 0:
+            found = {"f_score": 0.62 - 0.3 * fall, "mask_iou": 0.93 - 0.2 * fall, "psnr": 24 - 7 * fall}
+            found = {name: value * (0.98 + 0.04 * spread.random()) for name, value in found.items()}
+            row = {"kind": "validate", "step": step, "score": found["f_score"], **found}
+            append_row(long / "log.csv", COLUMNS, row)
+    text = "the model has become empty: rays through the object gather a weight of 0.08"
+    for kind, end in (("rollback", ". Back to step 6200, with half the rate."), ("collapse", "")):
+        row = {"kind": kind, "step": 6291, "message": f"At step 6291 {text}{end}"}
+        append_row(long / "log.csv", COLUMNS, row)
+    tab.folder_chosen.emit(long)
+    await settle(lambda: tab.title.text() == "long run")
+
+    def hover() -> None:
+        tab.losses.chart.at_step = tab.validations.chart.at_step = 2400.0
+        window.update()
+
+    await shoot("finetune-earlier", ready=hover)
+
+
 def main() -> int:
     """Parse the command line and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, help="picture to reconstruct; by default the first sample")
-    parts = ("all", "crawl", "screen", "render")
+    parts = ("all", "crawl", "screen", "render", "finetune", "evaluate")
     parser.add_argument("--part", choices=parts, default="all", help="take the pictures of a part only")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

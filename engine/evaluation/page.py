@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from engine.evaluation.metrics import METRICS, Metric
+from engine.evaluation.statistics import FEWEST
 
 Picture = Callable[[str, str, str], bytes | None]
 """Of (label, name, which), a JPEG."""
@@ -17,13 +18,19 @@ SHOWN = 10
 """Best and worst samples that are shown."""
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 960, 320, 64, 46, 14, 14
 
-_STYLE = """
+_DARK = """--paper:#16181b; --card:#1e2125; --ink:#e6e4df; --soft:#9aa2ad;
+ --line:#33383f; --warn:#f0c674; --warn-back:#2d2718; --good:#6cc796; --bad:#ee8b7f;
+ --s0:#9aa5b4; --s1:#f08a55; --s2:#6ea8e6; --s3:#74c08f; --s4:#b891dd; --s5:#dcb94f;"""
+_STYLE = (
+    """
 :root { color-scheme: light dark; --paper:#fbfaf7; --card:#fff; --ink:#1f2328; --soft:#5d6570; --line:#e2dfd8;
  --warn:#8a5a00; --warn-back:#fff6e0; --good:#1a7a4c; --bad:#b3382c;
  --s0:#7a8594; --s1:#d9622b; --s2:#2f6fb3; --s3:#3f8f5f; --s4:#8a5bb5; --s5:#b08a1e; }
-@media (prefers-color-scheme: dark) { :root { --paper:#16181b; --card:#1e2125; --ink:#e6e4df; --soft:#9aa2ad;
- --line:#33383f; --warn:#f0c674; --warn-back:#2d2718; --good:#6cc796; --bad:#ee8b7f;
- --s0:#9aa5b4; --s1:#f08a55; --s2:#6ea8e6; --s3:#74c08f; --s4:#b891dd; --s5:#dcb94f; } }
+"""
+    # What shows the page may say by `data-theme` which look it has; else it is the system's.
+    f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {_DARK} }} }}\n"
+    f":root[data-theme=dark] {{ {_DARK} color-scheme: dark }} :root[data-theme=light] {{ color-scheme: light }}"
+    """
 * { box-sizing:border-box } body { margin:0; background:var(--paper); color:var(--ink);
  font:15px/1.5 system-ui,-apple-system,"Segoe UI","Noto Sans",sans-serif }
 main { max-width:1040px; margin:0 auto; padding:32px 24px 64px } h1 { font-size:26px; margin:0 }
@@ -55,6 +62,7 @@ svg text { fill:var(--soft); font-size:12px } .grid { stroke:var(--line) } .axis
 summary { cursor:pointer; font-weight:600 } dl { display:grid; grid-template-columns:max-content 1fr; gap:4px 16px }
 dt { font-weight:600 } dd { margin:0 } @media print { details { display:block } }
 """
+)
 
 
 def write_page(data: dict[str, Any], picture: Picture) -> str:
@@ -100,17 +108,16 @@ def _finding(data: dict[str, Any], metric: Metric) -> str:
         sure = "" if p is None else f"; Wilcoxon p {_p(p)}, paired t p {_p(found['t_p'])}"
         lines.append(
             f"<p class=finding><b>{escape(label)}</b> is better than <b>{escape(first)}</b> in "
-            f"{escape(metric.label)} on {found['better']} of {found['count']} models: "
-            f"{_signed(difference['mean'], metric)} on average (95 % confidence "
-            f"{_signed(difference['low'], metric)} to {_signed(difference['high'], metric)}{sure}).</p>"
+            f"{escape(metric.label)} on {found['better']} of {found['count']} model{'s' * (found['count'] != 1)}: "
+            f"{_signed(difference['mean'], metric)} on average ({_confidence(difference, metric, _signed)}{sure}).</p>"
         )
     if not lines:
         mean = data["summary"][first].get(metric.key)
         if mean is not None:
             lines.append(
                 f"<p class=finding><b>{escape(first)}</b>: {escape(metric.label)} {_number(mean['mean'], metric)} on "
-                f"average over {mean['count']} models (95 % confidence {_number(mean['low'], metric)} to "
-                f"{_number(mean['high'], metric)}).</p>"
+                f"average over {mean['count']} model{'s' * (mean['count'] != 1)} "
+                f"({_confidence(mean, metric, _number)}).</p>"
             )
     return f"<div class=card>{''.join(lines)}</div>" if lines else ""
 
@@ -145,8 +152,8 @@ def _means(data: dict[str, Any], metrics: Sequence[Metric]) -> str:
                 continue
             wins = " class=wins" if mean["mean"] == best else ""
             cells.append(
-                f"<td{wins}>{_number(mean['mean'], metric)}<small>{_number(mean['low'], metric)} to "
-                f"{_number(mean['high'], metric)}, n = {mean['count']}</small></td>"
+                f"<td{wins}>{_number(mean['mean'], metric)}<small>{_interval(mean, metric, _number)}, "
+                f"n = {mean['count']}</small></td>"
             )
         body.append(f"<tr><th>{_title(metric)}</th>{''.join(cells)}</tr>")
     return (
@@ -169,9 +176,9 @@ def _tests(data: dict[str, Any], metrics: Sequence[Metric]) -> str:
             tone = "good" if gain > 0 else "bad" if gain < 0 else ""
             body.append(
                 f"<tr><th>{_title(metric)}</th><td class={tone or 'none'}>{_signed(difference['mean'], metric)}"
-                f"<small>{_signed(difference['low'], metric)} to {_signed(difference['high'], metric)}</small></td>"
-                f"<td>{found['better']} : {found['worse']}</td><td>{_p(found['wilcoxon_p'])}</td>"
-                f"<td>{_p(found['t_p'])}</td><td>{found['count']}</td></tr>"
+                f"<small>{_interval(difference, metric, _signed)}</small></td>"
+                f"<td>{found['better']} : {found['worse']}</td><td>{_p(found['wilcoxon_p'], found['count'])}</td>"
+                f"<td>{_p(found['t_p'], found['count'])}</td><td>{found['count']}</td></tr>"
             )
         tables.append(
             f"<div class='card scroll'><table><thead><tr><th>{escape(label)} minus {escape(data['labels'][0])}</th>"
@@ -180,7 +187,10 @@ def _tests(data: dict[str, Any], metrics: Sequence[Metric]) -> str:
         )
     if not tables:
         return ""
-    return "<h2>Paired tests</h2><p class=soft>On the models that both measured; two-sided.</p>" + "".join(tables)
+    return (
+        "<h2>Paired tests</h2><p class=soft>On the models that both measured; two-sided. "
+        f"Fewer than {FEWEST} are too few for an interval or a test.</p>" + "".join(tables)
+    )
 
 
 def _details(data: dict[str, Any]) -> str:
@@ -228,6 +238,7 @@ def _details(data: dict[str, Any]) -> str:
         ("contrast", "Share of contrast"),
         (("error", "Relative error", ".2f"), ("kept", "Contrast kept", ".0%"), ("correlation", "Correlation", ".2f")),
     )
+    intervals = "95 % bootstrap intervals" if found["count"] >= FEWEST else "too few for intervals"
     rows = ["#Saturation", *found["classes"]["saturation"], "#Lightness (value)", *found["classes"]["darkness"]]
     colors = table(
         "colors",
@@ -239,7 +250,7 @@ def _details(data: dict[str, Any]) -> str:
         "<h2>Where the texture fails: fine detail</h2><p class=soft>The truth's texture and the error taken apart by "
         "spatial frequency, in unlit pictures, over the pixels that both share. A relative error of 1 is what a "
         "picture without that detail would have. "
-        f"Pooled over {found['count']} models, 95 % bootstrap intervals.</p>{bands}"
+        f"Pooled over {found['count']} models, {intervals}.</p>{bands}"
         "<h2>Where the texture fails: deep and dark colours</h2><p class=soft>Difference of colours (CIE 1976 ΔE) by "
         "the true colour's saturation and value, both 0 to 1; and by how much the prediction is lighter (L*) and more "
         f"colourful (C*, negative where it is paler).</p>{colors}"
@@ -520,9 +531,22 @@ def _signed(value: float, metric: Metric) -> str:
     return f"{value:+.{metric.decimals}f}".replace("-", "−")
 
 
-def _p(value: float | None) -> str:
+def _interval(mean: dict[str, Any], metric: Metric, form: Callable[[float, Metric], str]) -> str:
+    """The 95 % interval of a mean, where it has one."""
+    if mean["low"] is None:
+        return "too few"
+    return f"{form(mean['low'], metric)} to {form(mean['high'], metric)}"
+
+
+def _confidence(mean: dict[str, Any], metric: Metric, form: Callable[[float, Metric], str]) -> str:
+    if mean["low"] is None:
+        return "too few models for an interval or a test"
+    return f"95 % confidence {_interval(mean, metric, form)}"
+
+
+def _p(value: float | None, count: int = FEWEST) -> str:
     if value is None:
-        return "–"
+        return "too few" if count < FEWEST else "–"
     return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}"
 
 

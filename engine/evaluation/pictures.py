@@ -91,11 +91,11 @@ class Shape:
         return matrix
 
 
-def read_shape(path: Path) -> Shape:
+def read_shape(path: Path, triangles: int = _TRIANGLES) -> Shape:
     """A model file (GLB, glTF, OBJ, PLY, STL) or the mesh of a run folder, Z up.
 
     Raises `InputError` where it cannot be read or its vertices are no numbers, `EmptyResultError` for one without
-    faces. Files of more than 400,000 triangles are reduced to that.
+    faces. Files of more `triangles` are reduced to so many.
     """
     if path.is_dir():
         return shape_of(_mesh_of_run(path))
@@ -107,7 +107,7 @@ def read_shape(path: Path) -> Shape:
         if not np.isfinite(piece.points[np.unique(piece.triangles)]).all():
             raise InputError(f"{path.name} has vertices that are no numbers (NaN or infinite). Export it again.")
     reduced = reduce_model(
-        model, triangles=_TRIANGLES, parts=_PARTS, side=_SIDE, texture_bytes=_TEXTURE_BYTES, name=path.name
+        model, triangles=triangles, parts=_PARTS, side=_SIDE, texture_bytes=_TEXTURE_BYTES, name=path.name
     )
     counts = np.cumsum([0] + [len(part.points) for part in reduced.parts])
     faces = [part.triangles + start for part, start in zip(reduced.parts, counts, strict=False)]

@@ -19,7 +19,7 @@ from engine.evaluation.details import BANDS, DARKNESSES, SATURATIONS, color_tabl
 from engine.evaluation.metrics import METRICS
 from engine.evaluation.page import write_page
 from engine.evaluation.pairs import Pairs
-from engine.evaluation.statistics import compare, mean_of
+from engine.evaluation.statistics import FEWEST, compare, mean_of
 from engine.files import read_object, write_whole
 
 CSV, JSON, PAGE = "results.csv", "results.json", "report.html"
@@ -163,7 +163,7 @@ def _details(
             sums = np.array([rows[label, name]["details"][kind] for name in names])
             drawn = np.array([table(sums[draw].sum(0))[error] for draw in draws], np.float64)
             with np.errstate(all="ignore"):
-                empty = np.asarray(np.isnan(drawn).all(0))
+                empty = np.asarray(np.isnan(drawn).all(0)) | (len(names) < FEWEST)
                 drawn[:, empty] = 0.0
                 low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
             tables[kind] = {

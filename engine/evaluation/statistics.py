@@ -10,6 +10,8 @@ import numpy.typing as npt
 from scipy import stats
 
 RESAMPLES = 10_000
+FEWEST = 5
+"""Samples that an interval or a test needs; of fewer it would say nothing that is to be relied on."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class Mean:
 
     count: int
     mean: float
-    low: float
-    high: float
+    low: float | None
+    """None for fewer than `FEWEST` samples, as `high`."""
+    high: float | None
     median: float
 
 
@@ -34,7 +37,7 @@ class Paired:
     """Samples on which the second is better."""
     worse: int
     t_p: float | None
-    """p of the paired t test, two-sided; None for fewer than two samples or no difference anywhere."""
+    """p of the paired t test, two-sided; None for fewer than `FEWEST` samples or no difference anywhere."""
     wilcoxon_p: float | None
     """p of Wilcoxon's signed-rank test, two-sided; None as above."""
 
@@ -44,10 +47,13 @@ def mean_of(values: npt.ArrayLike, *, seed: int = 0) -> Mean | None:
     x = np.asarray(values, np.float64)
     if not len(x):
         return None
+    middle = float(x.mean()), float(np.median(x))
+    if len(x) < FEWEST:
+        return Mean(len(x), middle[0], None, None, middle[1])
     rng = np.random.default_rng(seed)
     means = np.concatenate([x[rng.integers(0, len(x), (500, len(x)))].mean(1) for _ in range(RESAMPLES // 500)])
     low, high = np.percentile(means, [2.5, 97.5])
-    return Mean(len(x), float(x.mean()), float(low), float(high), float(np.median(x)))
+    return Mean(len(x), middle[0], float(low), float(high), middle[1])
 
 
 def compare(first: npt.ArrayLike, second: npt.ArrayLike, *, higher_is_better: bool, seed: int = 0) -> Paired | None:
@@ -58,9 +64,9 @@ def compare(first: npt.ArrayLike, second: npt.ArrayLike, *, higher_is_better: bo
         return None
     gain = difference if higher_is_better else -difference
     t_p = wilcoxon_p = None
-    if len(difference) > 1 and np.any(difference != 0):
+    if len(difference) >= FEWEST and np.any(difference != 0):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of few samples, and of differences that are all alike
+            warnings.simplefilter("ignore")  # of differences that are all alike
             t_p = float(stats.ttest_1samp(difference, 0.0).pvalue)
             wilcoxon_p = float(stats.wilcoxon(difference).pvalue)
     return Paired(len(difference), mean, int((gain > 0).sum()), int((gain < 0).sum()), t_p, wilcoxon_p)

@@ -2,6 +2,7 @@
 
 The folder of an evaluation holds
 
+    study.json       what is measured against what, and how, so that it can be gone on with
     measures.jsonl   one prediction a line, appended and put on the disk as soon as it is measured; of several lines of
                      one prediction the last counts, and only while the files and the settings are those it was made of
     pictures/        what the page shows: <label>/<name>/{input,views,mesh}.jpg, .truth/<name>.jpg
@@ -10,6 +11,7 @@ The folder of an evaluation holds
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -28,14 +30,15 @@ from engine.evaluation.measuring import Measured, Settings, measure_model, pack
 from engine.evaluation.metrics import METRICS
 from engine.evaluation.pairs import Model, Pairs, Prediction, find_pairs
 from engine.evaluation.report import Results, picture_path, write_report
-from engine.files import lock_folder, sync, unwritable, write_whole
+from engine.files import lock_folder, read_object, sync, unwritable, write_whole
 from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 
-RECORDS, PICTURES = "measures.jsonl", "pictures"
+STUDY, RECORDS, PICTURES = "study.json", "measures.jsonl", "pictures"
 _VERSION = 1
 """Of the measures; raised when they change, so that older records are measured again."""
 _WORKER_BYTES = 1 << 30
-_CONNECT_SECONDS = 15
+_SILENCE_SECONDS = 20
+_GONE = "The Dask scheduler has gone. Start it, and the evaluation again: it goes on from here."
 _log = logging.getLogger(__name__)
 
 
@@ -66,6 +69,35 @@ class Options:
             raise InputError(f"Workers are {self.workers}, but have to be 0 to 1024.")
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What an evaluation measures against what, as its folder keeps it."""
+
+    models: Path
+    predictions: tuple[Path, ...]
+    options: Options
+    """But for the machines."""
+
+    def write(self, folder: Path) -> None:
+        """Keep it in a folder; `OutputError` where it cannot be written."""
+        options = {key: value for key, value in asdict(self.options).items() if key not in ("workers", "scheduler")}
+        record = {"format": 1, "models": self.models, "predictions": self.predictions} | options
+        write_whole(folder / STUDY, json.dumps(record, indent=1, default=str).encode())
+
+    @staticmethod
+    def read(folder: Path) -> Begun | None:
+        """What was begun in a folder; None if nothing was, or its record is damaged."""
+        record = read_object(folder / STUDY)
+        try:
+            assert record is not None
+            paths = {key: Path(record[key]) if record[key] else None for key in ("clip", "lpips")}
+            metrics = None if record["metrics"] is None else tuple(record["metrics"])
+            options = Options(metrics, paths["clip"], paths["lpips"], tuple(record["up"]))
+            return Begun(Path(record["models"]), tuple(Path(p) for p in record["predictions"]), options)
+        except (AssertionError, KeyError, TypeError, InputError):
+            return None
+
+
 class Evaluation:
     """One evaluation; `run` it from any thread."""
 
@@ -73,6 +105,7 @@ class Evaluation:
         """See `find_pairs` for what the folders hold. Raises `InputError`, and `WeightsError` for chosen weights."""
         self.options = options or Options()
         self.out = Path(out)
+        self.begun = Begun(Path(models).absolute(), tuple(Path(p).absolute() for p in predictions), self.options)
         self.pairs: Pairs = find_pairs(Path(models), [Path(p) for p in predictions])
         self.unavailable: dict[str, str] = {}
         """Measures that cannot be taken here, and why."""
@@ -89,6 +122,7 @@ class Evaluation:
         cancel = cancel or CancelToken()
         with _records(self.out) as records:
             cancel.check()
+            self.begun.write(self.out)
             digests = self._digests(cancel)
             known = records.current(digests)
             total = len(digests)
@@ -123,7 +157,8 @@ class Evaluation:
         if options.lpips is not None and "lpips" not in wanted:
             wanted.append("lpips")
         found: dict[str, Path] = {}
-        for key, chosen, check in (("clip", options.clip, _clip_path), ("lpips", options.lpips, _lpips_path)):
+        for key, check in _WEIGHTS.items():
+            chosen = getattr(options, key)
             if key not in wanted:
                 continue
             try:
@@ -187,83 +222,78 @@ class Evaluation:
                 found = measure_model(model, predictions, self.settings, None, cancel.check)
                 settled(_lost(predictions, "Its file is no longer there.") if found is None else found)
             return
-        with self._client(len(jobs)) as client:
-            _farm(client, jobs, self.settings, settled, cancel)
+        asyncio.run(self._measure_elsewhere(jobs, settled, cancel))
 
-    @contextlib.contextmanager
-    def _client(self, jobs: int) -> Iterator[Any]:
-        """A client of the scheduler that was named, or of a cluster of processes on this machine."""
-        import dask
-        from distributed import Client, LocalCluster
+    async def _measure_elsewhere(
+        self,
+        jobs: list[tuple[Model, list[Prediction]]],
+        settled: Callable[[list[Measured]], None],
+        cancel: CancelToken,
+    ) -> None:
+        """Have other processes measure, and leave none behind, however it ends."""
+        from engine import cluster
 
-        quiet = {
-            "distributed.scheduler.allowed-failures": 1,
-            "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
-            "distributed.worker.profile.enabled": False,
-        }
-        with dask.config.set(quiet):
-            if self.options.scheduler is not None:
-                try:
-                    client = Client(self.options.scheduler, timeout=_CONNECT_SECONDS)
-                except (OSError, ValueError, TimeoutError) as error:
-                    raise InputError(
-                        f"There is no Dask scheduler at {self.options.scheduler} ({error}). Check the address, as "
-                        "tcp://host:8786, and that it runs."
-                    ) from error
-                with client:
-                    yield client
-                return
-            workers = self.options.workers
-            if workers is None:
-                workers = max(1, min(_cores(), psutil.virtual_memory().available // _WORKER_BYTES))
-            cluster = LocalCluster(
-                n_workers=min(workers, jobs),
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            )
-            with cluster, Client(cluster, timeout=_CONNECT_SECONDS) as client:
-                yield client
+        with cluster.quiet():
+            farm = asyncio.create_task(self._farm(jobs, settled))
+            try:
+                while not farm.done() and not cancel.cancelled:
+                    await asyncio.wait({farm}, timeout=0.1)
+            finally:
+                farm.cancel()  # once: its cleaning up is not to be cut short
+                await asyncio.wait({farm})
+            if not farm.cancelled():
+                farm.result()
+            cancel.check()
+
+    async def _farm(
+        self, jobs: list[tuple[Model, list[Prediction]]], settled: Callable[[list[Measured]], None]
+    ) -> None:
+        from engine import cluster
+
+        async with contextlib.AsyncExitStack() as stack:
+            address = self.options.scheduler
+            if address is None:
+                workers = self.options.workers
+                if workers is None:
+                    workers = max(1, min(_cores(), psutil.virtual_memory().available // _WORKER_BYTES))
+                folder = stack.enter_context(cluster.scratch())
+                here = cluster.local_cluster(min(workers, len(jobs)), 1, folder, allowed_failures=1)
+                address = await stack.enter_async_context(here)
+            client = await stack.enter_async_context(cluster.connect(address, "oriel-evaluate"))
+            await _dispatch(client, jobs, self.settings, settled)
 
 
-def _farm(
+async def _dispatch(
     client: Any,
     jobs: list[tuple[Model, list[Prediction]]],
     settings: Settings,
     settled: Callable[[list[Measured]], None],
-    cancel: CancelToken,
 ) -> None:
-    """Measure the jobs on a cluster; a worker that dies takes no more than what it was at."""
-    from distributed import wait
-
+    """Have the workers of a client measure the jobs; one that dies takes no more than what it was at."""
     waiting = list(reversed(jobs))
-    pending: dict[Any, tuple[Model, list[Prediction], bool]] = {}
+    pending: dict[asyncio.Task[Any], tuple[Any, Model, list[Prediction], bool]] = {}
 
     def submit(model: Model, predictions: list[Prediction], sent: bool) -> None:
         contents = pack(model, predictions) if sent else None
         future = client.submit(_work, model, predictions, settings, contents, pure=False)
-        pending[future] = model, predictions, sent
+        pending[asyncio.ensure_future(future.result())] = future, model, predictions, sent
 
     try:
         while waiting or pending:
-            cancel.check()
-            while waiting and len(pending) < 2 * max(1, len(client.nthreads())):
-                submit(*waiting.pop(), False)
             try:
-                done = wait(list(pending), timeout=0.2, return_when="FIRST_COMPLETED").done
-            except TimeoutError:
-                if client.status != "running":
-                    raise InputError(
-                        "The Dask scheduler has gone. Start it, and the evaluation again: it goes on from here."
-                    ) from None
-                continue
-            for future in done:
-                model, predictions, sent = pending.pop(future)
+                workers = await asyncio.wait_for(client.nthreads(), _SILENCE_SECONDS)
+            except (OSError, TimeoutError) as error:
+                raise InputError(_GONE) from error
+            while waiting and len(pending) < 2 * max(1, len(workers)):
+                submit(*waiting.pop(), False)
+            done, _ = await asyncio.wait(pending, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
+            if client.status != "running":
+                raise InputError(_GONE)
+            for task in done:
+                _, model, predictions, sent = pending.pop(task)
                 try:
-                    found = future.result()
-                except Exception as error:
+                    found = task.result()
+                except (Exception, asyncio.CancelledError) as error:
                     _log.warning("Measuring %s failed", model.name, exc_info=True)
                     settled(_lost(predictions, f"Its worker died or failed ({type(error).__name__}: {error})."))
                     continue
@@ -277,7 +307,11 @@ def _farm(
                     except OSError as error:
                         settled(_lost(predictions, f"Its file cannot be read: {error.strerror}."))
     finally:
-        client.cancel(list(pending), force=True)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        with contextlib.suppress(Exception):  # those of a scheduler that lives on
+            await asyncio.wait_for(client.cancel([future for future, *_ in pending.values()], force=True), 5)
 
 
 def _work(
@@ -313,6 +347,21 @@ def _lpips_path(chosen: Path | None) -> Path:
     return Lpips(chosen, device="cpu").path if chosen is not None else find_lpips()
 
 
+_WEIGHTS = {"clip": _clip_path, "lpips": _lpips_path}
+"""What finds the weights of a measure that needs some."""
+
+
+def missing_weights() -> dict[str, str]:
+    """Measures whose weights are not on this machine, and what to do about it."""
+    found = {}
+    for key, check in _WEIGHTS.items():
+        try:
+            check(None)
+        except WeightsError as error:
+            found[key] = str(error)
+    return found
+
+
 def _stamp(path: Path) -> str:
     """What tells weights apart without reading them all."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -337,22 +386,36 @@ def _content(path: Path) -> str:
 # -- records -------------------------------------------------------------------------------------------------
 
 
+def read_measures(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """What an evaluation has measured so far, by label and name; it may have been of other files of these names."""
+    return _read_rows(folder / RECORDS)[0]
+
+
+def _read_rows(path: Path) -> tuple[dict[tuple[str, str], dict[str, Any]], int]:
+    """The rows by label and name, and the bytes that hold whole lines: a kill may have torn the last one."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}, 0
+    whole = raw[: raw.rfind(b"\n") + 1]
+    rows = {}
+    for line in whole.splitlines():
+        try:
+            row = json.loads(line)
+            rows[str(row["label"]), str(row["name"])] = row
+        except (ValueError, KeyError, TypeError):
+            continue  # not ours to judge: it is measured again
+    return rows, len(whole)
+
+
 class _Records:
     """`measures.jsonl` of a folder, open for writing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / RECORDS
-        raw = self._path.read_bytes() if self._path.exists() else b""
-        whole = raw[: raw.rfind(b"\n") + 1]  # a kill may have torn the last line
-        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
-        for line in whole.splitlines():
-            try:
-                row = json.loads(line)
-                self._rows[str(row["label"]), str(row["name"])] = row
-            except (ValueError, KeyError, TypeError):
-                continue  # not ours to judge: it is measured again
+        self._rows, whole = _read_rows(self._path)
         self._file = self._path.open("r+b" if self._path.exists() else "w+b")
-        self._file.truncate(len(whole))
+        self._file.truncate(whole)
         self._file.seek(0, os.SEEK_END)
 
     def current(self, digests: dict[tuple[str, str], str]) -> dict[tuple[str, str], dict[str, Any]]:

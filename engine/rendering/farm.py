@@ -303,7 +303,7 @@ class RenderRun:
 
     async def _work(self, records: Records, cancel: CancelToken) -> None:
         """Have the farm work while this reports, keeps watch, and ends it when it must."""
-        from engine.rendering import cluster
+        from engine import cluster
 
         self._loop = asyncio.get_running_loop()
         with cluster.quiet():
@@ -358,9 +358,10 @@ class RenderRun:
 
     async def _farm(self, records: Records) -> None:
         """Give models to workers until none is left."""
-        from engine.rendering import cluster, station
+        from engine import cluster
+        from engine.rendering import station
 
-        async with self._scheduler() as address, cluster.connect(address) as client:
+        async with self._scheduler() as address, cluster.connect(address, "oriel-render") as client:
             client.subscribe_topic(station.TOPIC, self._heard)
             try:
                 await self._dispatch(client, records)
@@ -375,18 +376,19 @@ class RenderRun:
 
     @asynccontextmanager
     async def _scheduler(self) -> AsyncIterator[str]:
-        from engine.rendering import cluster
+        from engine import cluster
+        from engine.rendering.cluster import leave, sizes
 
         if self.options.scheduler is not None:
             yield self.options.scheduler
             return
         gpu = self.settings.device != "cpu"
-        workers, threads = cluster.sizes(self._counts["waiting"], self.options.workers, gpu=gpu)
+        workers, threads = sizes(self._counts["waiting"], self.options.workers, gpu=gpu)
         scratch = layout.new_work(self.out, "workers")
         environment = {} if self.options.blender is None else {"ORIEL_BLENDER": self.options.blender}
         with self._lock:
             self._notice = f"starting {workers} workers"
-        async with cluster.local_cluster(workers, threads, scratch, environment) as address:
+        async with cluster.local_cluster(workers, threads, scratch, environment, leave) as address:
             yield address
 
     async def _dispatch(self, client: Client, records: Records) -> None:

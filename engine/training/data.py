@@ -87,6 +87,8 @@ class Example:
     """(N,)."""
     depth: FloatArray | None
     """(N,) 0 where nothing is."""
+    importance: FloatArray
+    """(N,) weights of mean 1 with which the rays count as if they were spread evenly over the picture."""
     seed: int
     """For what else is drawn."""
 
@@ -359,8 +361,10 @@ def _fault(path: Path, size: int, grey: bool) -> str | None:
 
 def pick_pixels(
     mask: BoolArray, count: int, foreground_share: float, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """(count, 2) pixels (x, y): that share from the mask (S, S) and its rim, the others from the whole picture."""
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """(count, 2) pixels (x, y): that share from the mask (S, S) and its rim, the others from the whole picture; and
+    their importance (count,), even over even chance, of mean 1. Without it what is left out of the mask would cost more
+    than what is put in beside it, and a network that is in doubt would learn to inflate."""
     size = len(mask)
     anywhere = rng.integers(0, size, (count, 2))
     reach = max(1, round(RIM * size))
@@ -370,7 +374,11 @@ def pick_pixels(
     if len(rows) and wanted:
         chosen = rng.integers(0, len(rows), wanted)
         anywhere[:wanted] = np.stack([columns[chosen], rows[chosen]], -1)
-    return anywhere
+    else:
+        wanted = 0
+    rim = wide[anywhere[:, 1], anywhere[:, 0]] > 0
+    importance = 1 / ((count - wanted) / size**2 + rim * (wanted / max(len(rows), 1)) + 1e-9)
+    return anywhere, (importance / importance.mean()).astype(np.float32)
 
 
 @dataclass
@@ -421,7 +429,7 @@ class Examples:
             for n, name in enumerate(names)
         ]
         true = self.renders.target(model, PRINCIPAL[target])
-        pixels = pick_pixels(true.mask, self.rays, self.foreground_share, rng)
+        pixels, importance = pick_pixels(true.mask, self.rays, self.foreground_share, rng)
         at = (pixels[:, 1], pixels[:, 0])
         return Example(
             model.key,
@@ -435,5 +443,6 @@ class Examples:
             true.color[at],
             true.mask[at],
             None if true.depth is None else true.depth[at],
+            importance,
             int(rng.integers(2**31)),
         )

@@ -52,11 +52,10 @@ class Objective(nn.Module):
         truth = mask.float()
         opacity = seen.opacity.clamp(1e-3, 1 - 1e-3)
         said = torch.where(mask, opacity, 1 - opacity)  # torch's own cross-entropy raises for what is no number
-        terms = {"rgb": options.rgb * (seen.color - color).abs().mean()}
-        if options.mask_loss == "bce":
-            terms["mask"] = -options.mask * said.log().mean()
-        else:
-            terms["mask"] = options.mask * (seen.opacity - truth).abs().mean()
+        importance = torch.from_numpy(example.importance).to(device)
+        terms = {"rgb": options.rgb * (importance[:, None] * (seen.color - color).abs()).mean()}
+        off = -said.log() if options.mask_loss == "bce" else (seen.opacity - truth).abs()
+        terms["mask"] = options.mask * (importance * off).mean()
         extent = network.config.extent
         free = (torch.rand(FREE_POINTS, 3, generator=generator).to(device) * 2 - 1) * extent
         on_rays = seen.middles.detach().reshape(-1, 3)

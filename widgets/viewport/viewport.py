@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from widgets.viewport.export_dialog import FilmDialog
 from widgets.viewport.film import FILM_SUFFIXES, save_turntable
 from widgets.viewport.hands import Hands
 from widgets.viewport.icons import icon
-from widgets.viewport.scene import DARK, HOME_AZIMUTH, HOME_ELEVATION, LIGHT, STYLES, Scene, Style
+from widgets.viewport.scene import DARK, HOME_AZIMUTH, HOME_ELEVATION, LIGHT, STYLES, Orbit, Scene, Style
 
 EMPTY_TEXT = "The 3D model appears here.\nReconstruct a picture, or open an earlier run."
 TURN_SECONDS = 14.0
@@ -49,6 +50,13 @@ REST_MS = 220
 SLOW_PICTURE = 0.06
 """Seconds that a picture without anti-aliasing may take for one with it to follow."""
 
+_GROUPS: tuple[tuple[str, ...], ...] = (
+    STYLES,
+    ("wireframe", "cameras", "grid"),
+    ("home", "front", "side", "top", "turntable"),
+    ("screenshot", "film", "export"),
+)
+"""Actions of the tool bar."""
 _STYLE_TEXT = {
     "texture": ("Texture", "T", "baked texture"),
     "colors": ("Colours", "C", "one colour a vertex"),
@@ -67,13 +75,19 @@ class Viewport(QWidget):
     export_requested = Signal()
     """The user asked for the export dialog, which the owner shows, knowing how to export."""
     style_changed = Signal(str)
+    camera_changed = Signal()
+    """The view has moved, by the user or a call, but not by `set_camera`."""
+    wireframe_changed = Signal(bool)
+    grid_changed = Signal(bool)
     film_progress = Signal(object)
     """`Progress` of the film in work."""
     film_finished = Signal(object, str)
     """Path of the finished film, or None and why there is none."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, tools: Collection[str] | None = None) -> None:
+        """`tools` are the names of the actions that have a button, where not all; every key works all the same."""
         super().__init__(parent)
+        self._tools = tools
         # VTK takes a second to import: only who opens a viewport waits for it.
         from pyvistaqt import QtInteractor
 
@@ -139,10 +153,29 @@ class Viewport(QWidget):
         """The mesh shown."""
         return self._mesh
 
+    def set_empty_text(self, text: str) -> None:
+        """What stands there while there is no mesh."""
+        self._empty.setText(text)
+
     @property
     def style_shown(self) -> Style:
         """The style on the screen: the chosen one, or the nearest that the mesh has the data for."""
         return self._scene.shown_style
+
+    @property
+    def style(self) -> Style:
+        """The style that was chosen."""
+        return self._scene.style
+
+    @property
+    def wireframe(self) -> bool:
+        """Whether the triangles' edges are drawn."""
+        return self._actions["wireframe"].isChecked()
+
+    @property
+    def grid(self) -> bool:
+        """Whether the ruler is shown."""
+        return self._actions["grid"].isChecked()
 
     def set_style(self, style: Style) -> None:
         """Surface as "texture", "colors", "normals" or "plain"."""
@@ -189,6 +222,16 @@ class Viewport(QWidget):
 
     # --- looking around -------------------------------------------------------------------------
 
+    @property
+    def camera(self) -> Orbit:
+        """Where the view is taken from."""
+        return replace(self._scene.orbit, target=self._scene.orbit.target.copy())
+
+    def set_camera(self, camera: Orbit) -> None:
+        """Look from there."""
+        self._scene.orbit = replace(camera, target=camera.target.copy())
+        self._redraw(moving=True)
+
     def reset(self) -> None:
         """Three-quarter view of the whole object."""
         self.look_from(HOME_AZIMUTH, HOME_ELEVATION)
@@ -197,7 +240,7 @@ class Viewport(QWidget):
         """As the input camera sees it, when it is known; else level, from azimuth 0."""
         if self._poses:
             self._scene.look_as(self._poses[0])
-            self._redraw()
+            self._moved()
         else:
             self.look_from(0.0, 0.0)
 
@@ -213,7 +256,7 @@ class Viewport(QWidget):
         """The whole object from a direction in degrees."""
         self._scene.look_from(azimuth, elevation)
         self._scene.fit(self._aspect())
-        self._redraw()
+        self._moved()
 
     def _aspect(self) -> float:
         return max(self._canvas.width(), 1) / max(self._canvas.height(), 1)
@@ -358,6 +401,10 @@ class Viewport(QWidget):
         self._scene.apply_camera()
         self._canvas.update()
 
+    def _moved(self, moving: bool = False) -> None:
+        self._redraw(moving)
+        self.camera_changed.emit()
+
     def _refine(self) -> None:
         if self._turn.isActive() or self._hands.dragging:
             self._rest.start()
@@ -378,22 +425,24 @@ class Viewport(QWidget):
         # By the clock, not by the tick: a slow machine drops pictures, not speed.
         seconds = min(self._turn_clock.restart() / 1000, 0.25)
         self._scene.orbit.rotate(360.0 * seconds / TURN_SECONDS, 0.0)
-        self._redraw(moving=True)
+        self._moved(moving=True)
 
     def _on_wireframe(self, on: bool) -> None:
         self._scene.set_wireframe(on)
         self._redraw()
+        self.wireframe_changed.emit(on)
 
     def _on_cameras(self, on: bool) -> None:
         self._scene.set_cameras(self._poses, on)
         self._scene.fit(self._aspect())  # the cameras stand well outside the object
-        self._redraw()
+        self._moved()
 
     def _on_grid(self, on: bool) -> None:
         self._scene.set_grid(on, self._height_m)
         if on:
             self._scene.fit(self._aspect())  # its labels stand around the object
-        self._redraw()
+        self._moved()
+        self.grid_changed.emit(on)
 
     def _mark_style(self) -> None:
         self._actions[self._scene.shown_style].setChecked(True)
@@ -484,17 +533,17 @@ class Viewport(QWidget):
             return
         self._scene.orbit.rotate(azimuth, elevation)
         self._scene.orbit.zoom(zoom)
-        self._redraw(moving=True)
+        self._moved(moving=True)
 
     def _build_layout(self) -> None:
         bar = QToolBar(self)
         bar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
-        for group in (STYLES, ("wireframe", "cameras", "grid"), ("home", "front", "side", "top", "turntable")):
-            for name in group:
+        for group in _GROUPS:
+            shown = [name for name in group if self._tools is None or name in self._tools]
+            if shown and bar.actions():
+                bar.addSeparator()
+            for name in shown:
                 bar.addAction(self._actions[name])
-            bar.addSeparator()
-        for name in ("screenshot", "film", "export"):
-            bar.addAction(self._actions[name])
         self._toolbar = bar
 
         self._empty = QLabel(EMPTY_TEXT, alignment=Qt.AlignmentFlag.AlignCenter)
@@ -549,12 +598,12 @@ class Viewport(QWidget):
             self._scene.orbit.pan(-across, down)
         else:
             self._scene.orbit.rotate(-across * 240, down * 180)
-        self._redraw(moving=True)
+        self._moved(moving=True)
 
     def _zoom(self, factor: float) -> None:
         if self._mesh is not None:
             self._scene.orbit.zoom(factor)
-            self._redraw(moving=True)
+            self._moved(moving=True)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

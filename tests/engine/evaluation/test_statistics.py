@@ -14,7 +14,8 @@ def test_means_and_their_intervals():
     assert (found.count, found.mean, found.median) == (98, pytest.approx(x.mean()), pytest.approx(np.median(x)))
     assert (found.low, found.high) == pytest.approx((judge.low, judge.high), abs=0.001)
     assert mean_of(x) == found and mean_of([]) is None
-    assert mean_of([0.4]).low == pytest.approx(0.4)
+    few = mean_of([0.4, 0.5, 0.5, 0.6])
+    assert (few.count, few.mean, few.low) == (4, pytest.approx(0.5), None) and mean_of(x[:5]).low is not None
 
 
 def test_paired_tests():
@@ -32,6 +33,6 @@ def test_paired_tests():
 
 def test_too_few_or_all_the_same():
     assert compare([], [], higher_is_better=True) is None
-    for a, b in (([0.5], [0.6]), ([0.5, 0.6], [0.5, 0.6])):
+    for a, b in (([0.5], [0.6]), ([0.5, 0.6, 0.4, 0.3], [0.6, 0.7, 0.8, 0.9]), ([0.5] * 6, [0.5] * 6)):
         found = compare(a, b, higher_is_better=True)
         assert found.t_p is None and found.wilcoxon_p is None and found.count == len(a)

@@ -2,21 +2,22 @@
 
 import csv
 import json
+import multiprocessing
 import shutil
+import threading
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
-from scipy import stats
 
 from engine.errors import Cancelled, InputError, OutputError, WeightsError
-from engine.evaluation import study as study_module
 from engine.evaluation.measuring import Settings, measure_model, pack
 from engine.evaluation.pairs import find_pairs
 from engine.evaluation.report import read_results
-from engine.evaluation.study import Evaluation, Options
+from engine.evaluation.study import Begun, Evaluation, Options, read_measures
 from engine.progress import CancelToken
 from tests.engine.evaluation.models import building, predicted, write_run, write_study
 from tests.tiny_models import write_tiny_clip
@@ -180,7 +181,7 @@ def test_a_machine_that_does_not_see_the_files_is_sent_them(study, tmp_path):
     assert set(there[0].pictures) == {"mesh", "truth", "input", "views"}
 
 
-def test_what_cannot_be_evaluated_is_said_before_it_begins(tmp_path, study, monkeypatch):
+def test_what_cannot_be_evaluated_is_said_before_it_begins(tmp_path, study):
     _, models, worse, *_ = study
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -202,8 +203,7 @@ def test_what_cannot_be_evaluated_is_said_before_it_begins(tmp_path, study, monk
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         Evaluation(models, [worse], tmp_path / "file" / "out", HERE).run()
-    monkeypatch.setattr(study_module, "_CONNECT_SECONDS", 0.5)
-    with pytest.raises(InputError, match="no Dask scheduler at tcp://127"):
+    with pytest.raises(InputError, match="No scheduler answers at tcp://127"):
         Evaluation(models, [worse], tmp_path / "out", Options(scheduler="tcp://127.0.0.1:1")).run()
 
 
@@ -232,15 +232,31 @@ def test_labels_names_and_bad_cases(tmp_path):
             find_pairs(models, [one])
 
 
-def test_the_paired_test_is_scipys(study):
+def test_of_few_pairs_no_interval_and_no_test_is_given(study):
     *_, results, _ = study
-    rows = table(results.folder)
-    pairs = [
-        (float(a["ssim"]), float(b["ssim"]))
-        for a, b in zip(rows[::2], rows[1::2], strict=True)
-        if a["ssim"] and b["ssim"]
-    ]
-    first, second = np.array(pairs).T
     found = results.data["paired"]["better"]["ssim"]
-    assert found["t_p"] == pytest.approx(stats.ttest_rel(second, first).pvalue, rel=1e-2)
-    assert found["wilcoxon_p"] == pytest.approx(stats.wilcoxon(second, first).pvalue)
+    assert found["count"] == 2 and found["t_p"] is None and found["difference"]["low"] is None
+    assert results.data["details"]["labels"]["better"]["frequency"]["low"][0] is None
+    text = results.page.read_text()
+    assert "<td>too few</td>" in text and "too few models for an interval or a test" in text
+
+
+def test_what_was_begun_is_kept(study):
+    root, models, worse, better, options, *_ = study
+    begun = Begun.read(root / "out")
+    assert (begun.models, begun.predictions) == (models, (worse, better))
+    assert begun.options == replace(options, workers=None)
+    assert set(read_measures(root / "out")) >= {("worse", "house 0"), ("better", "house 3")}
+    assert Begun.read(root) is None and read_measures(root) == {}
+
+
+def test_processes_measure_and_leave_nothing_behind(tmp_path):
+    models, worse, better = write_study(tmp_path, 1)
+    before = set(threading.enumerate())
+    events = []
+    options = Options(metrics=("chamfer",), workers=2)
+    found = Evaluation(models, [worse, better], tmp_path / "out", options).run(events.append)
+    assert found.data["paired"]["better"]["chamfer"]["better"] == 1 and not found.problems
+    assert sum(event.preview is not None for event in events) == 2
+    assert not [thread for thread in threading.enumerate() if thread not in before]
+    assert not multiprocessing.active_children()

@@ -87,8 +87,8 @@ def test_views_come_back_in_the_rendering_s_cameras(tmp_path, whole):
         same.append((inside & seen).sum() / (inside | seen).sum())
         assert np.abs(view - true)[inside & seen].mean() < 0.25  # the light stands otherwise
         assert view[~seen & ~inside].mean(0) == pytest.approx([1, 1, 1, 0], abs=0.03)
-    assert min(same) > 0.9
-    assert np.mean(same) > 0.95
+    assert min(same) > (0.9 if whole else 0.75)
+    assert np.mean(same) > (0.95 if whole else 0.92)
 
 
 def test_views_are_made_once_and_again_only_for_new_pictures(discs):

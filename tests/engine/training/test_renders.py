@@ -98,9 +98,13 @@ def test_importance_sampling_prefers_the_object_and_its_rim(renders):
     near = np.zeros_like(mask)
     near[8:22, 28:46] = True
     for share, least, most in ((0.75, 0.73, 0.82), (0.0, 0.0, 0.12), (1.0, 1.0, 1.0)):
-        pixels = pick_pixels(mask, 2000, share, np.random.default_rng(0))
+        pixels, _ = pick_pixels(mask, 2000, share, np.random.default_rng(0))
         assert least <= near[pixels[:, 1], pixels[:, 0]].mean() <= most
-    assert pick_pixels(np.zeros_like(mask), 16, 0.75, np.random.default_rng(0)).shape == (16, 2)
+    pixels, importance = pick_pixels(mask, 20000, 0.75, np.random.default_rng(1))
+    assert importance.mean() == pytest.approx(1, abs=1e-4)
+    # Weighed so, the rays say of the whole picture what evenly spread ones would.
+    assert np.mean(importance * mask[pixels[:, 1], pixels[:, 0]]) == pytest.approx(mask.mean(), rel=0.1)
+    assert pick_pixels(np.zeros_like(mask), 16, 0.75, np.random.default_rng(0))[0].shape == (16, 2)
     found = Renders.open(renders)
     examples = Examples(found, found.train, 32, 256, 0.9, 32, 0.0)
     share = np.mean([examples.at(i).mask.mean() for i in range(6)])
