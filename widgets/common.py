@@ -263,11 +263,19 @@ class Toast(QFrame):
 
 
 class ShortcutSheet(Overlay):
-    """All keys on one page (F1)."""
+    """Keys on one page (F1)."""
 
-    def __init__(self, parent: QWidget, groups: dict[str, list[tuple[str, str]]]) -> None:
+    def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        sheet = QFrame()
+        self._sheet: QFrame | None = None
+        self._row = QVBoxLayout(self)
+
+    def open_with(self, groups: dict[str, list[tuple[str, str]]]) -> None:
+        """Show groups of (keys, what they do) by their headings."""
+        if self._sheet is not None:
+            self._sheet.hide()
+            self._sheet.deleteLater()
+        self._sheet = sheet = QFrame()
         sheet.setObjectName("sheet")
         columns = QHBoxLayout()
         columns.setSpacing(30)
@@ -296,8 +304,8 @@ class ShortcutSheet(Overlay):
         body.setContentsMargins(30, 24, 30, 26)
         body.addWidget(label("Keyboard", "title"))
         body.addLayout(columns)
-        row = QVBoxLayout(self)
-        row.addWidget(sheet, 0, Qt.AlignmentFlag.AlignCenter)
+        self._row.addWidget(sheet, 0, Qt.AlignmentFlag.AlignCenter)
+        self.open()
 
 
 class ElidedLabel(QLabel):

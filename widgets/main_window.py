@@ -39,7 +39,7 @@ KEYS = {
         ("Ctrl+M", "models, and back"),
         ("F11", "full screen"),
         ("Ctrl+Shift+L", "dark or light"),
-        ("F1", "this page"),
+        ("F1", "the keys of each page"),
         ("Ctrl+Q", "quit"),
     ],
     "Picture": [
@@ -95,6 +95,22 @@ KEYS = {
         ("Ctrl+D  Ctrl+L", "cameras, Blender's log"),
         ("S  Shift+S", "folder of the model, of all"),
     ],
+    "Fine-tune": [
+        ("Ctrl+R  Space  X", "start or go on, pause, stop and keep"),
+        ("U  Shift+S", "use the weights, open the run's folder"),
+        ("Alt+1 … 9", "show or hide a curve"),
+        ("G  M  ←  →", "log scale, smooth, values by step"),
+        ("Ctrl+D  Ctrl+L  L", "mesh, log, follow the newest mesh"),
+        ("Ctrl+Shift+O  Ctrl+N  F5", "open a run, new run, read anew"),
+    ],
+    "Evaluate": [
+        ("Ctrl+R  X", "evaluate or go on, stop"),
+        ("Ctrl+O  Ctrl+P", "true models, add predictions"),
+        ("Ctrl+D  Ctrl+L", "two views, the report"),
+        ("Alt+Up Down  Alt+PgUp PgDn", "sample; measure"),
+        ("Alt+B W I D", "best, worst, most improved, worsened"),
+        ("Alt+Left Right  L", "what stands on a side; link the views"),
+    ],
     "Models": [
         ("F  C", "fetch, check"),
         ("U  Shift+U", "use a file, a folder of yours"),
@@ -106,6 +122,10 @@ KEYS = {
         ("R", "draw this view again and rebuild"),
     ],
 }
+
+
+KEYS_OF = {"Reconstruct": ("Picture", "Object", "Mesh", "Views")}
+"""Groups of the pages that have several."""
 
 
 class MainWindow(QMainWindow):
@@ -150,11 +170,12 @@ class MainWindow(QMainWindow):
         for tab in self._tabs:
             tab.status_changed.connect(self._message.setText)
         self.reconstruct.models_requested.connect(self.show_models)
+        self.evaluate.models_requested.connect(self.show_models)
         for i, tab in enumerate(self._tabs):
             if hasattr(tab, "badge_changed"):
                 tab.badge_changed.connect(partial(self._show_badge, i))
         self.models.closed.connect(lambda: self.show_tab(self._last_tab))
-        self.sheet = ShortcutSheet(self.centralWidget(), KEYS)
+        self.sheet = ShortcutSheet(self.centralWidget())
         self._bind_keys()
         theme.changed.connect(self._restyle)
 
@@ -201,7 +222,7 @@ class MainWindow(QMainWindow):
         line = QHBoxLayout(status)
         line.setContentsMargins(16, 4, 16, 5)
         line.addWidget(self._message, 1)
-        line.addWidget(label("F1 shows all keys"))
+        line.addWidget(label("F1 shows the keys"))
         centre = QWidget()
         column = QVBoxLayout(centre)
         column.setContentsMargins(0, 0, 0, 0)
@@ -224,6 +245,7 @@ class MainWindow(QMainWindow):
                    evaluate.toggle_setup)  # fmt: skip
         searches = (lambda: tab.show_side("history"), crawl.focus_search, None, render.focus_search, tune.focus_search,
                     evaluate.focus_search)  # fmt: skip
+        exports = (tab.export_requested.emit, crawl.credits.click, None, None, None, evaluate.export_csv)
         keys: list[tuple[str, Any]] = [(f"Ctrl+{i + 1}", lambda i=i: self.show_tab(i)) for i in range(len(TABS))]
         keys += [
             ("F1", self.toggle_sheet),
@@ -238,7 +260,7 @@ class MainWindow(QMainWindow):
             ("Ctrl+Enter", self._on_tab(*starts)),
             ("Ctrl+I", self._on_tab(*options)),
             ("Ctrl+F", self._on_tab(*searches)),
-            ("Ctrl+E", self._on_tab(tab.export_requested.emit, crawl.credits.click)),
+            ("Ctrl+E", self._on_tab(*exports)),
             ("Ctrl+Shift+M", self._on_tab(lambda: (tab.show_side("picture"), tab.input.models.open()))),
         ]
         for key, action in keys:
@@ -293,11 +315,12 @@ class MainWindow(QMainWindow):
         self._message.setText(text)
 
     def toggle_sheet(self) -> None:
-        """Show or hide the page of keys."""
+        """Show or hide the keys of the page that is shown, and those that work everywhere."""
         if self.sheet.isVisible():
             self.sheet.dismiss()
         else:
-            self.sheet.open()
+            page = "Models" if self.pages.currentWidget() is self.models else TABS[self.pages.currentIndex()]
+            self.sheet.open_with({name: KEYS[name] for name in ("Everywhere", *KEYS_OF.get(page, (page,)))})
 
     def toggle_theme(self) -> None:
         """Change between dark and light."""

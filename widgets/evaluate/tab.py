@@ -126,7 +126,7 @@ class EvaluateTab(JobTab):
         self.stop = action_button("Stop", "Stop now; what is measured is kept, and the next start goes on there", "X")
         self.pause = self.stop  # a stopped evaluation goes on by itself: there is no other pause
         self.browser = IconButton("globe", with_key("Open the report in the browser", "Ctrl+B"), self.open_browser)
-        self.csv = IconButton("table", with_key("Save the figures as CSV", "Ctrl+Shift+E"), self.export_csv)
+        self.csv = IconButton("table", with_key("Save the figures as CSV", "Ctrl+E"), self.export_csv)
         self.folder = IconButton("folder", with_key("Open the folder of the results", "Shift+S"), self.show_folder)
         middle.top.addWidget(self.options_button)
         middle.top.addWidget(self.title, 1)
@@ -298,7 +298,6 @@ class EvaluateTab(JobTab):
             ("Ctrl+D", lambda: self.show_side(_COMPARE)),
             ("Ctrl+L", lambda: self.show_side(_REPORT)),
             ("Ctrl+B", self.open_browser),
-            ("Ctrl+Shift+E", self.export_csv),
             ("Alt+Up", lambda: self.step(-1)),
             ("Alt+Down", lambda: self.step(1)),
             ("Alt+Left", self.compare.left.step),
