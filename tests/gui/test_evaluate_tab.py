@@ -399,7 +399,7 @@ def test_an_earlier_evaluation_is_opened_with_its_report(drive, tmp_path) -> Non
         # The report stands in the window.
         tab.show_side(1)
         await until(lambda: tab.report.isVisible() and tab.report.page is not None)
-        await until(lambda: tab.report.page.title() == "Evaluation: better against worse")
+        await until(lambda: tab.report.page.title() == "Evaluation: worse against better")
         tab.show_side(0)
         # Other sets make other pairs, in another folder; the folder of the first brings it back.
         tab.places_changed.emit(models, [better], out)
