@@ -352,7 +352,7 @@ from engine.data.objects import make_object
 from engine.evaluation.pictures import draw_shape, read_shape
 
 root = Path(sys.argv[1])
-for name in ("models", "zero-shot", "fine-tuned"):
+for name in ("models", "coarse", "close"):
     (root / name).mkdir()
 
 def predict(mesh, error, seed):
@@ -383,10 +383,10 @@ for at in range(8):
     shape = read_shape(path)
     picture = draw_shape(shape.moved(shape.to_unit()), [cameras.Pose(20.0, 30.0, 1.9)], 256)[0]
     Image.fromarray((picture[..., :3] * 255).astype("uint8")).save(path.with_suffix(".png"))
-    predict(mesh, 0.03 + 0.004 * at, at).export(root / "zero-shot" / f"{name}.ply")
+    predict(mesh, 0.03 + 0.004 * at, at).export(root / "coarse" / f"{name}.ply")
     if at != 5:
-        predict(mesh, 0.012 + 0.008 * (at % 4), 50 + at).export(root / "fine-tuned" / f"{name}.ply")
-(root / "fine-tuned" / f"{name}.ply").write_bytes(b"not a mesh")
+        predict(mesh, 0.012 + 0.008 * (at % 4), 50 + at).export(root / "close" / f"{name}.ply")
+(root / "close" / f"{name}.ply").write_bytes(b"not a mesh")
 """
 
 
@@ -400,7 +400,7 @@ async def evaluate_tab(session: Session, shoot: Callable[..., Awaitable[None]]) 
     # In a process of its own: it draws with EGL, which has no place on the thread of the window.
     command = [sys.executable, "-c", _STUDY, str(root)]
     await (await asyncio.create_subprocess_exec(*command, cwd=ROOT)).wait()
-    models, sets = root / "models", [root / "zero-shot", root / "fine-tuned"]
+    models, sets = root / "models", [root / "coarse", root / "close"]
     window.show_tab(5)
     await settle(lambda: bool(tab.setup._missing))
     await shoot("evaluate-empty")
