@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import re
 import shutil
@@ -235,7 +234,7 @@ class CrawlSession:
         self.job = job = Job(pages, folder, setup.list_path, options, retry)
         self.tab.begin()
         self._remember()
-        self.tasks.spawn(self._save_settings())
+        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
         work = asyncio.ensure_future(self.crawler.submit(job.run))
         disk = log = 0.0
         while not work.done() or job.waiting:
@@ -308,10 +307,6 @@ class CrawlSession:
                 f"{number:,} {word}" for word, number in (("skipped", counts["skipped"]), ("failed", failed)) if number
             ]
             self.tab.end(f"{', '.join([done, *extra])}.", "warning" if failed else "info", again)
-
-    async def _save_settings(self) -> None:
-        with contextlib.suppress(OrielError):  # said when the window is closed, if it still holds then
-            await self.files.submit(self.settings.save)
 
     async def _show_free(self) -> None:
         folder = self.tab.setup.folder_path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import shutil
 import threading
@@ -156,10 +155,6 @@ class EvaluateSession:
             kept = {name: self.settings.evaluate[name] for name in names if name in self.settings.evaluate}
         self.settings.evaluate = kept | {"choice": asdict(setup.choice())}
 
-    async def _save_settings(self) -> None:
-        with contextlib.suppress(OrielError):  # said when the window is closed, if it still holds then
-            await self.files.submit(self.settings.save)
-
     # -- the evaluation ----------------------------------------------------------------------------------
 
     async def evaluate(self) -> None:
@@ -171,7 +166,7 @@ class EvaluateSession:
         self.job = job = Job(models, predictions, folder, setup.choice())
         self.tab.begin()
         self._remember()
-        self.tasks.spawn(self._save_settings())
+        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
         work = asyncio.ensure_future(self.runner.submit(job.work))
         while not work.done() or job.waiting:
             if work.done():

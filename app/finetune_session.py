@@ -218,10 +218,6 @@ class FineTuneSession:
         folder = self.tab.setup.folder_path
         self.tab.set_free(await self.files.submit(free_space, folder) if folder is not None else None)
 
-    async def _save_settings(self) -> None:
-        with contextlib.suppress(OrielError):  # said when the window is closed, if it still holds then
-            await self.files.submit(self.settings.save)
-
     async def show_folder(self) -> None:
         """Open the folder of the run."""
         folder = self.tab.setup.folder_path
@@ -245,7 +241,7 @@ class FineTuneSession:
             self._meshes.clear()
         self.tab.begin(await self.files.submit(_validate_every, self.tab.holding, options))
         self._remember()
-        self.tasks.spawn(self._save_settings())
+        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
         work = asyncio.ensure_future(self.runner.submit(job.work))
         disk = 0.0
         while not work.done() or job.waiting:
@@ -358,7 +354,7 @@ class FineTuneSession:
 
     def _remember_surface(self, surface: Any) -> None:
         self.settings.models = {**self.settings.models, "surface": surface}
-        self.tasks.spawn(self._save_settings())
+        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
 
     def _choices(self) -> Any:
         """The models of the next reconstruction; None in a window without that tab."""

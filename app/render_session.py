@@ -197,10 +197,6 @@ class RenderSession:
         folder = self.tab.setup.folder_path
         self.tab.set_free(await self.files.submit(free_space, folder) if folder is not None else None)
 
-    async def _save_settings(self) -> None:
-        with contextlib.suppress(OrielError):  # said when the window is closed, if it still holds then
-            await self.files.submit(self.settings.save)
-
     # -- the run -----------------------------------------------------------------------------------------
 
     async def render(self, again: list[str] | None = None) -> None:
@@ -215,7 +211,7 @@ class RenderSession:
         self._end_look()
         self.tab.begin()
         self._remember()
-        self.tasks.spawn(self._save_settings())
+        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
         work = asyncio.ensure_future(self.runner.submit(job.work))
         disk = 0.0
         while not work.done() or job.waiting:

@@ -129,7 +129,7 @@ class ScreenSession:
             "folder": str(request.folder),
             "annotator": request.annotator,
         }
-        self.tasks.spawn(self._save_settings())
+        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
         self.tab.begin()
         scene = await self.files.submit(self._scene)
         if any(item.path is not None for item in self._session.items):
@@ -288,11 +288,7 @@ class ScreenSession:
 
     def _remember(self) -> None:
         self.settings.screen |= {"keys": self.tab.keymap.changed, "turning": self.tab.turning}
-        self.tasks.spawn(self._save_settings())
-
-    async def _save_settings(self) -> None:
-        with contextlib.suppress(OrielError):  # said when the window is closed, if it still holds then
-            await self.files.submit(self.settings.save)
+        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
 
 
 # -- on the other thread -------------------------------------------------------------------------------------

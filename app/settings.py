@@ -6,6 +6,7 @@ system keeps such things.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -97,6 +98,11 @@ class Settings:
                 f"The settings could not be saved to {path}: {(error.strerror or str(error)).lower()}. "
                 "Set ORIEL_HOME to a folder that can be written."
             ) from error
+
+    def save_if_possible(self) -> None:
+        """Write the settings while the window goes on; what is in the way is said when it is closed, if it still is."""
+        with contextlib.suppress(OutputError):
+            self.save()
 
     def apply_weights(self) -> None:
         """Tell the engine where the user's weights are; called once at start."""

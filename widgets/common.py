@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +369,22 @@ class MessagePage(QWidget):
         self.column.addStretch(4)
         theme.changed.connect(self._restyle)
         self._restyle()
+
+    def add_buttons(self, buttons: Iterable[tuple[str, str, Any]], *, width: int = 120) -> None:
+        """A row of buttons below the sentence: their text, tooltip and the signal that each emits."""
+        row = QHBoxLayout()
+        row.setSpacing(10)
+        row.addStretch(1)
+        for text, tip, signal in buttons:
+            button = QPushButton(text)
+            button.setToolTip(tip)
+            button.setMinimumWidth(width)
+            button.clicked.connect(lambda _=False, signal=signal: signal.emit())
+            row.addWidget(button)
+        row.addStretch(1)
+        last = self.column.count() - 1
+        self.column.insertSpacing(last, 4)
+        self.column.insertLayout(last + 1, row)
 
     def _restyle(self) -> None:
         side = theme.px(56)

@@ -19,7 +19,6 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QMenu,
     QProgressBar,
-    QPushButton,
     QSizePolicy,
     QSplitter,
     QStackedWidget,
@@ -566,23 +565,14 @@ class Invitation(MessagePage):
             "a crawl can be stopped at any time and goes on where it was.",
             width=400,
         )
-        buttons = QHBoxLayout()
-        buttons.setSpacing(10)
-        buttons.addStretch(1)
-        for text, tip, signal in (
-            ("Open a list…", with_key("Open a file with one address a line", "Ctrl+O"), self.open_pressed),
-            ("Paste", with_key("Paste addresses", "Ctrl+V"), self.paste_pressed),
-            ("Search…", "Make a list from a search on Sketchfab", self.search_pressed),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.setMinimumWidth(100)
-            button.clicked.connect(lambda _=False, signal=signal: signal.emit())
-            buttons.addWidget(button)
-        buttons.addStretch(1)
-        last = self.column.count() - 1
-        self.column.insertSpacing(last, 4)
-        self.column.insertLayout(last + 1, buttons)
+        self.add_buttons(
+            (
+                ("Open a list…", with_key("Open a file with one address a line", "Ctrl+O"), self.open_pressed),
+                ("Paste", with_key("Paste addresses", "Ctrl+V"), self.paste_pressed),
+                ("Search…", "Make a list from a search on Sketchfab", self.search_pressed),
+            ),
+            width=100,
+        )
 
 
 def _heading(opened: Opened) -> str:

@@ -20,7 +20,6 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QMenu,
     QProgressBar,
-    QPushButton,
     QScrollArea,
     QSizePolicy,
     QSplitter,
@@ -827,19 +826,13 @@ class Invitation(MessagePage):
             "compared with.",
             width=340,
         )
-        buttons = QHBoxLayout()
-        buttons.setSpacing(10)
-        buttons.addStretch(1)
-        for text, tip, signal in (
-            ("True models…", with_key("Choose the folder of the true models", "Ctrl+O"), self.models_pressed),
-            ("Earlier evaluation…", with_key("Open the folder of an evaluation", "Ctrl+Shift+O"), self.folder_pressed),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.setMinimumWidth(120)
-            button.clicked.connect(lambda _=False, signal=signal: signal.emit())
-            buttons.addWidget(button)
-        buttons.addStretch(1)
-        last = self.column.count() - 1
-        self.column.insertSpacing(last, 4)
-        self.column.insertLayout(last + 1, buttons)
+        self.add_buttons(
+            (
+                ("True models…", with_key("Choose the folder of the true models", "Ctrl+O"), self.models_pressed),
+                (
+                    "Earlier evaluation…",
+                    with_key("Open the folder of an evaluation", "Ctrl+Shift+O"),
+                    self.folder_pressed,
+                ),
+            ),
+        )

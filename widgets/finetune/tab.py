@@ -16,7 +16,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QMenu,
     QProgressBar,
-    QPushButton,
     QSplitter,
     QStackedWidget,
 )
@@ -668,22 +667,12 @@ class Invitation(MessagePage):
             "it was.",
             width=420,
         )
-        buttons = QHBoxLayout()
-        buttons.setSpacing(10)
-        buttons.addStretch(1)
-        for text, tip, signal in (
-            ("Open renders…", with_key("Open a folder of rendered models", "Ctrl+O"), self.open_pressed),
-            ("Open a run…", with_key("Open the folder of an earlier run", "Ctrl+Shift+O"), self.run_pressed),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.setMinimumWidth(120)
-            button.clicked.connect(lambda _=False, signal=signal: signal.emit())
-            buttons.addWidget(button)
-        buttons.addStretch(1)
-        last = self.column.count() - 1
-        self.column.insertSpacing(last, 4)
-        self.column.insertLayout(last + 1, buttons)
+        self.add_buttons(
+            (
+                ("Open renders…", with_key("Open a folder of rendered models", "Ctrl+O"), self.open_pressed),
+                ("Open a run…", with_key("Open the folder of an earlier run", "Ctrl+Shift+O"), self.run_pressed),
+            ),
+        )
 
 
 def _main_figure(figures: dict[str, float]) -> str:

@@ -18,7 +18,6 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QMenu,
     QProgressBar,
-    QPushButton,
     QSizePolicy,
     QSplitter,
     QStackedWidget,
@@ -591,19 +590,9 @@ class Invitation(MessagePage):
             "with depth, as a training set needs them; a run can be stopped at any time and goes on where it was.",
             width=420,
         )
-        buttons = QHBoxLayout()
-        buttons.setSpacing(10)
-        buttons.addStretch(1)
-        for text, tip, signal in (
-            ("Open a folder…", with_key("Open a folder of models", "Ctrl+O"), self.open_pressed),
-            ("Open a list…", "Open the list of a screening (selected.txt), or one model", self.list_pressed),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.setMinimumWidth(120)
-            button.clicked.connect(lambda _=False, signal=signal: signal.emit())
-            buttons.addWidget(button)
-        buttons.addStretch(1)
-        last = self.column.count() - 1
-        self.column.insertSpacing(last, 4)
-        self.column.insertLayout(last + 1, buttons)
+        self.add_buttons(
+            (
+                ("Open a folder…", with_key("Open a folder of models", "Ctrl+O"), self.open_pressed),
+                ("Open a list…", "Open the list of a screening (selected.txt), or one model", self.list_pressed),
+            ),
+        )
