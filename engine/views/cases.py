@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from multiprocessing import get_context, shared_memory
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from engine import cameras
 from engine.data.renderer import Light, Renderer, frame_object
+from engine.views.manhattan import CANDIDATES, edge_votes
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.intp]
 
 ELEVATIONS = (-10.0, 70.0)
 """Range of input elevations in training, degrees."""
@@ -31,6 +35,10 @@ class CaseSize:
     """Points labelled inside or outside."""
     colors: int = 512
     """Surface points with their colour."""
+    rays: int = 64
+    """Rays of other cameras."""
+    samples: int = 12
+    """Points along each of them."""
 
     def fields(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of each array of a case."""
@@ -40,7 +48,11 @@ class CaseSize:
             "inside": ((self.points,), np.uint8),
             "color_points": ((self.colors, 3), np.float16),
             "colors": ((self.colors, 3), np.uint8),
+            "ray_points": ((self.rays, self.samples, 3), np.float16),
+            "ray_inside": ((self.rays, self.samples), np.uint8),
+            "ray_hit": ((self.rays,), np.uint8),
             "elevation": ((), np.float32),
+            "votes": ((2, len(CANDIDATES)), np.float16),
         }
 
 
@@ -72,6 +84,22 @@ class _Lens:
         return out
 
 
+@dataclass(frozen=True)
+class _Looks:
+    """What other cameras see of an object, in its own frame."""
+
+    color_points: FloatArray
+    """(N, 3) surface points."""
+    colors: npt.NDArray[np.uint8]
+    """(N, 3) their lit colours."""
+    ray_points: FloatArray
+    """(R, samples, 3) points along rays."""
+    ray_inside: npt.NDArray[np.bool_]
+    """(R, samples) whether they lie inside."""
+    hits: npt.NDArray[np.bool_]
+    """(R,) whether the ray hits the object."""
+
+
 class CaseMaker:
     """Makes cases of one object: `views` pictures of it under one light, with labels."""
 
@@ -88,27 +116,63 @@ class CaseMaker:
         obj = make_object(seed)
         light = Light.random(rng)
         poses = [(rng.uniform(*ELEVATIONS), rng.uniform(0, 360)) for _ in range(self.views)]
-        color_points, colors = self._colored_points(obj, light, rng)
+        looks = self._look_around(obj, light, rng)
         surface, _ = obj.sample_surface(self.size.points, rng)
-        return [self._case(obj, light, *pose, surface, color_points, colors, rng) for pose in poses]
+        cases = [self._case(obj, light, *pose, surface, looks, rng) for pose in poses]
+        pictures = torch.from_numpy(np.stack([case["picture"] for case in cases])).permute(0, 3, 1, 2) / 255
+        for case, votes in zip(cases, edge_votes(pictures).numpy(), strict=True):
+            case["votes"] = votes.astype(np.float16)
+        return cases
 
-    def _colored_points(self, obj: Any, light: Light, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """Points of the object seen from three sides, with their lit colours (0..255)."""
-        n, k = 3, cameras.intrinsics(96)
+    def _look_around(self, obj: Any, light: Light, rng: np.random.Generator) -> _Looks:
+        """What three other cameras see: lit surface points, and rays that hit the object or miss it."""
+        n, side = 3, 96
+        k = cameras.intrinsics(side)
         turn = rng.uniform(0, 360)
         c2ws = cameras.camera_to_world(rng.uniform(-10, 55, n), turn + np.arange(n) * 360 / n, 1.9)
         rgba, depth = self._others.render(obj, c2ws, k, light=light)
-        points, colors = [], []
+        parts = []
         for c2w, picture, z in zip(c2ws, rgba, depth, strict=True):
-            rows, columns = np.nonzero(z > 0)
-            if not len(rows):
+            seen = z > 0
+            if not seen.any():
                 continue
-            pick = rng.integers(0, len(rows), self.size.colors)
-            rows, columns = rows[pick], columns[pick]
+            rows, columns = self._pick(seen, self.size.colors, rng)
             origin, rays = cameras.pixel_rays(c2w, k, np.stack([columns + 0.5, rows + 0.5], -1))
-            points.append(origin + rays * z[rows, columns, None])
-            colors.append(picture[rows, columns, :3])
-        return np.concatenate(points).astype(np.float32), np.concatenate(colors)
+            color_points = origin + rays * z[rows, columns, None]
+            # half of the rays in the band about the silhouette's edge, half anywhere in and near it
+            wide = cv2.dilate(seen.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+            band = wide & (cv2.erode(seen.astype(np.uint8), np.ones((9, 9), np.uint8)) == 0)
+            half = self.size.rays // 2
+            near, anywhere = self._pick(band, half, rng), self._pick(wide, self.size.rays - half, rng)
+            at = tuple(np.concatenate(pair) for pair in zip(near, anywhere, strict=True))
+            origin, rays = cameras.pixel_rays(c2w, k, np.stack([at[1] + 0.5, at[0] + 0.5], -1))
+            points = origin + rays[:, None] * self._depths(obj, origin, rays, z[at], rng)[..., None]
+            parts.append((color_points, picture[rows, columns, :3], points, seen[at]))
+        color_points, colors, ray_points, hits = (np.concatenate(values) for values in zip(*parts, strict=True))
+        inside = obj.contains(ray_points.reshape(-1, 3).astype(np.float32)).reshape(ray_points.shape[:2])
+        return _Looks(color_points.astype(np.float32), colors, ray_points.astype(np.float32), inside, hits)
+
+    @staticmethod
+    def _pick(where: npt.NDArray[np.bool_], count: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Rows and columns of `count` random pixels of a mask."""
+        rows, columns = np.nonzero(where)
+        chosen = rng.integers(0, len(rows), count)
+        return rows[chosen], columns[chosen]
+
+    def _depths(
+        self, obj: Any, origin: FloatArray, rays: FloatArray, depth: FloatArray, rng: np.random.Generator
+    ) -> FloatArray:
+        """Depths (N, samples) along rays through the object's box, one of them just under the surface that is hit."""
+        low, high = obj.vertices.min(0) - 0.05, obj.vertices.max(0) + 0.05
+        with np.errstate(divide="ignore", invalid="ignore"):
+            walls = np.sort(np.stack([(low - origin) / rays, (high - origin) / rays]), 0)
+        first, last = np.nanmax(walls[0], 1), np.nanmin(walls[1], 1)
+        passes = last > first
+        first, last = np.where(passes, first, 1.5), np.where(passes, last, 2.3)
+        steps = (np.arange(self.size.samples) + rng.random((len(rays), self.size.samples))) / self.size.samples
+        out = first[:, None] + (last - first)[:, None] * steps
+        out[:, 0] = np.where(depth > 0, depth + rng.uniform(0.005, 0.03, len(rays)), out[:, 0])
+        return out.astype(np.float32)
 
     def _case(
         self,
@@ -117,8 +181,7 @@ class CaseMaker:
         elevation: float,
         azimuth: float,
         surface: FloatArray,
-        color_points: FloatArray,
-        colors: FloatArray,
+        looks: _Looks,
         rng: np.random.Generator,
     ) -> dict[str, npt.NDArray[Any]]:
         size = self.size
@@ -162,13 +225,18 @@ class CaseMaker:
         cam = (points - c2w[:3, 3]) @ rotation
         real = lens.from_reference(cam.astype(np.float32)) @ rotation.T + c2w[:3, 3]
         inside = framed.contains(real.astype(np.float32))
-        chosen = rng.integers(0, len(color_points), size.colors)
+        chosen = rng.integers(0, len(looks.colors), size.colors)
+        rays = rng.permutation(len(looks.hits))[: size.rays]
+        ray_points = reference(framed.to_world(looks.ray_points[rays].reshape(-1, 3)))
         return {
             "picture": _jitter(picture[0], rng),
             "points": points.astype(np.float16),
             "inside": inside.astype(np.uint8),
-            "color_points": reference(framed.to_world(color_points[chosen])).astype(np.float16),
-            "colors": colors[chosen].astype(np.uint8),
+            "color_points": reference(framed.to_world(looks.color_points[chosen])).astype(np.float16),
+            "colors": looks.colors[chosen].astype(np.uint8),
+            "ray_points": ray_points.reshape(size.rays, size.samples, 3).astype(np.float16),
+            "ray_inside": looks.ray_inside[rays].astype(np.uint8),
+            "ray_hit": looks.hits[rays].astype(np.uint8),
             "elevation": np.asarray(elevation, np.float32),
         }
 
@@ -178,8 +246,6 @@ def _jitter(picture: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDA
     kind = rng.random()
     if kind < 0.6:
         return picture
-    import cv2
-
     out = picture.astype(np.float32)
     if kind < 0.85:
         blurred = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.4, 1.2)))
@@ -191,6 +257,7 @@ def _jitter(picture: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDA
 
 def _work(size: CaseSize, views: int, memory: str, slots: int, free: Any, ready: Any, seeds: Any) -> None:
     os.environ["LP_NUM_THREADS"] = "0"  # one core a worker: Mesa's software renderer would take them all
+    torch.set_num_threads(1)
     block = shared_memory.SharedMemory(memory)
     arrays = _views(block, size, slots)
     maker = CaseMaker(size, views)
@@ -235,13 +302,23 @@ class CasePool:
     """Cases made by worker processes into shared memory; each is served `reuse` times, then replaced.
 
     A slot is never written while it may be read: workers take free slots from one queue and hand them
-    over through another.
+    over through another. With `turns`, workers wait while the trainer works and the other way round: for training on
+    the same cores, where threads that wait for each other at every operation lose more than they gain.
     """
 
     def __init__(
-        self, size: CaseSize, *, workers: int, slots: int, reuse: int, first_seed: int, seed: int, views: int = 3
+        self,
+        size: CaseSize,
+        *,
+        workers: int,
+        slots: int,
+        reuse: int,
+        first_seed: int,
+        seed: int,
+        views: int = 3,
+        turns: bool = False,
     ) -> None:
-        self.size, self.slots, self.reuse = size, slots, max(1, reuse)
+        self.size, self.slots, self.reuse, self.turns = size, slots, max(1, reuse), turns
         total = sum(
             (int(np.prod(s, dtype=np.int64)) * slots * np.dtype(t).itemsize + 63) // 64 * 64
             for s, t in size.fields().values()
@@ -251,8 +328,7 @@ class CasePool:
         context = get_context("spawn")
         self._free, self._ready = context.Queue(), context.Queue()
         self._seeds = context.Value("q", first_seed)
-        for slot in range(slots):
-            self._free.put(slot)
+        self._spent = list(range(slots))
         self._uses = np.full(slots, self.reuse, np.int64)
         self._stock: list[int] = []
         self._rng = np.random.default_rng(seed)
@@ -271,7 +347,11 @@ class CasePool:
     def batch(self, count: int) -> dict[str, npt.NDArray[Any]]:
         """A random batch of `count` cases, copied; waits while too few are there."""
         start = time.perf_counter()
-        wanted = min(4 * count, self.slots)
+        if not self.turns or 4 * len(self._spent) >= self.slots:
+            for slot in self._spent:
+                self._free.put(slot)
+            self._spent = []
+        wanted = self.slots - len(self._spent) if self.turns else min(4 * count, self.slots)
         while True:
             try:
                 slot = self._ready.get(block=len(self._stock) < wanted, timeout=1.0)
@@ -290,7 +370,7 @@ class CasePool:
         self._uses[slots] += 1
         for i in sorted(chosen.tolist(), reverse=True):
             if self._uses[self._stock[i]] >= self.reuse:
-                self._free.put(self._stock[i])
+                self._spent.append(self._stock[i])
                 self._stock[i] = self._stock[-1]
                 self._stock.pop()
         return out

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -77,7 +78,9 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, c))
+        # so few tokens that a fused kernel costs more than it saves
+        share = (q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5).softmax(-1)
+        x = x + self.out((share.to(v.dtype) @ v).transpose(1, 2).reshape(b, n, c))
         return x + self.mlp(self.norm2(x))
 
 
@@ -165,8 +168,11 @@ class FieldNetwork(nn.Module):
             "octaves", 2.0 ** torch.arange(c.frequencies) * math.pi / (2 * VOLUME_EXTENT), persistent=False
         )
 
-    def encode(self, picture: Tensor) -> FieldCode:
-        """Read pictures (B, 4, S, S), RGB over white and alpha, 0..1, S a multiple of 16 (best the configured size)."""
+    def encode(self, picture: Tensor, votes: Tensor | None = None) -> FieldCode:
+        """Read pictures (B, 4, S, S), RGB over white and alpha, 0..1, S a multiple of 16 (best the configured size).
+
+        `votes` are those of `edge_votes`, where they are known already.
+        """
         b, _, s, _ = picture.shape
         if s % 16:
             raise ValueError(f"the network reads pictures whose side is a multiple of 16, got {s}")
@@ -186,34 +192,32 @@ class FieldNetwork(nn.Module):
         x = tokens[:, 1:].transpose(1, 2).reshape(n, c, h, w).contiguous(memory_format=torch.channels_last)
         maps = [x]  # from a sixteenth of the resolution to half of it
         for stage, skip in zip(self.up, skips[-2::-1], strict=True):
-            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = stage(torch.cat([x, skip], 1))
+            x = stage(torch.cat([enlarge(x, 2 * x.shape[-1]), skip], 1))
             maps.append(x)
         side = x.shape[-1]
-        wide = F.interpolate(self.from_coarse[0](maps[0]), scale_factor=2.0, mode="bilinear", align_corners=False)
-        wide = F.interpolate(wide + self.from_coarse[1](maps[1]), (side, side), mode="bilinear", align_corners=False)
+        wide = enlarge(self.from_coarse[0](maps[0]), side // 4) + self.from_coarse[1](maps[1])
+        wide = enlarge(wide, side)
         of_points, of_volume = wide.split([self.config.hidden, wide.shape[1] - self.config.hidden], 1)
         volume = (self.to_volume(x) + of_volume).view(n, self.config.volume_channels, self.config.bins, side, side)
         pooled = [code, *(skip.mean((2, 3)) for skip in skips[-2:])]  # straight from the convolutions: learns sooner
-        votes = edge_votes(picture)
+        votes = edge_votes(picture) if votes is None else votes
         elevation = self.to_elevation(torch.cat([*pooled, 10 * (votes - votes.mean(2, keepdim=True)).flatten(1)], 1))
         elevation = elevation.float() + (votes * self.trust_votes[:, None]).sum(1)
         return FieldCode(picture, self.from_features(x) + of_points, volume, code, elevation)
 
     def decode(
-        self, code: FieldCode, points: Tensor, elevation: Tensor, *, color: bool = True
+        self, code: FieldCode, points: Tensor, elevation: Tensor, *, color: bool = True, volume: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Ask about world points (B, N, 3) with the cameras at `elevation` (B,) degrees.
 
+        `volume` are the frustum volume's values there (B, N, V), if `look_up` has found them already.
         Returns the occupancy logit (B, N), positive inside; the frustum volume's own share of it (B, N); and
         RGB (B, N, 3) in 0..1, or None without `color`.
         """
         where = to_frustum(points.float(), elevation.float())
-        volume = _sample(code.volume, where)
-        flat = where[:, :, None, :2]
-        features = F.grid_sample(code.features.float(), flat, padding_mode="border", align_corners=False)
-        pixel = F.grid_sample(code.picture.float(), flat, padding_mode="border", align_corners=False)
-        features, pixel = features[..., 0].transpose(1, 2), pixel[..., 0].transpose(1, 2)
+        if volume is None:
+            volume = _sample(code.volume, where)
+        features, pixel = _sample_map(code.features, where), _sample_map(code.picture, where)
         waves = (points.float()[..., None] * self.octaves).flatten(-2)
         point = torch.cat([points, waves.sin(), waves.cos(), where, pixel, volume], -1)
         radians = torch.deg2rad(elevation)[:, None]
@@ -231,9 +235,53 @@ class FieldNetwork(nn.Module):
         rgb = share * pixel[..., :3] + (1 - share) * torch.sigmoid(out[..., :3])
         return logit, own, rgb
 
-    def sample_volume(self, code: FieldCode, points: Tensor, elevation: Tensor) -> Tensor:
-        """The frustum volume's own occupancy logit (B, N) of world points (B, N, 3): a quick first answer."""
-        return _sample(code.volume[:, :1], to_frustum(points, elevation))[..., 0]
+    def look_up(self, code: FieldCode, points: Tensor, elevation: Tensor) -> tuple[Tensor, Tensor]:
+        """The frustum volume's values (B, N, V) at world points (B, N, 3), the first an occupancy logit; and the
+        largest occupancy logit (B, S/2, S/2) along each pixel's ray. For training: one gradient serves both."""
+        values, rays = _LookUp.apply(code.volume, to_frustum(points.float(), elevation.float())[:, :, None, None])
+        return values[..., 0, 0].transpose(1, 2), rays
+
+
+class _LookUp(torch.autograd.Function):
+    """Values at points and the largest first channel along each ray; the volume's gradient is written once."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+        dense = volume.float()
+        rays, index = dense[:, 0].max(1, keepdim=True)
+        ctx.save_for_backward(dense, where, index)
+        ctx.kind = volume.dtype
+        return F.grid_sample(dense, where, padding_mode="border", align_corners=False), rays[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        dense, where, index = ctx.saved_tensors
+        to_values, to_rays = gradients
+        bilinear, border = 0, 1
+        out = torch.ops.aten.grid_sampler_3d_backward(to_values, dense, where, bilinear, border, False, (True, False))[
+            0
+        ]
+        out[:, 0].scatter_add_(1, index, to_rays[:, None])
+        return out.to(ctx.kind), None
+
+
+def enlarge(x: Tensor, side: int) -> Tensor:
+    """(B, C, s, s) -> (B, C, side, side), bilinear with edges aligned as in `F.interpolate`.
+
+    Two matrix products along the sides: on a CPU several times faster than `F.interpolate`, there and back.
+    """
+    b, c, s, _ = x.shape
+    steps = _interpolation(s, side, x.device)
+    rows = torch.matmul(steps, x.permute(0, 2, 3, 1).reshape(b, s, s * c))
+    out = torch.matmul(steps, rows.view(b * side, s, c))
+    return out.view(b, side, side, c).permute(0, 3, 1, 2)
+
+
+@cache
+def _interpolation(source: int, target: int, device: torch.device) -> Tensor:
+    """(target, source) weights of linear interpolation."""
+    unit = torch.eye(source, device=device)[None]
+    return F.interpolate(unit, target, mode="linear", align_corners=False)[0].T.contiguous()
 
 
 def stretch_positions(position: Tensor, side: int) -> Tensor:
@@ -250,6 +298,12 @@ def _sample(volume: Tensor, where: Tensor) -> Tensor:
     """(B, N, V) values of a volume (B, V, D, S, S) at frustum coordinates (B, N, 3)."""
     values = F.grid_sample(volume.float(), where[:, :, None, None], padding_mode="border", align_corners=False)
     return values[..., 0, 0].transpose(1, 2)
+
+
+def _sample_map(plane: Tensor, where: Tensor) -> Tensor:
+    """(B, N, C) values of a map (B, C, S, S) at frustum coordinates (B, N, 3), whose depth does not count."""
+    values = F.grid_sample(plane.float(), where[:, :, None, :2], padding_mode="border", align_corners=False)
+    return values[..., 0].transpose(1, 2)
 
 
 def to_frustum(points: Tensor, elevation: Tensor) -> Tensor:

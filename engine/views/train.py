@@ -45,8 +45,10 @@ class TrainOptions:
     """Pictures a step."""
     picture: int | None = None
     """Side of the training pictures; None for the network's own. Half of it trains three times as fast at first."""
-    points: int = 768
+    points: int = 512
     """Labelled points of each picture a step."""
+    rays: int = 32
+    """Rays of other cameras for each picture a step, each with some labelled points."""
     colors: int = 160
     """Coloured surface points of each picture a step."""
     rate: float = 1.2e-3
@@ -73,32 +75,41 @@ class TrainOptions:
     """Sizes of the network."""
 
 
-def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors: int) -> dict[str, Tensor]:
+def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors: int, rays: int) -> dict[str, Tensor]:
     """The training losses of one batch.
 
-    Occupancy: cross-entropy of the whole field on `points` of the labelled points, and (half weight) of the
-    frustum volume alone, which costs little, on all of them. Rays: for every pixel, the largest occupancy along
-    its ray through the frustum volume against the picture's alpha, so that foreground rays hit something and
-    background rays nothing. Colour: L1 at `colors` surface points. Elevation: cross-entropy with the candidates
-    within 2 degrees or so of the truth.
+    Occupancy: cross-entropy of the whole field on `points` of the labelled points and on the points of `rays` rays of
+    other cameras, and (half weight) of the frustum volume alone, which costs little, on all of them. Rays: for every
+    pixel, the largest occupancy along its ray through the frustum volume against the picture's alpha, so that
+    foreground rays hit something and background rays nothing. Silhouette: the same for the rays of other cameras, in
+    the whole field. Colour: L1 at `colors` surface points. Elevation: cross-entropy with the candidates within
+    2 degrees or so of the truth.
     """
-    picture = batch["picture"]
-    code = network.encode(picture)
-    n = torch.randint(0, batch["points"].shape[1] - points + 1, ()).item()
-    c = torch.randint(0, batch["colors"].shape[1] - colors + 1, ()).item()
-    where = torch.cat([batch["points"][:, n : n + points].float(), batch["color_points"][:, c : c + colors].float()], 1)
-    logit, _, rgb = network.decode(code, where, batch["elevation"])
+    picture, elevation = batch["picture"], batch["elevation"]
+    code = network.encode(picture, batch["votes"].float())
+    labelled = batch["points"].shape[1]
+    n, r, c = (
+        int(torch.randint(0, batch[name].shape[1] - count + 1, ()).item())
+        for name, count in (("points", points), ("ray_points", rays), ("colors", colors))
+    )
+    ray_points = batch["ray_points"][:, r : r + rays].float().flatten(1, 2)
+    where = torch.cat([batch["points"].float(), ray_points, batch["color_points"][:, c : c + colors].float()], 1)
+    inside = torch.cat([batch["inside"], batch["ray_inside"][:, r : r + rays].flatten(1)], 1).float()
+    volume, own_rays = network.look_up(code, where, elevation)
+    chosen = torch.cat([torch.arange(n, n + points), torch.arange(labelled, where.shape[1])]).to(picture.device)
+    logit, _, rgb = network.decode(code, where[:, chosen], elevation, volume=volume[:, chosen])
     assert rgb is not None
-    inside = batch["inside"].float()
-    everywhere = network.sample_volume(code, batch["points"].float(), batch["elevation"])
+    answers = points + ray_points.shape[1]
+    other_rays = logit[:, points:answers].unflatten(1, (rays, -1)).amax(2)
     hit = F.interpolate(picture[:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0]
-    ray = code.volume[:, 0].float().amax(1)
-    near = -0.5 * ((CANDIDATES.to(picture.device) - batch["elevation"][:, None]) / 2) ** 2
+    near = -0.5 * ((CANDIDATES.to(picture.device) - elevation[:, None]) / 2) ** 2
+    cross_entropy = F.binary_cross_entropy_with_logits
     return {
-        "occupancy": F.binary_cross_entropy_with_logits(logit[:, :points], inside[:, n : n + points])
-        + 0.5 * F.binary_cross_entropy_with_logits(everywhere, inside),
-        "rays": 0.15 * F.binary_cross_entropy_with_logits(ray, hit),
-        "color": 0.5 * (rgb[:, points:] - batch["colors"][:, c : c + colors].float() / 255).abs().mean(),
+        "occupancy": cross_entropy(logit[:, :answers], inside[:, chosen[:answers]])
+        + 0.5 * cross_entropy(volume[:, : inside.shape[1], 0], inside),
+        "rays": 0.15 * cross_entropy(own_rays, hit),
+        "silhouette": 0.12 * cross_entropy(other_rays, batch["ray_hit"][:, r : r + rays].float()),
+        "color": 0.5 * (rgb[:, answers:] - batch["colors"][:, c : c + colors].float() / 255).abs().mean(),
         "elevation": 0.15 * F.cross_entropy(code.elevation_logits, near.softmax(1)),
     }
 
@@ -108,6 +119,20 @@ def to_tensors(arrays: dict[str, Any], device: torch.device) -> dict[str, Tensor
     out = {k: torch.from_numpy(np.ascontiguousarray(v)).to(device, non_blocking=True) for k, v in arrays.items()}
     out["picture"] = out["picture"].permute(0, 3, 1, 2).float() / 255
     return out
+
+
+def mirror_some(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Half of a batch, drawn at random, as in a mirror: pictures left to right, worlds in y."""
+    picture = batch["picture"]
+    flip = torch.rand(len(picture), device=picture.device) < 0.5
+    sign = torch.where(flip, -1.0, 1.0)[:, None, None] * picture.new_tensor([0.0, 1.0, 0.0])
+    sign = sign + picture.new_tensor([1.0, 0.0, 1.0])
+    return batch | {
+        "picture": torch.where(flip[:, None, None, None], picture.flip(3), picture),
+        "points": batch["points"].float() * sign,
+        "color_points": batch["color_points"].float() * sign,
+        "ray_points": batch["ray_points"].float() * sign[:, None],
+    }
 
 
 def validation_cases(size: CaseSize, count: int) -> dict[str, Any]:
@@ -124,7 +149,7 @@ def validation_cases(size: CaseSize, count: int) -> dict[str, Any]:
 def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device) -> dict[str, float]:
     """Figures on validation cases: IoU of labelled points (with true elevation), elevation error, colour error."""
     network.eval()
-    ious, errors, colors, rays = [], [], [], []
+    ious, errors, colors, rays, others = [], [], [], [], []
     count = len(cases["picture"])
     for start in range(0, count, 16):
         batch = to_tensors({k: v[start : start + 16] for k, v in cases.items()}, device)
@@ -134,6 +159,9 @@ def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device)
         assert rgb is not None
         p, t = logit > 0, batch["inside"] > 0
         ious.append(((p & t).sum(1) / (p | t).sum(1).clamp_min(1)).cpu())
+        along, _, _ = network.decode(code, batch["ray_points"].float().flatten(1, 2), batch["elevation"], color=False)
+        p, t = along.unflatten(1, (*batch["ray_hit"].shape[1:], -1)).amax(2) > 0, batch["ray_hit"] > 0
+        others.append(((p & t).sum(1) / (p | t).sum(1).clamp_min(1)).cpu())
         errors.append((code.elevation - batch["elevation"]).abs().cpu())
         colors.append((rgb - batch["colors"].float() / 255).abs().mean((1, 2)).cpu())
         hit = F.interpolate(batch["picture"][:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0] > 0.5
@@ -147,6 +175,7 @@ def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device)
         "elevation_p90": float(elevation.quantile(0.9)),
         "color_l1": float(torch.cat(colors).mean()),
         "ray_iou": float(torch.cat(rays).mean()),
+        "other_ray_iou": float(torch.cat(others).mean()),
     }
 
 
@@ -207,6 +236,7 @@ def train(options: TrainOptions) -> Path:
         reuse=options.reuse,
         first_seed=state["next_seed"],
         seed=options.seed + state["step"],
+        turns=device.type == "cpu",
     )
     autocast = torch.autocast(device.type, torch.bfloat16)
     started, earlier, evaluated = time.perf_counter(), state["seconds"], state["seconds"]
@@ -243,13 +273,13 @@ def train(options: TrainOptions) -> Path:
     try:
         while share() < 1:
             arrays = pool.batch(options.batch)
-            batch = to_tensors(arrays, device)
+            batch = mirror_some(to_tensors(arrays, device))
             done = share()
             factor = min(1.0, (state["step"] + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002
             for group in optimizer.param_groups:
                 group["lr"] = options.rate * factor * group["share"]
             with autocast:
-                parts = losses(network, batch, options.points, options.colors)
+                parts = losses(network, batch, options.points, options.colors, options.rays)
                 total = torch.stack(list(parts.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             total.backward()

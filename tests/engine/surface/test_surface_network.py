@@ -7,7 +7,7 @@ import torch
 import trimesh
 from surface_scenes import house
 
-from engine import weights
+from engine import cameras, weights
 from engine.errors import Cancelled, InputError, WeightsError
 from engine.progress import CancelToken
 from engine.surface import (
@@ -177,6 +177,25 @@ def test_rendering_finds_depth_and_colour_of_a_surface():
     assert float(seen.depth[0]) == pytest.approx(1.2, abs=0.03)
     assert torch.allclose(seen.color[0], torch.tensor([0.8, 0.5, 0.4]), atol=0.05)
     assert torch.allclose(seen.color[1], torch.ones(3), atol=0.05)
+
+
+def test_rays_see_a_thin_wall_and_nothing_beside_it():
+    """A wall thinner than the even samples' spacing: what rays miss, a network would learn to swell for."""
+
+    def wall(points):
+        q = points.abs() - torch.tensor([0.015, 0.3, 0.3])
+        return q.clamp(min=0).norm(dim=-1) + q.amax(-1).clamp(max=0)
+
+    pixels = np.stack(np.meshgrid(np.arange(64), np.arange(64)), -1).reshape(-1, 2) + 0.5
+    origin, directions = cameras.pixel_rays(cameras.camera_to_world(20.0, 30.0), cameras.intrinsics(64), pixels)
+    d = torch.from_numpy(directions)
+    o = torch.from_numpy(origin).expand_as(d)
+    dense = torch.linspace(0.7, 2.3, 800)[:, None]
+    hits = torch.stack([(wall(a + b * dense) < 0).any() for a, b in zip(o, d, strict=True)])
+    depths = sample_depths(wall, o, d, 0.7, 2.3, generator=torch.Generator().manual_seed(0))
+    opacity = neus_weights(wall(o[:, None] + d[:, None] * depths[..., None]), 500.0).sum(1)
+    assert opacity[hits].mean() > 0.95
+    assert opacity[~hits].mean() < 0.01
 
 
 def test_numerical_gradient_of_a_distance_has_unit_length():
