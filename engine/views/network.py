@@ -217,13 +217,14 @@ class FieldNetwork(nn.Module):
         where = to_frustum(points.float(), elevation.float())
         if volume is None:
             volume = _sample(code.volume, where)
-        features, pixel = _sample_map(code.features, where), _sample_map(code.picture, where)
+        features, pixel = sample_map(code.features, where), sample_map(code.picture, where)
         waves = (points.float()[..., None] * self.octaves).flatten(-2)
         point = torch.cat([points, waves.sin(), waves.cos(), where, pixel, volume], -1)
         radians = torch.deg2rad(elevation)[:, None]
         context = torch.cat([code.code.float(), radians.sin(), radians.cos()], -1)
         dtype = self.from_point.weight.dtype
-        x = F.silu(self.from_point(point.to(dtype)) + features + self.from_code(context.to(dtype))[:, None])
+        x = self.from_point(point.to(dtype))
+        x = F.silu(x + features.to(x.dtype) + self.from_code(context.to(dtype))[:, None])
         for layer in self.trunk:
             x = x + F.silu(layer(x))
         own = volume[..., 0]
@@ -300,10 +301,22 @@ def _sample(volume: Tensor, where: Tensor) -> Tensor:
     return values[..., 0, 0].transpose(1, 2)
 
 
-def _sample_map(plane: Tensor, where: Tensor) -> Tensor:
-    """(B, N, C) values of a map (B, C, S, S) at frustum coordinates (B, N, 3), whose depth does not count."""
-    values = F.grid_sample(plane.float(), where[:, :, None, :2], padding_mode="border", align_corners=False)
-    return values[..., 0].transpose(1, 2)
+def sample_map(plane: Tensor, where: Tensor) -> Tensor:
+    """(B, N, C) values of a map (B, C, S, S) at frustum coordinates (B, N, 3), whose depth does not count.
+
+    As `F.grid_sample`, bilinear with the border beyond, but by whole pixels: on a CPU twice as fast, there and back.
+    """
+    b, c, side, _ = plane.shape
+    xy = ((where[..., :2] + 1) * (side / 2) - 0.5).clamp(0, side - 1)
+    low = xy.floor().clamp(max=side - 2)
+    right, down = (xy - low).unbind(-1)
+    column, row = low.long().unbind(-1)
+    first = (torch.arange(b, device=plane.device)[:, None] * side + row) * side + column
+    corners = torch.stack([first, first + 1, first + side, first + side + 1], -1).view(-1, 4)
+    shares = torch.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down], -1)
+    pixels = plane.permute(0, 2, 3, 1).reshape(-1, c).float()
+    out = F.embedding_bag(corners, pixels, per_sample_weights=shares.view(-1, 4), mode="sum")
+    return out.view(b, -1, c)
 
 
 def to_frustum(points: Tensor, elevation: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from engine import cameras
-from engine.views.network import FieldConfig, FieldNetwork, to_camera
+from engine.views.network import FieldConfig, FieldNetwork, enlarge, sample_map, to_camera, to_frustum
 
 TINY = FieldConfig(input_size=64, width=8, layers=1, bins=16, hidden=32)
 
@@ -38,3 +39,30 @@ def test_colours_are_colours():
     assert rgb.shape == (2, 9, 3)
     assert rgb.min() >= 0
     assert rgb.max() <= 1
+
+
+def test_sampling_and_enlarging_are_torchs_own():
+    plane = torch.rand(2, 5, 16, 16)
+    where = torch.rand(2, 40, 3) * 2.6 - 1.3
+    expected = F.grid_sample(plane, where[:, :, None, :2], padding_mode="border", align_corners=False)
+    assert torch.allclose(sample_map(plane, where), expected[..., 0].transpose(1, 2), atol=1e-5)
+    for side in (32, 64):
+        expected = F.interpolate(plane, (side, side), mode="bilinear", align_corners=False)
+        assert torch.allclose(enlarge(plane, side), expected, atol=1e-5)
+
+
+def test_looking_a_volume_up_has_the_gradient_of_the_plain_way():
+    network = FieldNetwork(TINY).eval()
+    points, elevation = torch.rand(2, 30, 3) - 0.5, torch.tensor([10.0, 40.0])
+    volume = torch.randn(2, 3, 16, 32, 32, requires_grad=True)
+    code = network.encode(torch.rand(2, 4, 64, 64))
+    code.volume = volume
+    values, rays = network.look_up(code, points, elevation)
+    weight = torch.randn_like(values)
+    (values * weight).sum().add(rays.square().sum()).backward()
+    found, volume.grad = volume.grad, None
+    where = to_frustum(points, elevation)[:, :, None, None]
+    plain = F.grid_sample(volume, where, padding_mode="border", align_corners=False)[..., 0, 0].transpose(1, 2)
+    (plain * weight).sum().add(volume[:, 0].amax(1).square().sum()).backward()
+    assert torch.allclose(values, plain, atol=1e-5)
+    assert torch.allclose(found, volume.grad, atol=1e-4)
