@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from engine.views.builtin import BuiltInGenerator
 from engine.views.cases import CaseMaker, CasePool, CaseSize
 from engine.views.network import FieldConfig
 from engine.views.raster import render_mesh
-from engine.views.train import TrainOptions, train
+from engine.views.train import TrainOptions, mirror_some, to_tensors, train
 
 TINY = FieldConfig(input_size=64, width=8, layers=1, bins=16, hidden=32)
 
@@ -54,18 +55,40 @@ def test_training_goes_on_from_weights_of_another_picture_size(trained, tmp_path
     assert load_generator("built-in", weights).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
 
 
+def in_silhouette(picture, points, elevation):
+    """Share of world points that project onto or next to the object in the picture (S, S, 4), 0..1."""
+    side = len(picture)
+    pixels, _ = cameras.project(points, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(side))
+    column, row = np.clip(pixels, 0, side - 1).astype(int).T
+    near = cv2.dilate((picture[..., 3] > 0.08).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return near[row, column].mean()
+
+
 def test_a_case_fits_together():
-    """Points labelled inside project into the silhouette, whatever the lens; coloured points lie on the surface."""
+    """Points labelled inside project into the silhouette, whatever the lens; rays that hit hold points inside."""
     size = CaseSize(picture=128)
     for seed in range(6):
         for case in CaseMaker(size, views=2).make(seed):
-            elevation = float(case["elevation"])
-            points = case["points"].astype(np.float32)[case["inside"] > 0]
-            pixels, _ = cameras.project(points, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(128))
-            column, row = np.clip(pixels, 0, 127).astype(int).T
-            alpha = case["picture"][..., 3] > 20
-            near = alpha | np.roll(alpha, 1, 0) | np.roll(alpha, -1, 0) | np.roll(alpha, 1, 1) | np.roll(alpha, -1, 1)
-            assert near[row, column].mean() > 0.97
+            inside, ray_inside, hit = (case[name] > 0 for name in ("inside", "ray_inside", "ray_hit"))
+            for points in (case["points"][inside], case["ray_points"][ray_inside]):
+                assert in_silhouette(case["picture"] / 255, points.astype(np.float32), float(case["elevation"])) > 0.97
+            assert 0.2 < hit.mean() < 0.8
+            assert ray_inside[hit].any(1).mean() > 0.75  # a wall can be thinner than the step under its surface
+            assert ray_inside[~hit].mean() < 0.01
+
+
+def test_a_mirrored_case_fits_together():
+    case = {name: value[None] for name, value in CaseMaker(CaseSize(picture=128), views=1).make(3)[0].items()}
+    batch = to_tensors({name: np.repeat(value, 12, 0) for name, value in case.items()}, torch.device("cpu"))
+    torch.manual_seed(0)
+    mirrored = mirror_some(batch)
+    flipped = (mirrored["picture"] != batch["picture"]).flatten(1).any(1)
+    assert 0 < flipped.sum() < 12
+    for i in range(12):
+        picture = mirrored["picture"][i].permute(1, 2, 0).numpy()
+        for points, inside in (("points", "inside"), ("ray_points", "ray_inside")):
+            at = mirrored[points][i][batch[inside][i] > 0].numpy()
+            assert in_silhouette(picture, at, float(case["elevation"][0])) > 0.97
 
 
 def test_the_same_seed_makes_the_same_case():
@@ -85,6 +108,20 @@ def test_pool_serves_whole_cases_and_makes_new_ones():
             assert np.ptp(batch["picture"]) > 0
             seen |= {float(e) for e in batch["elevation"]}
         assert len(seen) == 40  # with reuse 1 no case comes twice
+    finally:
+        pool.close()
+
+
+def test_makers_and_trainer_take_turns():
+    """On the same cores cases are made while the trainer waits: a quarter of the stock at a time, none in between."""
+    pool = CasePool(CaseSize(picture=64, points=64, colors=16), workers=1, slots=24, reuse=1, first_seed=0, seed=0,
+                    turns=True)  # fmt: skip
+    try:
+        made = []
+        for _ in range(6):
+            pool.batch(2)
+            made.append(pool.made)
+        assert made == [24, 24, 24, 30, 30, 30]
     finally:
         pool.close()
 
