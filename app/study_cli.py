@@ -45,6 +45,8 @@ ELEVATIONS = (5.0, 45.0)
 PICTURE_SIZE = 256
 RADIUS = 2.0
 """Distance of the cameras: from there every building is seen whole."""
+SHARPNESS = 1000.0
+"""NeuS's s at the end of fine-tuning: what is thinner than some 3 / s looks half transparent, and is swollen for it."""
 NETWORKS = ("zero-shot", "fine-tuned", "with-depth")
 
 
@@ -250,8 +252,7 @@ class Study:
                 rays=self.options.rays,
                 sources=self.options.sources,
                 predicted_from="one",
-                coarse=64,
-                fine=48,
+                sharpness=SHARPNESS,
                 validate_every=96,
                 seed=self.options.seed,
                 watch=not losses,
