@@ -55,8 +55,8 @@ class TrainOptions:
     """Highest learning rate (AdamW, short warm-up, cosine)."""
     seed: int = 0
     """Seed of weights, order and data; another seed sees other objects."""
-    workers: int = 1
-    """Processes that make data."""
+    workers: int = os.cpu_count() or 1
+    """Processes that make data; on a CPU they and the trainer take turns."""
     slots: int = 8192
     """Cases held in memory."""
     reuse: int = 3

@@ -24,7 +24,7 @@ TINY = FieldConfig(input_size=64, width=8, layers=1, bins=16, hidden=32)
 
 def options(out: Path, **changes) -> TrainOptions:
     return TrainOptions(
-        out, batch=4, points=128, colors=32, slots=48, validation=6, network=TINY, device="cpu", **changes
+        out, batch=4, points=128, colors=32, slots=48, workers=1, validation=6, network=TINY, device="cpu", **changes
     )
 
 
