@@ -221,8 +221,8 @@ def _pull_map(
         again = lowest(directions[unsure.numpy()], where[unsure] - step, where[unsure] + step, 11)
         value[unsure], where[unsure] = again
     minimum, depth = value.numpy(), where.numpy()
-    # A pulled part is half as deep as its silhouette is broad there, within reason: most of them lie along the rim, where
-    # a deeper one would be a fin that the object does not have.
+    # A pulled part is half as deep as its silhouette is broad there, within reason: most lie along the rim, where
+    # deeper ones would be fins that the object does not have.
     thickness = np.clip(-distance[rows, columns] * depth / k[0, 0] * 0.25, 0.5 * margin, 2 * margin)
     amount = np.where((minimum < FAR * 0.99) & (minimum >= -0.25 * margin), minimum + thickness, 0.0).clip(0.0)
     needed = amount > 0
