@@ -2,10 +2,11 @@
 
     python -m engine.views.train --minutes 60 --out out/views
 
-Runs on CPU or CUDA; the same command with `--resume` goes on where it stopped, also with pictures of another size: small
-ones (`--picture 64`) first are nearly twice as fast. On a CPU a third of the time goes into memory that is given back to
-the system and fetched again at every step, unless the allocator keeps it: `LD_PRELOAD=libtcmalloc_minimal.so.4` does.
-Needs numpy, scipy, torch, opencv, moderngl, safetensors and tqdm only.
+Runs on CPU or CUDA; the same command with `--resume` goes on where it stopped, also with pictures of another size:
+small ones first (`--picture 64`) are nearly twice as fast. On a CPU a third of the time goes into memory that is
+given back to the system and fetched again at every step, unless the allocator keeps it, as with the environment
+variable `LD_PRELOAD=libtcmalloc_minimal.so.4` (Debian's libtcmalloc-minimal4). Needs numpy, scipy, torch, opencv,
+moderngl, safetensors and tqdm only.
 """
 
 from __future__ import annotations
