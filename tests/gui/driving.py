@@ -23,6 +23,19 @@ async def until(condition: Callable[[], Any], seconds: float = 120) -> None:
         await asyncio.sleep(0.02)
 
 
+async def activate(session: Session) -> None:
+    """Keys are for the active window, and no window manager activates it here, nor again once it has a viewport; what X
+    is asked before it has put the window on the screen is lost, so it is asked again until it has done so."""
+    window = session.window
+
+    def active() -> bool:
+        if window.isVisible() and not window.isActiveWindow():
+            window.activateWindow()
+        return window.isActiveWindow()
+
+    await until(active)
+
+
 def busy() -> float:
     """How many times longer than on an idle machine things may take now."""
     return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))

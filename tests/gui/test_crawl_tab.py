@@ -27,7 +27,7 @@ from engine.crawling import Download, Page, PageState, Records, Rights, Totals
 from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.screening import PreviewLimits, load_preview
 from tests.gui import driving
-from tests.gui.driving import busy
+from tests.gui.driving import activate, busy
 from tests.site import ModelSite, SiteModel, uid_of
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.crawl.words import advice
@@ -77,13 +77,6 @@ async def opened(session: Session, path: Path, **options: Any) -> CrawlTab:
 
 async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
     await driving.until(condition, seconds)
-
-
-async def activate(session: Session) -> None:
-    """Keys are for the active window, and no window manager activates it here, nor again once it has a viewport."""
-    await until(session.window.isVisible)
-    session.window.activateWindow()
-    await until(session.window.isActiveWindow)
 
 
 async def ended(session: Session) -> None:

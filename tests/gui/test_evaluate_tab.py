@@ -26,6 +26,7 @@ from engine.mesh import Mesh
 from engine.progress import Progress
 from tests.engine.evaluation.models import write_study
 from tests.gui import driving
+from tests.gui.driving import activate
 from widgets.evaluate import TRUTH, Choice, EvaluateTab, Found, Opened, Pace, Sample
 from widgets.evaluate.words import verdict
 from widgets.main_window import MainWindow
@@ -42,13 +43,6 @@ def window(window: MainWindow) -> MainWindow:
 
 async def until(condition: Callable[[], Any], seconds: float = 240) -> None:
     await driving.until(condition, seconds)
-
-
-async def activate(session: Session) -> None:
-    """Keys are for the active window, and no window manager activates it here, nor again once it has a viewport."""
-    await until(session.window.isVisible)
-    session.window.activateWindow()
-    await until(session.window.isActiveWindow)
 
 
 def said(tab: EvaluateTab) -> str:

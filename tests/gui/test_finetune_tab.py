@@ -26,6 +26,7 @@ from engine.surface import load_surface, reconstruct
 from engine.training import FineTuneOptions
 from tests.engine.training.tiny_run import TINY, small
 from tests.gui import driving
+from tests.gui.driving import activate
 from widgets.finetune import FineTuneTab, Holding, Look, Opened, RunState
 from widgets.finetune.record import Pace, Record
 from widgets.main_window import MainWindow
@@ -66,10 +67,7 @@ async def until(condition: Callable[[], Any], seconds: float = 240) -> None:
 
 
 async def press(session: Session, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
-    """Keys are for the active window, and no window manager activates it here, nor again once it has a viewport."""
-    await until(session.window.isVisible)
-    session.window.activateWindow()
-    await until(session.window.isActiveWindow)
+    await activate(session)
     tab = session.window.finetune
     QTest.keyClick(tab.losses.chart if modifier == Qt.KeyboardModifier.NoModifier else session.window, key, modifier)
 

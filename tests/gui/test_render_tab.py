@@ -23,7 +23,7 @@ from engine.progress import Progress
 from engine.rendering import farm
 from engine.rendering.jobs import ModelFile, ModelState, RenderSettings, RenderTotals, frames
 from tests.gui import driving
-from tests.gui.driving import busy
+from tests.gui.driving import activate, busy
 from widgets.main_window import MainWindow
 from widgets.render import FarmChoice, ModelDetails, Opened, RenderTab
 from widgets.render.words import sentence, worker
@@ -39,13 +39,6 @@ def window(window: MainWindow) -> MainWindow:
 
 async def until(condition: Callable[[], Any], seconds: float = 240) -> None:
     await driving.until(condition, seconds)
-
-
-async def activate(session: Session) -> None:
-    """Keys are for the active window, and no window manager activates it here, nor again once it has a viewport."""
-    await until(session.window.isVisible)
-    session.window.activateWindow()
-    await until(session.window.isActiveWindow)
 
 
 def said(tab: RenderTab) -> str:
