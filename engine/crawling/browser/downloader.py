@@ -506,14 +506,26 @@ class _Visit:
             self._open(self._page.url)  # logins end in all kinds of places
 
     def _fill(self, view: View, account: Account) -> None:
-        browser, found = self._browser, view.found
-        button = found.get("login_button")
+        """Fill the form in and send it off. What gets in the way meanwhile, a banner that comes late, is answered."""
+        end = time.monotonic() + self._limits.login
+        now: View | None = view
+        while time.monotonic() < end:
+            self._cancel.check()
+            if now is not None:
+                if "password_field" not in now.found or "login_error" in now.found:
+                    return  # it was sent off after all
+                covered = "consent" in now.found and self._click(now, "consent")
+                if not covered and "user_field" in now.found and self._send_off(now.found, account):
+                    return
+            time.sleep(_BEAT)
+            now = look(self._browser)
+        raise PageTrouble("The login changed while it was filled in.")
+
+    def _send_off(self, found: dict[str, Any], account: Account) -> bool:
+        browser, button = self._browser, found.get("login_button")
         filled = browser.type(found["user_field"], account.user)
         filled = filled and browser.type(found["password_field"], account.password, enter=button is None)
-        if filled and button is not None:
-            filled = browser.click(button)
-        if not filled:
-            raise PageTrouble("The login changed while it was filled in.")
+        return filled and (button is None or browser.click(button))
 
     def _after_login(self, path: str) -> None:
         """Wait until the login is through; `path` is that of the page with the form, which a script may draw late."""
