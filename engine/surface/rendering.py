@@ -40,10 +40,20 @@ def neus_weights(sdf: Tensor, inverse_deviation: Tensor | float) -> Tensor:
 
     Unbiased: the weight peaks where the field first crosses zero; the weights of a ray sum to at most 1.
     """
-    cdf = torch.sigmoid(sdf * inverse_deviation)
-    alpha = ((cdf[:, :-1] - cdf[:, 1:]) / cdf[:, :-1].clamp(min=1e-5)).clamp(0, 1)
-    clear = torch.cumprod(torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha[:, :-1] + 1e-7], 1), 1)
-    return alpha * clear.clamp(max=1)
+    alpha = _alpha(sdf[:, :-1], sdf[:, 1:], inverse_deviation)
+    return alpha * _transmittance(alpha)
+
+
+def _alpha(first: Tensor, last: Tensor, inverse_deviation: Tensor | float) -> Tensor:
+    """Opacity (N, M) of sections with these distances where a ray enters and leaves them; NeuS, Eq. 13."""
+    entered, left = torch.sigmoid(first * inverse_deviation), torch.sigmoid(last * inverse_deviation)
+    return ((entered - left) / entered.clamp(min=1e-5)).clamp(0, 1)
+
+
+def _transmittance(alpha: Tensor) -> Tensor:
+    """Share (N, M) of a ray that the sections before each, of opacities (N, M), let through; NeuS, Eq. 11."""
+    clear = torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha[:, :-1] + 1e-7], 1)
+    return torch.cumprod(clear, 1).clamp(max=1)
 
 
 def sample_depths(
@@ -98,12 +108,8 @@ def _possible_weights(sdf: Tensor, widths: Tensor, inverse_deviation: float) -> 
     """
     first, second = sdf[:, :-1], sdf[:, 1:]
     least = torch.minimum(torch.minimum(first, second), (first + second - widths) / 2)
-    clear = torch.sigmoid(first * inverse_deviation)
-    safe = clear.clamp(min=1e-5)
-    possible = ((clear - torch.sigmoid(least * inverse_deviation)) / safe).clamp(0, 1)
-    seen = ((clear - torch.sigmoid(second * inverse_deviation)) / safe).clamp(0, 1)
-    before = torch.cumprod(torch.cat([torch.ones_like(seen[:, :1]), 1 - seen[:, :-1]], 1), 1)
-    return possible * before + 1e-4
+    before = _transmittance(_alpha(first, second, inverse_deviation))
+    return _alpha(first, least, inverse_deviation) * before + 1e-4
 
 
 def _draw_depths(depths: Tensor, weights: Tensor, count: int) -> Tensor:

@@ -259,9 +259,8 @@ class _LookUp(torch.autograd.Function):
         dense, where, index = ctx.saved_tensors
         to_values, to_rays = gradients
         bilinear, border = 0, 1
-        out = torch.ops.aten.grid_sampler_3d_backward(to_values, dense, where, bilinear, border, False, (True, False))[
-            0
-        ]
+        wanted = (True, False)
+        out, _ = torch.ops.aten.grid_sampler_3d_backward(to_values, dense, where, bilinear, border, False, wanted)
         out[:, 0].scatter_add_(1, index, to_rays[:, None])
         return out.to(ctx.kind), None
 
@@ -281,8 +280,9 @@ def enlarge(x: Tensor, side: int) -> Tensor:
 @cache
 def _interpolation(source: int, target: int, device: torch.device) -> Tensor:
     """(target, source) weights of linear interpolation."""
-    unit = torch.eye(source, device=device)[None]
-    return F.interpolate(unit, target, mode="linear", align_corners=False)[0].T.contiguous()
+    with torch.inference_mode(False):  # whoever asks first: what inference made is of no use to training
+        unit = torch.eye(source, device=device)[None]
+        return F.interpolate(unit, target, mode="linear", align_corners=False)[0].T.contiguous()
 
 
 def stretch_positions(position: Tensor, side: int) -> Tensor:

@@ -47,7 +47,7 @@ class TrainOptions:
     batch: int = 32
     """Pictures a step."""
     picture: int | None = None
-    """Side of the training pictures; None for the network's own. Half of it trains three times as fast at first."""
+    """Side of the training pictures; None for the network's own. Smaller ones train faster at first."""
     points: int = 512
     """Labelled points of each picture a step."""
     rays: int = 32
@@ -128,8 +128,8 @@ def mirror_some(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Half of a batch, drawn at random, as in a mirror: pictures left to right, worlds in y."""
     picture = batch["picture"]
     flip = torch.rand(len(picture), device=picture.device) < 0.5
-    sign = torch.where(flip, -1.0, 1.0)[:, None, None] * picture.new_tensor([0.0, 1.0, 0.0])
-    sign = sign + picture.new_tensor([1.0, 0.0, 1.0])
+    sign = picture.new_ones(len(picture), 1, 3)
+    sign[flip, :, 1] = -1
     return batch | {
         "picture": torch.where(flip[:, None, None, None], picture.flip(3), picture),
         "points": batch["points"].float() * sign,
@@ -148,6 +148,12 @@ def validation_cases(size: CaseSize, count: int) -> dict[str, Any]:
     return {k: np.stack([c[k] for c in cases]) for k in cases[0]}
 
 
+def _iou(predicted: Tensor, truth: Tensor) -> Tensor:
+    """(B,) overlap of masks (B, ...) over their union, on the CPU."""
+    both, either = (predicted & truth).flatten(1).sum(1), (predicted | truth).flatten(1).sum(1)
+    return (both / either.clamp_min(1)).cpu()
+
+
 @torch.no_grad()
 def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device) -> dict[str, float]:
     """Figures on validation cases: IoU of labelled points (with true elevation), elevation error, colour error."""
@@ -160,16 +166,15 @@ def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device)
         logit, _, _ = network.decode(code, batch["points"].float(), batch["elevation"], color=False)
         _, _, rgb = network.decode(code, batch["color_points"].float(), batch["elevation"])
         assert rgb is not None
-        p, t = logit > 0, batch["inside"] > 0
-        ious.append(((p & t).sum(1) / (p | t).sum(1).clamp_min(1)).cpu())
+        ious.append(_iou(logit > 0, batch["inside"] > 0))
         along, _, _ = network.decode(code, batch["ray_points"].float().flatten(1, 2), batch["elevation"], color=False)
-        p, t = along.unflatten(1, (*batch["ray_hit"].shape[1:], -1)).amax(2) > 0, batch["ray_hit"] > 0
-        others.append(((p & t).sum(1) / (p | t).sum(1).clamp_min(1)).cpu())
+        hits = batch["ray_hit"] > 0
+        others.append(_iou(along.unflatten(1, (hits.shape[1], -1)).amax(2) > 0, hits))
         errors.append((code.elevation - batch["elevation"]).abs().cpu())
         colors.append((rgb - batch["colors"].float() / 255).abs().mean((1, 2)).cpu())
         hit = F.interpolate(batch["picture"][:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0] > 0.5
         ray = code.volume[:, 0].amax(1) > 0
-        rays.append(((hit & ray).flatten(1).sum(1) / (hit | ray).flatten(1).sum(1).clamp_min(1)).cpu())
+        rays.append(_iou(ray, hit))
     network.train()
     elevation = torch.cat(errors)
     return {

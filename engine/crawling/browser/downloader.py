@@ -522,6 +522,7 @@ class _Visit:
         raise PageTrouble("The login changed while it was filled in.")
 
     def _send_off(self, found: dict[str, Any], account: Account) -> bool:
+        """Type and click; False if something was gone or covered meanwhile."""
         browser, button = self._browser, found.get("login_button")
         filled = browser.type(found["user_field"], account.user)
         filled = filled and browser.type(found["password_field"], account.password, enter=button is None)

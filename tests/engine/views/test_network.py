@@ -51,6 +51,15 @@ def test_sampling_and_enlarging_are_torchs_own():
         assert torch.allclose(enlarge(plane, side), expected, atol=1e-5)
 
 
+def test_a_network_trains_after_it_was_asked():
+    """In one process: what is kept of the first answer must not be in the way of gradients."""
+    network = FieldNetwork(TINY)
+    with torch.inference_mode():
+        network.encode(torch.rand(2, 4, 48, 48))
+    network.encode(torch.rand(2, 4, 48, 48)).volume.square().mean().backward()
+    assert network.to_volume.weight.grad.abs().max() > 0
+
+
 def test_looking_a_volume_up_has_the_gradient_of_the_plain_way():
     network = FieldNetwork(TINY).eval()
     points, elevation = torch.rand(2, 30, 3) - 0.5, torch.tensor([10.0, 40.0])

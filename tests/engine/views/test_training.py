@@ -60,7 +60,8 @@ def in_silhouette(picture, points, elevation):
     side = len(picture)
     pixels, _ = cameras.project(points, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(side))
     column, row = np.clip(pixels, 0, side - 1).astype(int).T
-    near = cv2.dilate((picture[..., 3] > 0.08).astype(np.uint8), np.ones((3, 3), np.uint8))
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    near = cv2.dilate((picture[..., 3] > 20 / 255).astype(np.uint8), cross)
     return near[row, column].mean()
 
 
