@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import re
-import shutil
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +17,9 @@ from PySide6.QtGui import QDesktopServices, QImage
 
 from app.crawl_lists import Added, add_addresses, new_list, search_to_list, suggested_folder
 from app.engine_thread import EngineThread
+from app.job_session import POLL, SETTLE, JobSession
 from app.model_previews import VIEWER_MODULES, make_cache, mesh_of
 from app.settings import Settings
-from app.tasks import Tasks
 from engine.errors import Cancelled, OrielError
 from engine.progress import CancelToken, Progress
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
@@ -32,38 +30,24 @@ if TYPE_CHECKING:
     from engine.crawling import Crawl, Downloader, Options, Page, PageState, Records, Totals
     from engine.screening import PreviewCache
 
-POLL = 0.1
-"""Seconds between two looks at what a crawl has done."""
 PORTION = 1500
 """Pages that are shown at a time: ten thousand at once would hold the window up."""
 FACTS = 250
 """Files beside models that are read at a time."""
-SETTLE = 0.12
-"""Seconds that a page stays chosen before its model is loaded: who walks on with the arrow keys does not wait."""
-DISK_INTERVAL, LOG_INTERVAL = 5.0, 1.0
+LOG_INTERVAL = 1.0
 LOG_BYTES = 32_000
-CRAWL_NICENESS = 5
 
 
-class CrawlSession:
-    """Everything that the Crawl tab needs besides itself. `restore` it at the start, `close` it at the end.
+class CrawlSession(JobSession[CrawlTab, "Job"]):
+    """Everything that the Crawl tab needs besides itself; searches have a thread of their own."""
 
-    Runs on the Qt thread and waits for three others: one for the crawl, which takes it for hours, one for searches, and
-    one for files.
-    """
+    WORK = "crawl"
 
     def __init__(self, tab: CrawlTab, settings: Settings) -> None:
-        self.tab = tab
-        self.settings = settings
-        self.crawler = EngineThread("oriel-crawl", nice=CRAWL_NICENESS)
         self.searcher = EngineThread("oriel-search")
-        self.files = EngineThread("oriel-crawl-files")
-        self.job: Job | None = None
+        super().__init__(tab, settings, "crawl", self.searcher)
         self._search: CancelToken | None = None
         self._previews: PreviewCache | None = None
-        self._opened = 0
-        self._restored = False
-        self.tasks = Tasks(tab.say)
         tab.list_chosen.connect(self.tasks.then(self.choose_list))
         tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
         tab.addresses_brought.connect(self.tasks.then(self.add))
@@ -74,7 +58,6 @@ class CrawlSession:
         tab.pause_requested.connect(lambda: self._ask("paused", "pause"))
         tab.resume_requested.connect(lambda: self._ask("running", "resume"))
         tab.finish_requested.connect(lambda: self._ask("finishing", "finish_current"))
-        tab.stop_requested.connect(self.stop)
         tab.show_browser_requested.connect(self.show_browser)
         tab.reload_requested.connect(self.tasks.then(self.reload))
         tab.details_wanted.connect(self.tasks.then(self.show_details))
@@ -84,37 +67,21 @@ class CrawlSession:
         tab.path_requested.connect(self._open_path)
         tab.log_wanted.connect(self.tasks.then(self.show_log))
         tab.options_changed.connect(self._remember)
-        tab.shown.connect(self._first_shown)
 
     # -- life --------------------------------------------------------------------------------------------
 
-    def restore(self) -> None:
-        """Set the options as they were; list and folder are read once the tab is looked at."""
+    def _recall(self) -> None:
         self.tab.setup.set_options(recalled(self.settings.crawl))
-        self._restored = True
-        if self.tab.isVisible():
-            self._first_shown()
 
-    async def close(self) -> None:
-        """Stop what runs and end the threads."""
-        self.tasks.closing = True
-        if self.job is not None:
-            self.tab.status_changed.emit("Stopping the crawl; it goes on from here the next time…")
-            self.stop()
+    def _end_looks(self) -> None:
         if self._search is not None:
             self._search.cancel()
-        await self.tasks.finish()
+
+    async def _put_away(self) -> None:
         if self._previews is not None:
             await self.files.submit(self._previews.close)
-        for thread in (self.crawler, self.searcher, self.files):
-            await thread.close()
 
-    @property
-    def alive(self) -> bool:
-        """Whether a thread of it still runs."""
-        return any(thread.alive for thread in (self.crawler, self.searcher, self.files))
-
-    def _first_shown(self) -> None:
+    def _shown(self) -> None:
         kept = self.settings.crawl
         if not self._restored or self._opened or self.tasks.closing:
             return
@@ -233,36 +200,19 @@ class CrawlSession:
             pages = [state.page for state in self.tab.model.rows]
         self.job = job = Job(pages, folder, setup.list_path, options, retry)
         self.tab.begin()
-        self._remember()
-        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
-        work = asyncio.ensure_future(self.crawler.submit(job.run))
-        disk = log = 0.0
-        while not work.done() or job.waiting:
-            if work.done():
-                await asyncio.sleep(0)
-            else:
-                await asyncio.wait({work}, timeout=POLL)
+        log = 0.0
+
+        def take() -> None:
+            nonlocal log
             self.tab.take_progress(*job.take(PORTION))
-            now = time.monotonic()
-            if now - disk > DISK_INTERVAL:
-                disk = now
-                self.tasks.spawn(self._show_free())
-            if self.tab.details.log_shown and now - log > LOG_INTERVAL:
-                log = now
+            if self.tab.details.log_shown and time.monotonic() - log > LOG_INTERVAL:
+                log = time.monotonic()
                 self.tasks.spawn(self.show_log())
+
+        problem, stopped = await self._watch(job, take)
         self.job = None
         again = job.again
-        try:
-            work.result()
-            problem = None
-        except Cancelled:
-            problem = "" if not again else None
-        except OrielError as error:
-            problem = str(error)
-        except Exception as error:
-            traceback.print_exc()
-            problem = f"Something unexpected went wrong: {type(error).__name__}: {error}"
-        self._show_end(problem, stopped=problem == "")
+        self._show_end(problem, stopped=stopped and not again)
         await self.show_log()
         if again and not self.tasks.closing:
             self.tab.setup.show_browser.setChecked(True)
@@ -272,12 +222,6 @@ class CrawlSession:
         """Try pages of a state again."""
         found = [self.tab.model.find(key) for key in keys]
         await self.crawl([page.page for page in found if page is not None], state)
-
-    def stop(self) -> None:
-        """Stop the crawl now."""
-        if self.job is not None:
-            self.job.cancel.cancel()
-            self.tab.set_state("stopping")
 
     def show_browser(self) -> None:
         """Have the crawl go on with its browser on the screen."""
@@ -290,7 +234,7 @@ class CrawlSession:
             getattr(self.job.crawl, what)()
             self.tab.set_state(state)
 
-    def _show_end(self, problem: str | None, *, stopped: bool) -> None:
+    def _show_end(self, problem: str, *, stopped: bool) -> None:
         counts = self.tab.model.counts
         left = counts["waiting"] + counts["working"]
         failed = counts["failed"]
@@ -307,11 +251,6 @@ class CrawlSession:
                 f"{number:,} {word}" for word, number in (("skipped", counts["skipped"]), ("failed", failed)) if number
             ]
             self.tab.end(f"{', '.join([done, *extra])}.", "warning" if failed else "info", again)
-
-    async def _show_free(self) -> None:
-        folder = self.tab.setup.folder_path
-        free = await self.files.submit(free_space, folder) if folder is not None else None
-        self.tab.set_free(free)
 
     # -- a page ------------------------------------------------------------------------------------------
 
@@ -399,7 +338,7 @@ class Job:
         self._changed: dict[str, PageState] = {}
         self._totals: Totals | None = None
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Make the downloader and crawl; see `Crawl.run`."""
         from engine.crawling import Crawl
 
@@ -539,16 +478,6 @@ def _details(folder: Path, key: str) -> PageDetails:
         screenshot=screenshot if screenshot.is_file() else None,
         picture=picture,
     )
-
-
-def free_space(folder: Path) -> int | None:
-    """Bytes that are free on the disk of a folder that may not be there yet."""
-    for place in (folder, *folder.parents):
-        try:
-            return shutil.disk_usage(place).free
-        except OSError:
-            continue
-    return None
 
 
 def _log_end(folder: Path) -> str:

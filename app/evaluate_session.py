@@ -7,7 +7,6 @@ import importlib
 import shutil
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -18,10 +17,10 @@ from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices, QImage
 
 from app.engine_thread import EngineThread
+from app.job_session import SETTLE, JobSession
 from app.model_previews import PREVIEW_TRIANGLES, VIEWER_MODULES, mesh_of_parts
 from app.settings import Settings
-from app.tasks import Tasks
-from engine.errors import Cancelled, InputError, OrielError
+from engine.errors import InputError, OrielError
 from engine.evaluation.metrics import METRICS
 from engine.files import unwritable
 from engine.progress import CancelToken, Progress
@@ -33,70 +32,36 @@ if TYPE_CHECKING:
     from engine.evaluation.study import Begun, Options
     from engine.mesh import Mesh
 
-POLL = 0.1
-"""Seconds between two looks at what an evaluation has done."""
 PORTION = 400
 """Predictions that are shown at a time."""
-SETTLE = 0.12
-"""Seconds that a sample stays chosen before its meshes are read: who walks on with the arrow keys does not wait."""
-NICENESS = 5
 KEPT = 12
 """Meshes that are kept, to go back to a sample at once."""
 
 
-class EvaluateSession:
-    """Everything that the Evaluate tab needs besides itself. `restore` it at the start, `close` it at the end.
+class EvaluateSession(JobSession[EvaluateTab, "Job"]):
+    """Everything that the Evaluate tab needs besides itself; meshes are read and placed on a thread of their own."""
 
-    Runs on the Qt thread and waits for three others: one for the evaluation, which takes it for hours, one that reads
-    and places meshes, and one for files.
-    """
+    WORK = "evaluation"
 
     def __init__(self, tab: EvaluateTab, settings: Settings) -> None:
-        self.tab = tab
-        self.settings = settings
-        self.runner = EngineThread("oriel-evaluate", nice=NICENESS)
         self.looker = EngineThread("oriel-evaluate-meshes")
-        self.files = EngineThread("oriel-evaluate-files")
-        self.job: Job | None = None
+        super().__init__(tab, settings, "evaluate", self.looker)
         self._meshes: OrderedDict[tuple[str, str], Mesh] = OrderedDict()
-        self._opened = self._looks = 0
-        self._restored = False
-        self.tasks = Tasks(tab.say)
+        self._looks = 0
         tab.places_changed.connect(self.tasks.then(self.open))
         tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
         tab.reload_requested.connect(self.tasks.then(self.reload))
         tab.start_requested.connect(self.tasks.then(self.evaluate))
-        tab.stop_requested.connect(self.stop)
         tab.meshes_wanted.connect(self.tasks.then(self.show_sample))
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
         tab.browser_requested.connect(self.tasks.then(self.open_report))
         tab.csv_requested.connect(self.tasks.then(self.copy_csv))
         tab.options_changed.connect(self._remember)
-        tab.shown.connect(self._shown)
 
     # -- life --------------------------------------------------------------------------------------------
 
-    def restore(self) -> None:
-        """Set the options as they were; the folders are read once the tab is looked at."""
+    def _recall(self) -> None:
         self.tab.setup.set_choice(recalled(self.settings.evaluate))
-        self._restored = True
-        if self.tab.isVisible():
-            self._shown()
-
-    async def close(self) -> None:
-        """Stop what runs and end the threads."""
-        self.tasks.closing = True
-        if self.job is not None:
-            self.tab.status_changed.emit("Stopping the evaluation; it goes on from here the next time…")
-            self.stop()
-        await self.tasks.finish()
-        for thread in (self.runner, self.looker, self.files):
-            await thread.close()
-
-    @property
-    def alive(self) -> bool:
-        """Whether a thread of it still runs."""
-        return any(thread.alive for thread in (self.runner, self.looker, self.files))
 
     def _shown(self) -> None:
         if not self._restored or self.tasks.closing:
@@ -165,38 +130,14 @@ class EvaluateSession:
             return
         self.job = job = Job(models, predictions, folder, setup.choice())
         self.tab.begin()
-        self._remember()
-        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
-        work = asyncio.ensure_future(self.runner.submit(job.work))
-        while not work.done() or job.waiting:
-            if work.done():
-                await asyncio.sleep(0)
-            else:
-                await asyncio.wait({work}, timeout=POLL)
-            self.tab.take_progress(*job.take(PORTION))
-        problem, stopped = "", False
-        try:
-            work.result()
-            if not self.tasks.closing:
-                opened = await self.files.submit(_open, models, predictions, folder)
-                self.tab.running = False
-                self.tab.show_opened(opened)
-        except Cancelled:
-            stopped = True
-        except OrielError as error:
-            problem = str(error)
-        except Exception as error:
-            traceback.print_exc()
-            problem = f"Something unexpected went wrong: {type(error).__name__}: {error}"
+        problem, stopped = await self._watch(job, lambda: self.tab.take_progress(*job.take(PORTION)))
+        if not problem and not stopped and not self.tasks.closing:
+            opened = await self.files.submit(_open, models, predictions, folder)
+            self.tab.running = False
+            self.tab.show_opened(opened)
         self.job = None
         if stopped or problem or not self.tasks.closing:
             self._show_end(problem, stopped=stopped)
-
-    def stop(self) -> None:
-        """Stop the evaluation now."""
-        if self.job is not None:
-            self.job.cancel.cancel()
-            self.tab.set_state("stopping")
 
     def _show_end(self, problem: str, *, stopped: bool) -> None:
         tab = self.tab

@@ -9,7 +9,6 @@ import json
 import sys
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,11 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices
 
-from app.crawl_session import free_space
-from app.engine_thread import EngineThread
 from app.history import free_folder
+from app.job_session import POLL, JobSession
 from app.model_previews import VIEWER_MODULES
 from app.settings import Settings
-from app.tasks import Tasks
-from engine.errors import Cancelled, InputError, OrielError
+from engine.errors import InputError, OrielError
 from engine.progress import CancelToken, Progress
 from engine.training import FineTuneOptions
 from widgets.finetune import FineTuneTab, Holding, Look, Opened, RunState
@@ -35,11 +32,8 @@ if TYPE_CHECKING:
     from engine.training.data import RenderedModel, Renders
     from engine.training.finetune import FineTune
 
-POLL = 0.1
-"""Seconds between two looks at what a run has done."""
 PORTION = 500
 """Events that are shown at a time, so that the window keeps up with a quick run."""
-DISK_INTERVAL = 10.0
 KEPT = 64
 """Meshes of a run that are kept to be looked at again; the newest of each model is on the disk too."""
 TRUE_KEPT = 16
@@ -47,32 +41,23 @@ TRUE_SIDE = 96
 """Pixels along a side of the depth maps that a true shape is made of: more would make the viewport slow."""
 STEEPEST = 6.0
 """Change of depth between two pixels, in their distance, beyond which there is an edge and not a slope."""
-TRAIN_NICENESS = 5
 
 Event = tuple[float, Progress]
 """The moment that it came at, in seconds, and what it says."""
 
 
-class FineTuneSession:
-    """Everything that the Fine-tune tab needs besides itself. `restore` it at the start, `close` it at the end.
+class FineTuneSession(JobSession[FineTuneTab, "Job"]):
+    """Everything that the Fine-tune tab needs besides itself."""
 
-    Runs on the Qt thread and waits for two others: one for the run, which takes it for hours, and one for files.
-    """
+    WORK = "training"
 
     def __init__(self, tab: FineTuneTab, settings: Settings) -> None:
-        self.tab = tab
-        self.settings = settings
-        self.runner = EngineThread("oriel-finetune", nice=TRAIN_NICENESS)
-        self.files = EngineThread("oriel-finetune-files")
-        self.job: Job | None = None
+        super().__init__(tab, settings, "finetune")
         self._meshes: OrderedDict[str, Mesh] = OrderedDict()
         self._true: OrderedDict[str, tuple[Mesh | None, str]] = OrderedDict()
         self._renders: dict[Path, Renders] = {}
         """Those that true shapes are taken from: to look at all of their files anew for each would be slow."""
-        self._opened = 0
         self._needs: tuple[bool, ...] = ()
-        self._restored = False
-        self.tasks = Tasks(tab.say)
         tab.source_chosen.connect(self.tasks.then(self.choose_source))
         tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
         tab.new_requested.connect(self.tasks.then(self.new_folder))
@@ -80,40 +65,19 @@ class FineTuneSession:
         tab.start_requested.connect(self.tasks.then(self.train))
         tab.pause_requested.connect(self.pause)
         tab.resume_requested.connect(self.go_on)
-        tab.stop_requested.connect(self.stop)
         tab.use_requested.connect(self.tasks.then(self.use_weights))
         tab.look_wanted.connect(self.tasks.then(self.show_look))
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
         tab.options_changed.connect(self._options_changed)
-        tab.shown.connect(self._shown)
 
     # -- life --------------------------------------------------------------------------------------------
 
-    def restore(self) -> None:
-        """Set the options as they were; data and folder are read once the tab is looked at."""
+    def _recall(self) -> None:
         with contextlib.suppress(OrielError, TypeError, AttributeError, ValueError):
             self.tab.setup.form.set_values(FineTuneOptions.from_dict(self.settings.finetune.get("options") or {}))
         used = self.settings.models.get("surface")
         if isinstance(used, str) and Path(used).is_file() and (choices := self._choices()) is not None:
             choices.choose(surface=used)
-        self._restored = True
-        if self.tab.isVisible():
-            self._shown()
-
-    async def close(self) -> None:
-        """Stop what runs, at a checkpoint, and end the threads."""
-        self.tasks.closing = True
-        if self.job is not None:
-            self.tab.status_changed.emit("Stopping the training; it goes on from here the next time…")
-            self.stop()
-        await self.tasks.finish()
-        for thread in (self.runner, self.files):
-            await thread.close()
-
-    @property
-    def alive(self) -> bool:
-        """Whether a thread of it still runs."""
-        return self.runner.alive or self.files.alive
 
     def _shown(self) -> None:
         if not self._restored or self.tasks.closing:
@@ -214,10 +178,6 @@ class FineTuneSession:
             kept["options"] = before.get("options")
         self.settings.finetune = kept
 
-    async def _show_free(self) -> None:
-        folder = self.tab.setup.folder_path
-        self.tab.set_free(await self.files.submit(free_space, folder) if folder is not None else None)
-
     async def show_folder(self) -> None:
         """Open the folder of the run."""
         folder = self.tab.setup.folder_path
@@ -240,33 +200,11 @@ class FineTuneSession:
         if not resume:
             self._meshes.clear()
         self.tab.begin(await self.files.submit(_validate_every, self.tab.holding, options))
-        self._remember()
-        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
-        work = asyncio.ensure_future(self.runner.submit(job.work))
-        disk = 0.0
-        while not work.done() or job.waiting:
-            if work.done():
-                await asyncio.sleep(0)
-            else:
-                await asyncio.wait({work}, timeout=POLL)
-            self._take(job.take(PORTION))
-            if time.monotonic() - disk > DISK_INTERVAL:
-                disk = time.monotonic()
-                self.tasks.spawn(self._show_free())
-        problem, never = "", False
-        try:
-            work.result()
-        except Cancelled:
-            never = True
-        except OrielError as error:
-            problem = str(error)
-        except Exception as error:
-            traceback.print_exc()
-            problem = f"Something unexpected went wrong: {type(error).__name__}: {error}"
+        problem, cancelled = await self._watch(job, lambda: self._take(job.take(PORTION)))
         run, _ = await self.files.submit(_run_state, folder)
         stopped, self.job = job.cancel.cancelled, None
         self.tab.set_run(run)
-        self._show_end(run, problem, stopped=stopped, never=never)
+        self._show_end(run, problem, stopped=stopped, never=cancelled)
         await self._show_free()
 
     def pause(self) -> None:
@@ -280,12 +218,6 @@ class FineTuneSession:
         if self.job is not None:
             self.job.resume()
             self.tab.set_state("running")
-
-    def stop(self) -> None:
-        """Stop after the step in work; checkpoint and weights are kept."""
-        if self.job is not None:
-            self.job.cancel.cancel()
-            self.tab.set_state("stopping")
 
     def _take(self, events: list[Event]) -> None:
         for _, event in events:

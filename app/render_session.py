@@ -7,8 +7,6 @@ import contextlib
 import importlib
 import tempfile
 import threading
-import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -18,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices, QImage
 
-from app.crawl_session import free_space
 from app.engine_thread import EngineThread, ProgressFunnel
+from app.job_session import POLL, SETTLE, JobSession
 from app.model_previews import VIEWER_MODULES, make_cache, mesh_of
 from app.settings import Settings
-from app.tasks import Tasks
 from engine.errors import Cancelled, OrielError
 from engine.progress import CancelToken, Progress
 from engine.rendering.jobs import Frame, FrameDone, ModelFile, ModelState, RenderSettings, RenderTotals, frames
@@ -36,45 +33,30 @@ if TYPE_CHECKING:
     from engine.rendering.farm import FarmOptions, RenderRun
     from engine.screening import Preview, PreviewCache
 
-POLL = 0.1
-"""Seconds between two looks at what a run has done."""
 PORTION = 1500
 """Models that are shown at a time: ten thousand at once would hold the window up."""
 PICTURES = 8
 """Pictures that are read at a time."""
 SHEET = 160
 """Side of the sheet's pictures in pixels."""
-SETTLE = 0.12
-"""Seconds that a model stays chosen before its pictures are read: who walks on with the arrow keys does not wait."""
-DISK_INTERVAL = 5.0
 LOG_BYTES = 64_000
 KEPT = 64
 """Models whose frames are kept while they are not finished."""
-RENDER_NICENESS = 5
 
 Frames = dict[str, tuple[dict[str, QImage], dict[str, QImage]]]
 """Pictures and depths by model and view."""
 
 
-class RenderSession:
-    """Everything that the Render tab needs besides itself. `restore` it at the start, `close` it at the end.
+class RenderSession(JobSession[RenderTab, "Job"]):
+    """Everything that the Render tab needs besides itself; previews and test frames have a thread of their own."""
 
-    Runs on the Qt thread and waits for three others: one for the run, which takes it for hours, one for previews and
-    test frames, and one for files.
-    """
+    WORK = "run"
 
     def __init__(self, tab: RenderTab, settings: Settings) -> None:
-        self.tab = tab
-        self.settings = settings
-        self.runner = EngineThread("oriel-render", nice=RENDER_NICENESS)
         self.looker = EngineThread("oriel-render-looks")
-        self.files = EngineThread("oriel-render-files")
-        self.job: Job | None = None
+        super().__init__(tab, settings, "render", self.looker)
         self._look: CancelToken | None = None
         self._previews: PreviewCache | None = None
-        self._opened = 0
-        self._restored = False
-        self.tasks = Tasks(tab.say)
         tab.source_chosen.connect(self.tasks.then(self.choose_source))
         tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
         tab.start_requested.connect(self.tasks.then(self.render))
@@ -83,7 +65,6 @@ class RenderSession:
         tab.resume_requested.connect(lambda: self._ask("resume", state="running"))
         tab.cancel_requested.connect(lambda keys: self._ask("cancel_models", keys))
         tab.first_requested.connect(lambda keys: self._ask("prioritise", keys))
-        tab.stop_requested.connect(self.stop)
         tab.reload_requested.connect(self.tasks.then(self.reload))
         tab.details_wanted.connect(self.tasks.then(self.show_details))
         tab.log_wanted.connect(self.tasks.then(self.show_log))
@@ -95,36 +76,20 @@ class RenderSession:
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
         tab.blender_changed.connect(self.tasks.then(self.look_for_blender))
         tab.options_changed.connect(self._remember)
-        tab.shown.connect(self._shown)
 
     # -- life --------------------------------------------------------------------------------------------
 
-    def restore(self) -> None:
-        """Set the options as they were; models and folder are read once the tab is looked at."""
+    def _recall(self) -> None:
         settings, farm = recalled(self.settings.render)
         self.tab.setup.form.set_values(settings)
         self.tab.setup.form.set_farm(farm)
-        self._restored = True
-        if self.tab.isVisible():
-            self._shown()
 
-    async def close(self) -> None:
-        """Stop what runs and end the threads."""
-        self.tasks.closing = True
-        if self.job is not None:
-            self.tab.status_changed.emit("Stopping the run; it goes on from here the next time…")
-            self.stop()
+    def _end_looks(self) -> None:
         self._end_look()
-        await self.tasks.finish()
+
+    async def _put_away(self) -> None:
         if self._previews is not None:
             await self.files.submit(self._previews.close)
-        for thread in (self.runner, self.looker, self.files):
-            await thread.close()
-
-    @property
-    def alive(self) -> bool:
-        """Whether a thread of it still runs."""
-        return any(thread.alive for thread in (self.runner, self.looker, self.files))
 
     def _shown(self) -> None:
         if not self._restored or self.tasks.closing:
@@ -193,10 +158,6 @@ class RenderSession:
         form = setup.form
         self.settings.render = kept | {"settings": asdict(form.values()), "farm": asdict(form.farm())}
 
-    async def _show_free(self) -> None:
-        folder = self.tab.setup.folder_path
-        self.tab.set_free(await self.files.submit(free_space, folder) if folder is not None else None)
-
     # -- the run -----------------------------------------------------------------------------------------
 
     async def render(self, again: list[str] | None = None) -> None:
@@ -210,34 +171,16 @@ class RenderSession:
         self.job = job = Job(models, folder, setup.form.values(), choice, setup.source_path, again or [])
         self._end_look()
         self.tab.begin()
-        self._remember()
-        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
-        work = asyncio.ensure_future(self.runner.submit(job.work))
-        disk = 0.0
-        while not work.done() or job.waiting:
-            if work.done():
-                await asyncio.sleep(0)
-            else:
-                await asyncio.wait({work}, timeout=POLL)
+
+        def take() -> None:
             states, totals, frames = job.take(PORTION)
             for key, (pictures, depths) in frames.items():
                 self.tab.take_frames(key, pictures, depths)
             self.tab.take_progress(states, totals)
-            if time.monotonic() - disk > DISK_INTERVAL:
-                disk = time.monotonic()
-                self.tasks.spawn(self._show_free())
+
+        problem, _ = await self._watch(job, take)
         self.job = None
-        stopped, problem = job.cancel.cancelled, ""
-        try:
-            work.result()
-        except Cancelled:
-            stopped = True
-        except OrielError as error:
-            problem = str(error)
-        except Exception as error:
-            traceback.print_exc()
-            problem = f"Something unexpected went wrong: {type(error).__name__}: {error}"
-        self._show_end(problem, stopped=stopped)
+        self._show_end(problem, stopped=job.cancel.cancelled)
         await self._show_free()
 
     async def retry(self, keys: list[str]) -> None:
@@ -246,12 +189,6 @@ class RenderSession:
             self._ask("retry", keys)
         else:
             await self.render(keys)
-
-    def stop(self) -> None:
-        """Stop the run now."""
-        if self.job is not None:
-            self.job.cancel.cancel()
-            self.tab.set_state("stopping")
 
     def _ask(self, what: str, *args: Any, state: str = "") -> None:
         """Have the run do something; not on this thread, which is not to wait for the cluster."""

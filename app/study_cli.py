@@ -3,12 +3,16 @@
     OUT/
       study.json                    what the study is about
       models/                       the held-out buildings, their input pictures and cases.json
-      training/models/, renders/    the buildings to train on, and their 40 views each
-      training/zero-shot/           a surface network that has seen generic shapes only
-      training/fine-tuned/          the same, fine-tuned on the renders with a loss on the mask
+      training/generic/             models/ and renders/ of generic shapes, 40 views each
+      training/buildings/           the same of buildings
+      training/zero-shot/           a surface network trained on the generic shapes only
+      training/fine-tuned/          the same, fine-tuned on the buildings with a loss on the mask
       training/with-depth/          the same with a loss on the depth in its place
       predictions/<network>/        the held-out buildings as each network reconstructs them, from the same views
       report/                       `oriel evaluate` of the three
+
+All training has the same losses, but for the depth's, and sees views of the same kind, drawn by the view generator from
+one true view, as in use: zero-shot and fine-tuned differ in the objects that they were shown.
 
 Everything is done in steps that go on where they were stopped, so the same command finishes a study that was killed.
 """
@@ -39,14 +43,14 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 FIRST_TRAINING_SEED = 1_500_000_000
-"""Of the buildings to train on: far from the seeds that the other networks' training begins with."""
+"""Of the models to train on: far from the seeds that the other networks' training begins with."""
 ELEVATIONS = (5.0, 45.0)
 """Range in degrees of the input cameras' elevations."""
 PICTURE_SIZE = 256
-RADIUS = 2.0
-"""Distance of the cameras: from there every building is seen whole."""
 SHARPNESS = 1000.0
 """NeuS's s at the end of fine-tuning: what is thinner than some 3 / s looks half transparent, and is swollen for it."""
+ZERO_SHOT_RATE = 1e-3
+"""Learning rate of the network that starts from nothing."""
 NETWORKS = ("zero-shot", "fine-tuned", "with-depth")
 
 
@@ -57,13 +61,13 @@ class StudyOptions:
     heldout: int = 98
     """Held-out buildings, as many as the study that this one follows had."""
     training: int = 40
-    """Buildings to train on, a tenth of them for validation."""
+    """Generic shapes, and as many buildings, to train on; a tenth of them for validation."""
     size: int = 128
     """Side of the training pictures in pixels."""
     samples: int = 16
     """Samples a pixel of all rendered pictures."""
-    zero_shot_steps: int = 1500
-    """Steps that the network is trained for on generic shapes."""
+    zero_shot_epochs: float = 4.0
+    """How often training on generic shapes looks at each view."""
     epochs: float = 3.0
     """How often fine-tuning looks at each view."""
     rays: int = 512
@@ -76,17 +80,17 @@ class StudyOptions:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `oriel study`."""
     parser.description = (
-        "Trains a surface network on generic shapes, fine-tunes it on rendered buildings with a loss on the mask and "
-        "with one on the depth, reconstructs held-out buildings with all three and compares them. Takes some hours "
-        "without a GPU; run again, it goes on where it was stopped."
+        "Trains a surface network on rendered generic shapes, fine-tunes it on rendered buildings with a loss on the "
+        "mask and with one on the depth, reconstructs held-out buildings with all three and compares them. Takes some "
+        "hours without a GPU; run again, it goes on where it was stopped."
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the study")
     texts = {
         "heldout": "held-out buildings",
-        "training": "buildings to train on",
+        "training": "generic shapes and buildings to train on, of each",
         "size": "side of the training pictures in pixels",
         "samples": "samples a pixel of the renders",
-        "zero_shot_steps": "steps on generic shapes",
+        "zero_shot_epochs": "how often training on generic shapes looks at each view",
         "epochs": "how often fine-tuning looks at each view",
         "rays": "rays of a batch",
         "sources": "source views that a step takes features from",
@@ -182,7 +186,8 @@ class Study:
             (seed, None, self.out / "models") for seed in _heldout_seeds()[: self.options.heldout]
         ]
         for i in range(self.options.training):
-            jobs.append((FIRST_TRAINING_SEED + i, families[i % len(families)], self.out / "training" / "models"))
+            for kind, family in (("generic", "generic"), ("buildings", families[i % len(families)])):
+                jobs.append((FIRST_TRAINING_SEED + i, family, self.out / "training" / kind / "models"))
         for done, (seed, family, folder) in enumerate(jobs):
             cancel.check()
             progress(Progress("models", done, len(jobs)))
@@ -201,7 +206,7 @@ class Study:
             for done, path in enumerate(models):
                 progress(Progress("pictures", done, len(models), path.stem))
                 rng = np.random.default_rng([47, int(path.stem.rsplit("_", 1)[1])])
-                pose = cameras.Pose(float(rng.uniform(*ELEVATIONS)), float(rng.uniform(0, 360)), RADIUS)
+                pose = cameras.Pose(float(rng.uniform(*ELEVATIONS)), float(rng.uniform(0, 360)))
                 picture = folder / f"{path.stem}.png"
                 if not picture.exists():
                     work = folder / ".work"
@@ -212,56 +217,60 @@ class Study:
         write_whole(folder / "cases.json", json.dumps(cases, indent=1).encode())
 
     def render(self, progress: ProgressCallback, cancel: CancelToken) -> None:
-        """All views of the buildings to train on."""
+        """All views of the models to train on."""
         from engine.rendering.farm import RenderRun
         from engine.rendering.layout import find_models
 
-        source = self.out / "training" / "models"
-        models = find_models(source)
-        out = self.out / "training" / "renders"
-        farm = RenderRun(models, out, self._settings(self.options.size), source=source, retry_failed=True)
-        totals = farm.run(progress, cancel)
-        if totals.failed and not cancel.cancelled:
-            raise OrielError(
-                f"{totals.failed} of {len(models)} models could not be rendered. See `oriel render status {out}`, "
-                "then give the same command again."
-            )
+        for kind in ("generic", "buildings"):
+            source, out = (self.out / "training" / kind / name for name in ("models", "renders"))
+            models = find_models(source)
+            settings = self._settings(self.options.size)
+            totals = RenderRun(models, out, settings, source=source, retry_failed=True).run(progress, cancel)
+            if cancel.cancelled:
+                return
+            if totals.failed:
+                raise OrielError(
+                    f"{totals.failed} of {len(models)} models could not be rendered. See `oriel render status {out}`, "
+                    "then give the same command again."
+                )
 
     def train_zero_shot(self, progress: ProgressCallback, cancel: CancelToken) -> None:
-        """The network that has never seen a building."""
-        from engine.surface.train import TrainOptions, train_surface
-
-        out = self.out / "training" / "zero-shot"
-        steps, seed = self.options.zero_shot_steps, self.options.seed + 1
-        options = TrainOptions(out, steps=steps, seed=seed, family="generic", resume=True, evaluate_every=15, heldout=0)
-        if _steps_done(self._weights("zero-shot")) < steps:
-            train_surface(options, progress=_staged("zero-shot", progress), cancel=cancel)
+        """The network that has never seen a building: its last weights, as there are none to choose them by."""
+        options: dict[str, Any] = {"config": "built-in", "rate": ZERO_SHOT_RATE, "validate_models": 0}
+        self._train("zero-shot", "generic", options | {"epochs": self.options.zero_shot_epochs}, progress, cancel)
 
     def fine_tune(self, progress: ProgressCallback, cancel: CancelToken) -> None:
         """The two fine-tunings of it; a collapse is not undone, as it is what one of them is about."""
+        options = {"weights": str(self._weights("zero-shot")), "epochs": self.options.epochs}
+        self._train("fine-tuned", "buildings", options, progress, cancel)
+        if not cancel.cancelled:
+            changed = {"depth": 1.0, "mask": 0.0, "watch": False}
+            self._train("with-depth", "buildings", options | changed, progress, cancel)
+
+    def _train(
+        self, network: str, kind: str, options: dict[str, Any], progress: ProgressCallback, cancel: CancelToken
+    ) -> None:
         from engine.training import FineTuneOptions
         from engine.training.finetune import FineTune
 
-        for name, losses in (("fine-tuned", {}), ("with-depth", {"depth": 1.0, "mask": 0.0})):
-            out = self.out / "training" / name
-            if cancel.cancelled or (out / ".done").exists():
-                continue
-            options = FineTuneOptions(
-                weights=str(self._weights("zero-shot")),
-                epochs=self.options.epochs,
-                rays=self.options.rays,
-                sources=self.options.sources,
-                predicted_from="one",
-                sharpness=SHARPNESS,
-                validate_every=96,
-                seed=self.options.seed,
-                watch=not losses,
-                **losses,
-            )
-            work = FineTune(self.out / "training" / "renders", out, options, resume=(out / "finetune.json").exists())
-            work.run(_staged(name, progress), cancel)
-            if not cancel.cancelled:
-                (out / ".done").touch()
+        out = self.out / "training" / network
+        if (out / ".done").exists():
+            return
+        shared = FineTuneOptions(
+            rays=self.options.rays,
+            sources=self.options.sources,
+            predicted_from="one",
+            sharpness=SHARPNESS,
+            validate_every=96,
+            seed=self.options.seed,
+        )
+        renders = self.out / "training" / kind / "renders"
+        resume = (out / "finetune.json").exists()
+        FineTune(renders, out, dataclasses.replace(shared, **options), resume=resume).run(
+            _staged(network, progress), cancel
+        )
+        if not cancel.cancelled:
+            (out / ".done").touch()
 
     def reconstruct(self, progress: ProgressCallback, cancel: CancelToken) -> None:
         """Every held-out building with every network: the views are drawn once, the surfaces differ."""
@@ -305,7 +314,7 @@ class Study:
     def _settings(self, size: int) -> Any:
         from engine.rendering.jobs import RenderSettings
 
-        return RenderSettings(size=size, samples=self.options.samples, radius=RADIUS)
+        return RenderSettings(size=size, samples=self.options.samples)
 
     def _weights(self, network: str) -> Path:
         return self.out / "training" / network / "surface.safetensors"
@@ -325,11 +334,6 @@ def _write_model(seed: int, family: str | None, folder: Path) -> None:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, bytes(make_object(seed, family).to_scene().export(file_type="glb")))
-
-
-def _steps_done(weights: Path) -> int:
-    card = read_object(weights.with_suffix(".json")) or {}
-    return int(card.get("steps", 0)) if weights.exists() else 0
 
 
 def _staged(stage: str, progress: ProgressCallback) -> ProgressCallback:

@@ -12,14 +12,14 @@ from app.study_cli import NETWORKS, Study
 from engine.errors import Cancelled, InputError
 from engine.progress import CancelToken, Progress
 
-TINY = "--heldout 1 --training 1 --size 32 --samples 1 --zero-shot-steps 1 --epochs 0.125 --rays 16 --sources 4"
+TINY = "--heldout 1 --training 1 --size 32 --samples 1 --zero-shot-epochs 0.125 --epochs 0.125 --rays 16 --sources 4"
 
 
 def test_a_study_stopped_on_the_way_ends_with_a_report_of_all_networks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["study", "-o", str(tmp_path), *TINY.split()]
-    options = {"heldout": 1, "training": 1, "size": 32, "samples": 1, "zero_shot_steps": 1, "epochs": 0.125}
+    options = {"heldout": 1, "training": 1, "size": 32, "samples": 1, "zero_shot_epochs": 0.125, "epochs": 0.125}
     study = Study.open(tmp_path, options | {"rays": 16, "sources": 4})
     cancel = CancelToken()
 
@@ -47,7 +47,8 @@ def test_a_study_stopped_on_the_way_ends_with_a_report_of_all_networks(
         assert 0 <= sample["predictions"][label]["figures"]["f_score"] <= 1, sample
         assert (tmp_path / "predictions" / label / picture.stem / "mesh.glb").is_file()
     cards = [json.loads((tmp_path / "training" / name / "surface.json").read_text()) for name in NETWORKS]
-    assert "generic" in cards[0]["data"]["source"]
+    shown = [json.loads((tmp_path / "training" / name / "finetune.json").read_text())["train"] for name in NETWORKS]
+    assert "generic" in shown[0][0] and not any("generic" in key for keys in shown[1:] for key in keys)
     assert len({card["sha256"] for card in cards}) == 3
     said = capsys.readouterr().out
     assert "F-score" in said and "fine-tuned" in said
