@@ -51,6 +51,8 @@ SHARPNESS = 1000.0
 """NeuS's s at the end of fine-tuning: what is thinner than some 3 / s looks half transparent, and is swollen for it."""
 ZERO_SHOT_RATE = 1e-3
 """Learning rate of the network that starts from nothing."""
+HALVE_AT = (1 / 3, 1 / 2, 2 / 3)
+"""Shares of a training at which its rate is halved: SparseNeuS's 100,000, 150,000 and 200,000 of 300,000 steps."""
 NETWORKS = ("zero-shot", "fine-tuned", "with-depth")
 
 
@@ -61,15 +63,13 @@ class StudyOptions:
     heldout: int = 98
     """Held-out buildings, as many as the study that this one follows had."""
     training: int = 40
-    """Generic shapes, and as many buildings, to train on; a tenth of them for validation."""
+    """Generic shapes, and as many buildings, to train on, less the tenth that a split of renders puts aside."""
     size: int = 128
     """Side of the training pictures in pixels."""
     samples: int = 16
     """Samples a pixel of all rendered pictures."""
-    zero_shot_epochs: float = 4.0
-    """How often training on generic shapes looks at each view."""
     epochs: float = 3.0
-    """How often fine-tuning looks at each view."""
+    """How often each training looks at each view."""
     rays: int = 512
     """Rays of a batch."""
     sources: int = 12
@@ -90,8 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "training": "generic shapes and buildings to train on, of each",
         "size": "side of the training pictures in pixels",
         "samples": "samples a pixel of the renders",
-        "zero_shot_epochs": "how often training on generic shapes looks at each view",
-        "epochs": "how often fine-tuning looks at each view",
+        "epochs": "how often each training looks at each view",
         "rays": "rays of a batch",
         "sources": "source views that a step takes features from",
         "seed": "seed of all training",
@@ -235,13 +234,12 @@ class Study:
                 )
 
     def train_zero_shot(self, progress: ProgressCallback, cancel: CancelToken) -> None:
-        """The network that has never seen a building: its last weights, as there are none to choose them by."""
-        options: dict[str, Any] = {"config": "built-in", "rate": ZERO_SHOT_RATE, "validate_models": 0}
-        self._train("zero-shot", "generic", options | {"epochs": self.options.zero_shot_epochs}, progress, cancel)
+        """The network that has never seen a building."""
+        self._train("zero-shot", "generic", {"config": "built-in", "rate": ZERO_SHOT_RATE}, progress, cancel)
 
     def fine_tune(self, progress: ProgressCallback, cancel: CancelToken) -> None:
         """The two fine-tunings of it; a collapse is not undone, as it is what one of them is about."""
-        options = {"weights": str(self._weights("zero-shot")), "epochs": self.options.epochs}
+        options: dict[str, Any] = {"weights": str(self._weights("zero-shot"))}
         self._train("fine-tuned", "buildings", options, progress, cancel)
         if not cancel.cancelled:
             changed = {"depth": 1.0, "mask": 0.0, "watch": False}
@@ -251,20 +249,24 @@ class Study:
         self, network: str, kind: str, options: dict[str, Any], progress: ProgressCallback, cancel: CancelToken
     ) -> None:
         from engine.training import FineTuneOptions
+        from engine.training.data import PRINCIPAL, Renders
         from engine.training.finetune import FineTune
 
         out = self.out / "training" / network
         if (out / ".done").exists():
             return
+        renders = self.out / "training" / kind / "renders"
+        steps = self.options.epochs * len(PRINCIPAL) * len(Renders.open(renders).train)
         shared = FineTuneOptions(
+            epochs=self.options.epochs,
+            halve_at=tuple(round(share * steps) for share in HALVE_AT),
             rays=self.options.rays,
             sources=self.options.sources,
             predicted_from="one",
             sharpness=SHARPNESS,
-            validate_every=96,
+            validate_models=0,  # the last weights count: those of a few models would be chosen by chance
             seed=self.options.seed,
         )
-        renders = self.out / "training" / kind / "renders"
         resume = (out / "finetune.json").exists()
         FineTune(renders, out, dataclasses.replace(shared, **options), resume=resume).run(
             _staged(network, progress), cancel

@@ -66,24 +66,19 @@ class CaseMaker:
     """Draws the views from the framed input; None: true renders."""
     generator_id: str = "truth"
     """Tells the cases of one generator's weights from another's on disk."""
-    family: str | None = None
-    """Family of all objects; None: what each seed stands for."""
     _renderers: dict[int, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def predicted(
-        cls, weights: Path, folder: Path | None = None, size: int = 128, family: str | None = None
-    ) -> CaseMaker:
+    def predicted(cls, weights: Path, folder: Path | None = None, size: int = 128) -> CaseMaker:
         """Cases whose views the built-in generator draws with the given weights file."""
         from engine.views.builtin import BuiltInGenerator
 
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:10]
-        return cls(folder, size, BuiltInGenerator.load(weights), digest, family)
+        return cls(folder, size, BuiltInGenerator.load(weights), digest)
 
     def make(self, seed: int) -> SurfaceCase:
         """The case of object `seed`, from disk if it is there."""
-        name = "_".join(part for part in (self.generator_id, self.family, str(seed)) if part)
-        path = None if self.folder is None else self.folder / f"{name}.npz"
+        path = None if self.folder is None else self.folder / f"{self.generator_id}_{seed}.npz"
         if path is not None and path.exists():
             with np.load(path) as data:
                 arrays = {name: data[name] for name in data.files}
@@ -116,7 +111,7 @@ class CaseMaker:
 
         rng = np.random.default_rng([23, seed])
         elevation, azimuth = float(rng.uniform(*ELEVATIONS)), float(rng.uniform(0, 360))
-        framed = frame_object(make_object(seed, self.family), elevation, azimuth)
+        framed = frame_object(make_object(seed), elevation, azimuth)
         light = Light.random(rng)
         poses = cameras.source_poses(elevation)
         c2ws = np.stack([p.matrix() for p in poses])

@@ -30,11 +30,11 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from engine import weights
-from engine.data import FAMILIES, split_seeds
+from engine.data import split_seeds
 from engine.errors import InputError
 from engine.evaluation.geometry import f_score_of, sample_mesh
 from engine.mesh import Mesh
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.progress import CancelToken
 from engine.surface.cases import CaseMaker, SurfaceCase, degrade
 from engine.surface.extraction import FieldFunction, extract_mesh
 from engine.surface.hull import SilhouetteField
@@ -76,8 +76,6 @@ class TrainOptions:
     """Rays rendered a step."""
     seed: int = 0
     """Seed of weights, order, data and faults."""
-    family: str | None = None
-    """Family of all objects, of the validation and held-out ones as well; None: all families."""
     device: str = "auto"
     """auto, cpu or cuda."""
     resume: bool = False
@@ -183,13 +181,10 @@ class _Cases:
         return case, degrade(case.views, float(rng.uniform(0, 1) ** 2), rng), rng
 
 
-def train_surface(
-    options: TrainOptions, *, progress: ProgressCallback | None = None, cancel: CancelToken | None = None
-) -> Path:
+def train_surface(options: TrainOptions, cancel: CancelToken | None = None) -> Path:
     """Run the training; returns the path of the float16 weights (with a card beside them).
 
-    A cancelled run ends after the step in work with a checkpoint and weights; `resume` goes on from there. Each
-    step reports a `Progress` of stage `train`.
+    A cancelled run ends after the step in work with a checkpoint and weights; `resume` goes on from there.
     """
     if options.config not in CONFIGS:
         raise InputError(f"There is no surface network named {options.config!r}; choose one of {', '.join(CONFIGS)}.")
@@ -211,7 +206,7 @@ def train_surface(
         state = _State(saved["step"], saved["seconds"])
     cases = _make_cases(options, config)
     cancel = cancel or CancelToken()
-    figures = _train(options, network, average, optimizer, state, cases, progress or ignore_progress, cancel)
+    figures = _train(options, network, average, optimizer, state, cases, cancel)
     path = options.out / "surface.safetensors"
     if options.heldout > 0 and not cancel.cancelled:
         figures = {"heldout, degraded truth": evaluate(average, cases.truth, "heldout", options.heldout)}
@@ -226,8 +221,8 @@ def _make_cases(options: TrainOptions, config: SurfaceConfig) -> _Cases:
     folder = options.out / "cases"
     predicted = None
     if options.generator is not None:
-        predicted = CaseMaker.predicted(options.generator, folder, config.image_size, options.family)
-    return _Cases(options, CaseMaker(folder, config.image_size, family=options.family), predicted)
+        predicted = CaseMaker.predicted(options.generator, folder, config.image_size)
+    return _Cases(options, CaseMaker(folder, config.image_size), predicted)
 
 
 def _train(
@@ -237,7 +232,6 @@ def _train(
     optimizer: torch.optim.Optimizer,
     state: _State,
     cases: _Cases,
-    report: ProgressCallback,
     cancel: CancelToken,
 ) -> dict[str, Any]:
     """Steps until the budget is spent or the run is cancelled; returns the last figures."""
@@ -284,7 +278,6 @@ def _train(
             for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
                 slow.lerp_(fast, 1 - keep)
         count += 1
-        report(Progress("train", share(), 1.0, f"step {state.step}, loss {float(loss.detach()):.4f}"))
         for name, value in (("loss", loss), *terms.items()):
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if count == 50 or share() >= 1 or cancel.cancelled:
@@ -366,7 +359,7 @@ def export(network: SurfaceModel, path: Path, options: TrainOptions, state: _Sta
         seconds=state.seconds,
         steps=state.step,
         data={
-            "source": "engine.data, train split" + (f", family {options.family}" if options.family else ""),
+            "source": "engine.data, train split",
             "views": "degraded true renders" + (" and the built-in generator's" if options.generator else ""),
             "seed": options.seed,
         },
@@ -410,7 +403,7 @@ def save_surface(
 
 
 def _arguments(options: TrainOptions) -> list[str]:
-    names = ("minutes", "steps", "config", "rate", "seed", "family", "reuse")
+    names = ("minutes", "steps", "config", "rate", "seed", "reuse")
     default = TrainOptions(Path())
     changed = [(n, getattr(options, n)) for n in names if getattr(options, n) != getattr(default, n)]
     return [f"--{n} {v}" for n, v in changed] + (["--generator views.safetensors"] if options.generator else [])
@@ -434,7 +427,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", type=int, default=default.points, help="labelled points a step")
     parser.add_argument("--rays", type=int, default=default.rays, help="rays rendered a step")
     parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--family", choices=FAMILIES, help="train on objects of this family only")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default=default.device)
     parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
     parser.add_argument("--generator", type=Path, help="weights of the view generator whose views are mixed in")

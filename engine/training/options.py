@@ -59,7 +59,7 @@ class FineTuneOptions:
     predicted_from: str = "each"
     """What the generator draws from: of `each` principal view its neighbours, as in One-2-3-45, or all 32 views from
     `one` of them, as in use. Views from several do not quite agree: a network that learns on them from a generator
-    whose own views agree learns to inflate."""
+    whose own views agree learns to inflate. Those from one are brought to the true model's size and place."""
     generator: str = "built-in"
     """The view generator: a name, or a file of weights of the built-in one's kind."""
     foreground_share: float = 0.75

@@ -1,9 +1,11 @@
 """Views that a generator predicts of rendered models, made once and kept: what the network will see in use.
 
 From each of the 8 true principal views of a model the generator draws its four neighbours, as in One-2-3-45, or all 32
-from one of them, as a reconstruction does. It wants its input framed
-(the silhouette centred, 75 % of the side), which a rendered view is not: there the model has the longest side 1 about
-the origin. So the view is framed first, and what was drawn is moved back, as if seen by the rendering's cameras.
+from one of them, as a reconstruction does. It wants its input framed (the silhouette centred, 75 % of the side), which
+a rendered view is not: there the model has the longest side 1 about the origin. So the view is framed first, and what
+was drawn is moved back, as if seen by the rendering's cameras. A whole set is then brought to the true model's size and
+place, as an evaluation aligns a prediction: else training would pay for a solid that is somewhat too small, too near or
+too high by inflating it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,10 @@ REFERENCES = (0, 5)
 """Principal views that whole sets are drawn from: one of each elevation. A further one takes as long again."""
 SIZE = cameras.REFERENCE_SIZE
 """Side in pixels of the pictures that are kept."""
+FRAMINGS = 12
+"""Rounds in which the place of a framed object is found: perspective makes it implicit."""
+REGISTRATIONS = 3
+"""Rounds in which a whole set is brought to the true model's size and place."""
 
 
 @dataclass
@@ -71,7 +77,7 @@ class Predictions:
         """Those of a generator, kept in a folder of its weights' own: under `cache`, else in the folder of the renders,
         or under `out` if that cannot be written. `WeightsError` if the generator's weights are missing."""
         home = cache or (renders.folder if os.access(renders.folder, os.W_OK) else out)
-        folder = f"predicted-{_digest(generator)}" + ("-one" if whole else "")
+        folder = f"predicted-{_digest(generator)}" + ("-whole-1" if whole else "")
         return cls(renders, generator, home / folder, whole=whole)
 
     def reference(self, i: int) -> int:
@@ -148,20 +154,45 @@ class Predictions:
         except InputError:
             raise InputError(f"{path} shows nothing: no view can be predicted from it. Leave this model out.") from None
         name, renders = PRINCIPAL[i], self.renders
-        elevation, azimuth, radius = (float(v) for v in cameras.spherical(renders.c2ws[name]))
+        elevation, _, radius = (float(v) for v in cameras.spherical(renders.c2ws[name]))
         path = model.folder / f"{name}_depth_mm.png"
         depth = read_depth(path) if path.exists() else np.full(picture.shape[:2], radius, np.float32)
         mask, k = picture[..., 3] >= 128, renders.intrinsics(len(picture))
-        placement = Placement.of(mask, depth, k, radius, self._middle(model, renders.c2ws[name]))
+        middle = self._middle(model, renders.c2ws[name])
+        placement = Placement.of(mask, depth, k, renders.c2ws[name], middle)
         generator = self._get()
-        # The built-in one draws a solid from anywhere. Diffusion models know little of other distances.
-        poses = [cameras.Pose(*(float(v) for v in cameras.spherical(renders.c2ws[view])[:2])) for view in names]
-        offsets = cameras.offsets(poses, cameras.Pose(elevation, azimuth))
-        offsets[:, 1] = (offsets[:, 1] + 180) % 360 - 180
-        if generator.name == "built-in":
-            offsets = placement.follow(offsets, elevation)
+        c2ws = np.stack([renders.c2ws[view] for view in names])
+        offsets = placement.offsets(c2ws)
+        if generator.name != "built-in":
+            offsets[:, 2] = 0  # the built-in one draws a solid from anywhere; diffusion models know of one distance
         drawn = generator.generate(framed.image, offsets, elevation=elevation, size=SIZE, cancel=cancel)
-        return placement.unframe(drawn, offsets, elevation)
+        if self.whole:
+            placement = self._register(model, placement, drawn, offsets)
+        return placement.unframe(drawn, offsets, c2ws)
+
+    def _register(
+        self, model: RenderedModel, placement: Placement, drawn: FloatArray, offsets: FloatArray
+    ) -> Placement:
+        """The placement at which a whole set's silhouettes have the areas and the middles of the true ones."""
+        c2ws = self.renders.c2ws
+        sources = np.stack([c2ws[name] for name in SOURCES])
+        true = [_extent(resized(over_white(read_straight(model.folder / f"{n}.png")), SIZE)) for n in PRINCIPAL]
+        # A camera's right and down, as directions in the axes of the reference's.
+        axes = [(c2ws[n][:3, :2].T @ placement.camera[:3, :3]) * [[1], [-1]] for n in PRINCIPAL]
+        for _ in range(REGISTRATIONS):
+            views = placement.unframe(drawn, offsets, sources)
+            # The four neighbours of a principal view lie around it.
+            seen = [np.mean([_extent(v) for v in views[4 * i : 4 * i + 4]], 0) for i in range(len(PRINCIPAL))]
+            both = [(t, s, axis) for t, s, axis in zip(true, seen, axes, strict=True) if t[0] and s[0]]
+            if not both:
+                break
+            grow = float(np.exp(np.mean([np.log(t[0] / s[0]) for t, s, _ in both]) / 2))
+            off = np.concatenate([t[1:] - SIZE / 2 - grow * (s[1:] - SIZE / 2) for t, s, _ in both])
+            away = float(np.linalg.norm(placement.camera[:3, 3]))
+            move = np.linalg.lstsq(np.concatenate([axis for *_, axis in both]), off * away / placement.focal)[0]
+            scale = placement.scale / grow
+            placement = replace(placement, scale=scale, shift=(placement.shift - scale * move).astype(np.float32))
+        return placement
 
     def _middle(self, model: RenderedModel, c2w: FloatArray) -> float:
         """The middle of a model's depth range as a camera sees it, from the origin towards it; 0 without depths."""
@@ -199,82 +230,90 @@ class Placement:
     """(3,) in the camera's axes."""
     focal: float
     """Of the rendering's cameras, in pixels for side `SIZE`."""
-    radius: float
-    """Distance of the rendering's cameras."""
+    camera: FloatArray
+    """(4, 4) of the rendering, that the framed picture was taken with."""
 
     @classmethod
-    def of(cls, mask: BoolArray, depth: FloatArray, k: FloatArray, radius: float, middle: float = 0.0) -> Placement:
-        """From what the rendering's camera sees: silhouette and depth (S, S), intrinsics (3, 3) and distance.
+    def of(
+        cls, mask: BoolArray, depth: FloatArray, k: FloatArray, camera: FloatArray, middle: float = 0.0
+    ) -> Placement:
+        """From what a camera (4, 4) of the rendering sees: silhouette and depth (S, S), with intrinsics (3, 3).
 
-        What lies at the four ends of the silhouette is to lie at the four sides of the frame. The middle of the
+        Framed, the silhouette is centred and its longer side takes `FRAME_FRACTION` of the picture's. The middle of the
         object's depth range, `middle` nearer to the camera than the rendering's origin, is to be at the framed one's.
         """
-        sizes, scale, shift = [], 0.0, np.zeros(3)
-        away = radius - middle
-        half = cameras.FRAME_FRACTION * cameras.REFERENCE_TANGENT
-        ends = [_ends(mask, depth, k, axis) for axis in (0, 1)]
-        for (low, high), (near_low, near_high) in ends:
-            # (scale * low + shift) / (INPUT_RADIUS - scale * (away - depth)) = -half, and the other end at half
-            sizes.append(high - low + half * (2 * away - near_low - near_high))
-        scale = 2 * half * cameras.INPUT_RADIUS / max(sizes)
-        for axis, ((low, high), depths) in enumerate(ends):
-            q_low, q_high = (cameras.INPUT_RADIUS - scale * (away - d) for d in depths)
-            shift[axis] = -scale * (low * q_high + high * q_low) / (q_low + q_high)
-        shift[2] = -scale * middle
-        return cls(scale, shift.astype(np.float32), float(k[0, 0]) * SIZE / len(mask), radius)
+        rows, columns = np.nonzero(mask & (depth > 0))
+        if not len(rows):
+            rows, columns = np.nonzero(mask)
+            depth = np.full(mask.shape, np.linalg.norm(camera[:3, 3]), np.float32)
+        along = np.tile(depth[rows, columns], 4).astype(np.float64)
+        corners = [(columns + right, rows + down) for right in (0, 1) for down in (0, 1)]
+        x, y = (np.concatenate(values) for values in zip(*corners, strict=True))
+        away = float(np.linalg.norm(camera[:3, 3])) - along
+        points = np.stack([(x - k[0, 2]) / k[0, 0] * along, (k[1, 2] - y) / k[1, 1] * along, away], -1)
+        side = 2 * cameras.FRAME_FRACTION * cameras.REFERENCE_TANGENT
+        scale, shift = 1.0, np.zeros(3)
+        for _ in range(FRAMINGS):
+            at = scale * points + shift
+            seen = at[:, :2] / np.maximum(cameras.INPUT_RADIUS - at[:, 2:], 0.1)
+            low, high = seen.min(0), seen.max(0)
+            scale *= side / float((high - low).max())
+            shift[:2] -= (low + high) / 2 * cameras.INPUT_RADIUS
+            shift[2] = -scale * middle
+        return cls(scale, shift.astype(np.float32), float(k[0, 0]) * SIZE / len(mask), camera)
 
-    def follow(self, offsets: FloatArray, elevation: float) -> FloatArray:
-        """Offsets (N, 3), as generators take them, at the distance at which the framed object looks as large as the
-        rendered one."""
-        found = offsets.copy()
-        found[:, 2] = self.scale * self.radius + self._towards(offsets, elevation) - cameras.INPUT_RADIUS
-        return found
+    def offsets(self, c2ws: FloatArray) -> FloatArray:
+        """Offsets (N, 3), as generators take them, of where cameras (N, 4, 4) of the rendering stand."""
+        elevation, azimuth, radius = cameras.spherical(self._framed(c2ws)[0])
+        around = (azimuth + 180) % 360 - 180
+        return np.stack([elevation - self._elevation, around, radius - cameras.INPUT_RADIUS], -1).astype(np.float32)
 
-    def unframe(self, drawn: FloatArray, offsets: FloatArray, elevation: float) -> FloatArray:
-        """Views (N, SIZE, SIZE, 4) drawn at `offsets` (N, 3), moved to where the rendering's own cameras see them.
+    def unframe(self, drawn: FloatArray, offsets: FloatArray, c2ws: FloatArray) -> FloatArray:
+        """Views (N, SIZE, SIZE, 4) drawn at `offsets` (N, 3) as cameras (N, 4, 4) of the rendering see them.
 
-        They are scaled and shifted as pictures, by what holds for the plane of the rendering's origin.
+        Exact where the two stand in the same place, as both then see the same rays; else by what holds for the plane
+        of the rendering's origin.
         """
         out = np.empty_like(drawn)
-        k = cameras.intrinsics(SIZE)
-        towards = self._towards(offsets, elevation)
-        for j, (up, around, away) in enumerate(offsets):
-            pose = cameras.Pose(elevation + float(up), float(around), cameras.INPUT_RADIUS + float(away))
-            (at,), _ = cameras.project(self._origin(elevation)[None], pose.matrix(), k)
-            zoom = cameras.REFERENCE_FOCAL / self.focal * self.scale * self.radius / (pose.radius - towards[j])
-            # OpenCV counts from the first pixel's centre.
-            move = at - zoom * (SIZE / 2 - 0.5) - 0.5
-            matrix = np.array([[zoom, 0, move[0]], [0, zoom, move[1]]], np.float64)
+        wanted, origin = self._framed(c2ws)
+        flip = np.diag([1.0, -1, -1])  # from OpenGL's axes to those that intrinsics are for
+        k = np.array([[self.focal, 0, SIZE / 2], [0, self.focal, SIZE / 2], [0, 0, 1]])
+        k_drawn = cameras.intrinsics(SIZE).astype(np.float64)
+        centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # OpenCV counts from the first pixel's centre
+        for j, (up, around, away) in enumerate(offsets.astype(np.float64)):
+            elevation, radius = self._elevation + up, cameras.INPUT_RADIUS + away
+            there = cameras.camera_to_world(elevation, around, radius).astype(np.float64)
+            at, normal = wanted[j, :3, 3], wanted[j, :3, 2]
+            # A ray meets the plane at `at` + r * (normal . (origin - at)) / (normal . r).
+            seen = np.outer(at - there[:3, 3], normal) + np.eye(3) * (normal @ (origin - at))
+            matrix = k_drawn @ flip @ there[:3, :3].T @ seen @ wanted[j, :3, :3] @ flip @ np.linalg.inv(k)
+            matrix = np.linalg.inv(centre) @ matrix @ centre
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            out[j] = cv2.warpAffine(drawn[j], matrix, (SIZE, SIZE), flags=flags, borderValue=(1, 1, 1, 0))
+            out[j] = cv2.warpPerspective(drawn[j], matrix, (SIZE, SIZE), flags=flags, borderValue=(1, 1, 1, 0))
         return out
 
-    def _origin(self, elevation: float) -> FloatArray:
-        """(3,) the rendering's origin in the framed world."""
-        return cameras.camera_to_world(elevation, 0.0)[:3, :3] @ self.shift
+    @property
+    def _elevation(self) -> float:
+        return float(cameras.spherical(self.camera)[0])
 
-    def _towards(self, offsets: FloatArray, elevation: float) -> FloatArray:
-        """(N,) how far it lies towards each view's camera."""
-        c2ws = cameras.camera_to_world(elevation + offsets[:, 0], offsets[:, 1])
-        return c2ws[:, :3, 2] @ self._origin(elevation)
+    def _framed(self, c2ws: FloatArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Cameras (N, 4, 4) of the rendering and its origin (3,) in the framed world."""
+        # Both worlds stand upright; the framed one is turned so that the input's camera is at azimuth 0.
+        axes = cameras.camera_to_world(self._elevation, 0.0)[:3, :3].astype(np.float64)
+        turn = axes @ self.camera[:3, :3].T.astype(np.float64)
+        origin = axes @ self.shift.astype(np.float64)
+        found = np.tile(np.eye(4), (len(c2ws), 1, 1))
+        found[:, :3, :3] = turn @ c2ws[:, :3, :3]
+        found[:, :3, 3] = self.scale * c2ws[:, :3, 3] @ turn.T + origin
+        return found, origin
 
 
-def _ends(
-    mask: BoolArray, depth: FloatArray, k: FloatArray, axis: int
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Both ends of a silhouette along an axis of the camera (0 right, 1 up): their places in world units, rising, and
-    their depths."""
-    index = np.nonzero(mask)[1 - axis]
-    along = index.astype(np.float32) + 0.5 if axis == 0 else len(mask) - index - np.float32(0.5)
-    values = depth[mask]
-    rim = max(1.0, len(mask) / 128)
-    places, depths = [], []
-    for end in (along.min() - 0.5, along.max() + 0.5):
-        at = values[(np.abs(along - end) <= rim) & (values > 0)]
-        depths.append(float(np.median(at)) if len(at) else float(np.median(values)))
-        middle = k[0, 2] if axis == 0 else len(mask) - k[1, 2]
-        places.append(float((end - middle) / k[axis, axis]) * depths[-1])
-    return (places[0], places[1]), (depths[0], depths[1])
+def _extent(view: FloatArray) -> FloatArray:
+    """(3,) area and middle (x, y) in pixels of the silhouette of a view (S, S, 4); zeros if there is none."""
+    rows, columns = np.nonzero(view[..., 3] >= 0.5)
+    if not len(rows):
+        return np.zeros(3, np.float32)
+    return np.array([len(rows), columns.mean() + 0.5, rows.mean() + 0.5], np.float32)
 
 
 def _digest(generator: str) -> str:
