@@ -51,6 +51,8 @@ REFERENCES = (0, 5)
 """Principal views that whole sets are drawn from: one of each elevation. A further one takes as long again."""
 SIZE = cameras.REFERENCE_SIZE
 """Side in pixels of the pictures that are kept."""
+VERSION = 2
+"""Of how these views are made: those made otherwise are not used."""
 FRAMINGS = 12
 """Rounds in which the place of a framed object is found: perspective makes it implicit."""
 REGISTRATIONS = 3
@@ -77,7 +79,7 @@ class Predictions:
         """Those of a generator, kept in a folder of its weights' own: under `cache`, else in the folder of the renders,
         or under `out` if that cannot be written. `WeightsError` if the generator's weights are missing."""
         home = cache or (renders.folder if os.access(renders.folder, os.W_OK) else out)
-        folder = f"predicted-{_digest(generator)}" + ("-whole-1" if whole else "")
+        folder = f"predicted-{_digest(generator)}-{'whole' if whole else 'each'}-{VERSION}"
         return cls(renders, generator, home / folder, whole=whole)
 
     def reference(self, i: int) -> int:

@@ -45,13 +45,23 @@ def test_faults_change_masks_but_keep_the_object():
     assert 0.6 < (a & b).sum() / (a | b).sum() < 0.99
 
 
+class AfterTheFirstStep(CancelToken):
+    """Cancelled from its second look on: the first comes before a step, the second after it."""
+
+    looks = 0
+
+    @property
+    def cancelled(self):
+        self.looks += 1
+        return self.looks > 1
+
+
 def test_a_resumed_run_takes_the_same_steps(tmp_path):
     small = {"points": 256, "rays": 4, "heldout": 1, "device": "cpu"}
     train_surface(TrainOptions(tmp_path / "whole", steps=3, **small))
     (tmp_path / "halves").mkdir()
     (tmp_path / "whole" / "cases").rename(tmp_path / "halves" / "cases")
-    token = CancelToken()
-    train_surface(TrainOptions(tmp_path / "halves", steps=3, **small), progress=lambda _: token.cancel(), cancel=token)
+    train_surface(TrainOptions(tmp_path / "halves", steps=3, **small), AfterTheFirstStep())
     path = train_surface(TrainOptions(tmp_path / "halves", steps=3, resume=True, **small))
     whole, halves = (torch.load(tmp_path / n / "last.ckpt", weights_only=True) for n in ("whole", "halves"))
     for name, value in whole["network"].items():
