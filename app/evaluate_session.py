@@ -132,12 +132,15 @@ class EvaluateSession(JobSession[EvaluateTab, "Job"]):
         self.tab.begin()
         problem, stopped = await self._watch(job, lambda: self.tab.take_progress(*job.take(PORTION)))
         if not problem and not stopped and not self.tasks.closing:
-            opened = await self.files.submit(_open, models, predictions, folder)
-            self.tab.running = False
-            self.tab.show_opened(opened)
+            problem, _ = await self._outcome(self._show_results(models, predictions, folder))
         self.job = None
         if stopped or problem or not self.tasks.closing:
             self._show_end(problem, stopped=stopped)
+
+    async def _show_results(self, models: Path, predictions: list[Path], folder: Path) -> None:
+        opened = await self.files.submit(_open, models, predictions, folder)
+        self.tab.running = False
+        self.tab.show_opened(opened)
 
     def _show_end(self, problem: str, *, stopped: bool) -> None:
         tab = self.tab

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -134,8 +134,13 @@ class JobSession(Generic[Tab, Job]):
             if time.monotonic() - looked > DISK_INTERVAL:
                 looked = time.monotonic()
                 self.tasks.spawn(self._show_free())
+        return await self._outcome(work)
+
+    @staticmethod
+    async def _outcome(work: Awaitable[Any]) -> tuple[str, bool]:
+        """What went wrong with some work, if anything, and whether it was cancelled."""
         try:
-            work.result()
+            await work
         except Cancelled:
             return "", True
         except OrielError as error:

@@ -48,7 +48,7 @@ ELEVATIONS = (5.0, 45.0)
 """Range in degrees of the input cameras' elevations."""
 PICTURE_SIZE = 256
 SHARPNESS = 1000.0
-"""NeuS's s at the end of fine-tuning: what is thinner than some 3 / s looks half transparent, and is swollen for it."""
+"""NeuS's s at the end of a training: what is thinner than some 3 / s looks half transparent, and is swollen for it."""
 ZERO_SHOT_RATE = 1e-3
 """Learning rate of the network that starts from nothing."""
 HALVE_AT = (1 / 3, 1 / 2, 2 / 3)

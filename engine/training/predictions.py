@@ -156,9 +156,9 @@ class Predictions:
         except InputError:
             raise InputError(f"{path} shows nothing: no view can be predicted from it. Leave this model out.") from None
         name, renders = PRINCIPAL[i], self.renders
-        elevation, _, radius = (float(v) for v in cameras.spherical(renders.c2ws[name]))
+        elevation = renders.elevation(name)
         path = model.folder / f"{name}_depth_mm.png"
-        depth = read_depth(path) if path.exists() else np.full(picture.shape[:2], radius, np.float32)
+        depth = read_depth(path) if path.exists() else np.zeros(picture.shape[:2], np.float32)
         mask, k = picture[..., 3] >= 128, renders.intrinsics(len(picture))
         middle = self._middle(model, renders.c2ws[name])
         placement = Placement.of(mask, depth, k, renders.c2ws[name], middle)
@@ -178,7 +178,7 @@ class Predictions:
         """The placement at which a whole set's silhouettes have the areas and the middles of the true ones."""
         c2ws = self.renders.c2ws
         sources = np.stack([c2ws[name] for name in SOURCES])
-        true = [_extent(resized(over_white(read_straight(model.folder / f"{n}.png")), SIZE)) for n in PRINCIPAL]
+        true = [_extent(self.renders.view(model, name, SIZE)) for name in PRINCIPAL]
         # A camera's right and down, as directions in the axes of the reference's.
         axes = [(c2ws[n][:3, :2].T @ placement.camera[:3, :3]) * [[1], [-1]] for n in PRINCIPAL]
         for _ in range(REGISTRATIONS):
@@ -239,7 +239,8 @@ class Placement:
     def of(
         cls, mask: BoolArray, depth: FloatArray, k: FloatArray, camera: FloatArray, middle: float = 0.0
     ) -> Placement:
-        """From what a camera (4, 4) of the rendering sees: silhouette and depth (S, S), with intrinsics (3, 3).
+        """From what a camera (4, 4) of the rendering sees: silhouette and depth (S, S), with intrinsics (3, 3). Without
+        any depth above 0 all of it counts as being as far as the rendering's origin.
 
         Framed, the silhouette is centred and its longer side takes `FRAME_FRACTION` of the picture's. The middle of the
         object's depth range, `middle` nearer to the camera than the rendering's origin, is to be at the framed one's.
