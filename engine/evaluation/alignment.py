@@ -39,9 +39,9 @@ INLIER = 0.05
 
 _TURNS = 24
 _SCALES = (0.8, 0.9, 1.0, 1.12, 1.25)
-_COARSE_POINTS, _COARSE_ROUNDS = 250, 4
-_FINE_POINTS, _FINE_STARTS = 3000, 12
-_FINE = ((3, 500, (0.25, 0.2, 0.16, 0.12, 0.1, 0.1)), (1, _FINE_POINTS, (0.1, 0.1, 0.1, 0.08, 0.08, 0.06, 0.06, 0.06)))
+_COARSE_POINTS, _COARSE_ROUNDS = 500, 8
+_FINE_POINTS, _FINE_STARTS = 3000, 24
+_FINE = ((8, 1000, (0.25, 0.2, 0.16, 0.12, 0.1, 0.1)), (1, _FINE_POINTS, (0.1, 0.1, 0.1, 0.08, 0.08, 0.06, 0.06, 0.06)))
 """Rounds of refinement: how many places come through, points, and the reach of each step."""
 _FREE = 1.09
 """How far the scale may move from the grid's, as a factor: to beyond half way to the next."""

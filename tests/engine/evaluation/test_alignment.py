@@ -55,6 +55,24 @@ def test_a_part_that_is_missing_does_not_pull_the_rest_away():
     assert degrees_between(found.rotation, rotation.T) < 1 and found.scale == pytest.approx(1 / 0.7, rel=0.01)
 
 
+def test_how_a_rough_prediction_was_turned_makes_no_difference():
+    rng = np.random.default_rng(3)
+    parts = [
+        trimesh.creation.box((1.0, 0.5, 0.4)),
+        trimesh.creation.box((0.3, 0.6, 0.3)).apply_translation((0.35, 0.5, -0.05)),
+        trimesh.creation.cylinder(0.15, 0.6, sections=24).apply_translation((-0.38, -0.2, 0.15)),
+    ]
+    for part in parts:
+        part.vertices = part.vertices * (1 + rng.normal(0, 0.08, 3)) + rng.normal(0, 0.02, 3)
+    joined = trimesh.util.concatenate(parts)
+    rough = Mesh(np.asarray(joined.vertices, np.float32), np.asarray(joined.faces, np.int32))
+    scores = []
+    for yaw in (0, 95, 203, 310):
+        turned = placed(rough, Rotation.from_euler("z", yaw, True).as_matrix(), 0.8, (0, 0, 0))
+        scores.append(align(turned, house()).f_score)
+    assert max(scores) - min(scores) < 0.006, scores
+
+
 def test_a_prediction_that_lies_on_its_side():
     rotation = (Rotation.from_euler("x", 90, True) * Rotation.from_euler("z", 70, True)).as_matrix()  # z up to -y up
     prediction = placed(house(), rotation, 1.5, (0, 0, 0))
