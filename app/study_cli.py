@@ -5,14 +5,16 @@
       models/                       the held-out buildings, their input pictures and cases.json
       training/generic/             models/ and renders/ of generic shapes, 40 views each
       training/buildings/           the same of buildings
-      training/zero-shot/           a surface network trained on the generic shapes only
+      training/zero-shot/           a surface network trained on the generic shapes only, not for long
       training/fine-tuned/          the same, fine-tuned on the buildings with a loss on the mask
-      training/with-depth/          the same with a loss on the depth in its place
+      training/control/             the same, trained on the generic shapes for as long as that
+      training/with-depth/          the fine-tuning with a loss on the depth in the mask's place
       predictions/<network>/        the held-out buildings as each network reconstructs them, from the same views
-      report/                       `oriel evaluate` of the three
+      report/                       `oriel evaluate` of the four
 
-All training has the same losses, but for the depth's, and sees views of the same kind, drawn by the view generator from
-one true view, as in use: zero-shot and fine-tuned differ in the objects that they were shown.
+All training has the same losses, but for the depth's, and rendered source views: a network that trains on what the view
+generator draws, and is held to true masks, learns to inflate. Fine-tuned and control differ in the objects that they
+were shown.
 
 Everything is done in steps that go on where they were stopped, so the same command finishes a study that was killed.
 """
@@ -51,9 +53,11 @@ SHARPNESS = 1000.0
 """NeuS's s at the end of a training: what is thinner than some 3 / s looks half transparent, and is swollen for it."""
 ZERO_SHOT_RATE = 1e-3
 """Learning rate of the network that starts from nothing."""
+ZERO_SHOT_SHARE = 1 / 3
+"""Its epochs, in those of a fine-tuning. After as many epochs there is nothing left to gain, with any data."""
 HALVE_AT = (1 / 3, 1 / 2, 2 / 3)
 """Shares of a training at which its rate is halved: SparseNeuS's 100,000, 150,000 and 200,000 of 300,000 steps."""
-NETWORKS = ("zero-shot", "fine-tuned", "with-depth")
+NETWORKS = ("zero-shot", "fine-tuned", "control", "with-depth")
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class StudyOptions:
     samples: int = 16
     """Samples a pixel of all rendered pictures."""
     epochs: float = 3.0
-    """How often each training looks at each view."""
+    """How often each fine-tuning looks at each view."""
     rays: int = 512
     """Rays of a batch."""
     sources: int = 12
@@ -81,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `oriel study`."""
     parser.description = (
         "Trains a surface network on rendered generic shapes, fine-tunes it on rendered buildings with a loss on the "
-        "mask and with one on the depth, reconstructs held-out buildings with all three and compares them. Takes some "
+        "mask and with one on the depth, reconstructs held-out buildings with each and compares them. Takes some "
         "hours without a GPU; run again, it goes on where it was stopped."
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the study")
@@ -90,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "training": "generic shapes and buildings to train on, of each",
         "size": "side of the training pictures in pixels",
         "samples": "samples a pixel of the renders",
-        "epochs": "how often each training looks at each view",
+        "epochs": "how often each fine-tuning looks at each view",
         "rays": "rays of a batch",
         "sources": "source views that a step takes features from",
         "seed": "seed of all training",
@@ -185,8 +189,8 @@ class Study:
             (seed, None, self.out / "models") for seed in _heldout_seeds()[: self.options.heldout]
         ]
         for i in range(self.options.training):
-            for kind, family in (("generic", "generic"), ("buildings", families[i % len(families)])):
-                jobs.append((FIRST_TRAINING_SEED + i, family, self.out / "training" / kind / "models"))
+            for kind, shape in (("generic", "generic"), ("buildings", families[i % len(families)])):
+                jobs.append((FIRST_TRAINING_SEED + i, shape, self.out / "training" / kind / "models"))
         for done, (seed, family, folder) in enumerate(jobs):
             cancel.check()
             progress(Progress("models", done, len(jobs)))
@@ -235,18 +239,25 @@ class Study:
 
     def train_zero_shot(self, progress: ProgressCallback, cancel: CancelToken) -> None:
         """The network that has never seen a building."""
-        self._train("zero-shot", "generic", {"config": "built-in", "rate": ZERO_SHOT_RATE}, progress, cancel)
+        epochs = self.options.epochs * ZERO_SHOT_SHARE
+        self._train("zero-shot", "generic", epochs, progress, cancel, config="built-in", rate=ZERO_SHOT_RATE)
 
     def fine_tune(self, progress: ProgressCallback, cancel: CancelToken) -> None:
-        """The two fine-tunings of it; a collapse is not undone, as it is what one of them is about."""
-        options: dict[str, Any] = {"weights": str(self._weights("zero-shot"))}
-        self._train("fine-tuned", "buildings", options, progress, cancel)
-        if not cancel.cancelled:
-            changed = {"depth": 1.0, "mask": 0.0, "watch": False}
-            self._train("with-depth", "buildings", options | changed, progress, cancel)
+        """The three that go on from it; a collapse is not undone, as it is what one of them is about."""
+        weights, epochs = str(self._weights("zero-shot")), self.options.epochs
+        depth = {"depth": 1.0, "mask": 0.0, "watch": False}
+        jobs: tuple[tuple[str, str, dict[str, Any]], ...] = (
+            ("fine-tuned", "buildings", {}),
+            ("control", "generic", {}),
+            ("with-depth", "buildings", depth),
+        )
+        for network, kind, changed in jobs:
+            self._train(network, kind, epochs, progress, cancel, weights=weights, **changed)
+            if cancel.cancelled:
+                return
 
     def _train(
-        self, network: str, kind: str, options: dict[str, Any], progress: ProgressCallback, cancel: CancelToken
+        self, network: str, kind: str, epochs: float, progress: ProgressCallback, cancel: CancelToken, **options: Any
     ) -> None:
         from engine.training import FineTuneOptions
         from engine.training.data import PRINCIPAL, Renders
@@ -256,13 +267,13 @@ class Study:
         if (out / ".done").exists():
             return
         renders = self.out / "training" / kind / "renders"
-        steps = self.options.epochs * len(PRINCIPAL) * len(Renders.open(renders).train)
+        steps = epochs * len(PRINCIPAL) * len(Renders.open(renders).train)
         shared = FineTuneOptions(
-            epochs=self.options.epochs,
+            epochs=epochs,
             halve_at=tuple(round(share * steps) for share in HALVE_AT),
             rays=self.options.rays,
             sources=self.options.sources,
-            predicted_from="one",
+            predicted_share=0.0,
             sharpness=SHARPNESS,
             validate_models=0,  # the last weights count: those of a few models would be chosen by chance
             seed=self.options.seed,

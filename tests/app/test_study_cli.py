@@ -48,8 +48,9 @@ def test_a_study_stopped_on_the_way_ends_with_a_report_of_all_networks(
         assert (tmp_path / "predictions" / label / picture.stem / "mesh.glb").is_file()
     cards = [json.loads((tmp_path / "training" / name / "surface.json").read_text()) for name in NETWORKS]
     shown = [json.loads((tmp_path / "training" / name / "finetune.json").read_text())["train"] for name in NETWORKS]
-    assert "generic" in shown[0][0] and not any("generic" in key for keys in shown[1:] for key in keys)
-    assert len({card["sha256"] for card in cards}) == 3
+    kinds = {name: ["generic" in key for key in keys] for name, keys in zip(NETWORKS, shown, strict=True)}
+    assert kinds == {"zero-shot": [True], "fine-tuned": [False], "control": [True], "with-depth": [False]}
+    assert len({card["sha256"] for card in cards}) == len(NETWORKS)
     said = capsys.readouterr().out
     assert "F-score" in said and "fine-tuned" in said
 
