@@ -54,7 +54,7 @@ SHARPNESS = 1000.0
 ZERO_SHOT_RATE = 1e-3
 """Learning rate of the network that starts from nothing."""
 ZERO_SHOT_SHARE = 1 / 3
-"""Its epochs, in those of a fine-tuning. After as many epochs there is nothing left to gain, with any data."""
+"""Its epochs, in those of a fine-tuning: few, so that something is left to learn."""
 HALVE_AT = (1 / 3, 1 / 2, 2 / 3)
 """Shares of a training at which its rate is halved: SparseNeuS's 100,000, 150,000 and 200,000 of 300,000 steps."""
 NETWORKS = ("zero-shot", "fine-tuned", "control", "with-depth")
