@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_text, **more)
 
     option("weights", "what to start from: built-in, one-2-3-45, or a file", flag="--from", metavar="WEIGHTS")
-    option("config", "train from nothing instead: built-in or published", metavar="NAME")
+    option(
+        "config", "train from nothing instead: built-in, compact (published, but smaller) or published", metavar="NAME"
+    )
     option("epochs", "how often each view is looked at", type=float)
     option("steps", "most steps", type=int)
     option("rays", "rays of a batch", type=int)

@@ -5,16 +5,17 @@
       models/                       the held-out buildings, their input pictures and cases.json
       training/generic/             models/ and renders/ of generic shapes, 40 views each
       training/buildings/           the same of buildings
-      training/zero-shot/           a surface network trained on the generic shapes only, not for long
+      training/zero-shot/           a surface network trained on the generic shapes only
       training/fine-tuned/          the same, fine-tuned on the buildings with a loss on the mask
       training/control/             the same, trained on the generic shapes for as long as that
       training/with-depth/          the fine-tuning with a loss on the depth in the mask's place
       predictions/<network>/        the held-out buildings as each network reconstructs them, from the same views
       report/                       `oriel evaluate` of the four
 
-All training has the same losses, but for the depth's, and rendered source views: a network that trains on what the view
-generator draws, and is held to true masks, learns to inflate. Fine-tuned and control differ in the objects that they
-were shown.
+The network is the published one, smaller (`COMPACT`): the built-in network corrects a visual hull, which leaves it
+little to learn about buildings. All training has the same losses, but for the depth's, and rendered source views: a
+network that trains on what the view generator draws, and is held to true masks, learns to inflate. Fine-tuned and
+control differ in the objects that they were shown.
 
 Everything is done in steps that go on where they were stopped, so the same command finishes a study that was killed.
 """
@@ -44,17 +45,17 @@ if TYPE_CHECKING:
     from engine.evaluation.report import Results
 
 INTERRUPTED = 130
+FORMAT = 2
+"""Of a study's folder: raised with what its trainings depend on, so that no two recipes meet in one report."""
 FIRST_TRAINING_SEED = 1_500_000_000
 """Of the models to train on: far from the seeds that the other networks' training begins with."""
 ELEVATIONS = (5.0, 45.0)
 """Range in degrees of the input cameras' elevations."""
 PICTURE_SIZE = 256
-SHARPNESS = 1000.0
+SHARPNESS = 300.0
 """NeuS's s at the end of a training: what is thinner than some 3 / s looks half transparent, and is swollen for it."""
 ZERO_SHOT_RATE = 1e-3
 """Learning rate of the network that starts from nothing."""
-ZERO_SHOT_SHARE = 1 / 3
-"""Its epochs, in those of a fine-tuning: few, so that something is left to learn."""
 HALVE_AT = (1 / 3, 1 / 2, 2 / 3)
 """Shares of a training at which its rate is halved: SparseNeuS's 100,000, 150,000 and 200,000 of 300,000 steps."""
 NETWORKS = ("zero-shot", "fine-tuned", "control", "with-depth")
@@ -73,11 +74,11 @@ class StudyOptions:
     samples: int = 16
     """Samples a pixel of all rendered pictures."""
     epochs: float = 3.0
-    """How often each fine-tuning looks at each view."""
+    """How often each training looks at each view."""
     rays: int = 512
     """Rays of a batch."""
-    sources: int = 12
-    """Source views that a step of fine-tuning takes features from: all 32 take twice the time."""
+    sources: int = 8
+    """Source views that a step takes features from: all 32 take three times as long."""
     seed: int = 0
 
 
@@ -94,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "training": "generic shapes and buildings to train on, of each",
         "size": "side of the training pictures in pixels",
         "samples": "samples a pixel of the renders",
-        "epochs": "how often each fine-tuning looks at each view",
+        "epochs": "how often each training looks at each view",
         "rays": "rays of a batch",
         "sources": "source views that a step takes features from",
         "seed": "seed of all training",
@@ -138,7 +139,10 @@ class Study:
         """Begin a study, or go on with the one in `out`; raises `InputError` where `given` says otherwise than it."""
         lock = lock_folder(out, ".study.lock", f"Another study is at work in {out}. Wait for it, or choose another.")
         try:
-            known = (read_object(out / "study.json") or {}).get("options", {})
+            record = read_object(out / "study.json") or {"format": FORMAT}
+            if record.get("format") != FORMAT:
+                raise InputError(f"{out} holds a study of another version of Oriel. Choose another folder.")
+            known = record.get("options", {})
             changed = [f"{name} was {known[name]} and is {given[name]}" for name in given if name in known
                        and known[name] != given[name]]  # fmt: skip
             if changed:
@@ -150,7 +154,8 @@ class Study:
                     f"A study has 1 to {len(_heldout_seeds())} held-out buildings and at least 1 to train on, but "
                     f"{options.heldout} and {options.training} were asked for."
                 )
-            write_whole(out / "study.json", json.dumps({"options": dataclasses.asdict(options)}, indent=1).encode())
+            content = {"format": FORMAT, "options": dataclasses.asdict(options)}
+            write_whole(out / "study.json", json.dumps(content, indent=1).encode())
         except BaseException:
             lock.release()
             raise
@@ -239,12 +244,13 @@ class Study:
 
     def train_zero_shot(self, progress: ProgressCallback, cancel: CancelToken) -> None:
         """The network that has never seen a building."""
-        epochs = self.options.epochs * ZERO_SHOT_SHARE
-        self._train("zero-shot", "generic", epochs, progress, cancel, config="built-in", rate=ZERO_SHOT_RATE)
+        from engine.surface.published import COMPACT
+
+        self._train("zero-shot", "generic", progress, cancel, config=COMPACT.name, rate=ZERO_SHOT_RATE)
 
     def fine_tune(self, progress: ProgressCallback, cancel: CancelToken) -> None:
         """The three that go on from it; a collapse is not undone, as it is what one of them is about."""
-        weights, epochs = str(self._weights("zero-shot")), self.options.epochs
+        weights = str(self._weights("zero-shot"))
         depth = {"depth": 1.0, "mask": 0.0, "watch": False}
         jobs: tuple[tuple[str, str, dict[str, Any]], ...] = (
             ("fine-tuned", "buildings", {}),
@@ -252,13 +258,11 @@ class Study:
             ("with-depth", "buildings", depth),
         )
         for network, kind, changed in jobs:
-            self._train(network, kind, epochs, progress, cancel, weights=weights, **changed)
+            self._train(network, kind, progress, cancel, weights=weights, **changed)
             if cancel.cancelled:
                 return
 
-    def _train(
-        self, network: str, kind: str, epochs: float, progress: ProgressCallback, cancel: CancelToken, **options: Any
-    ) -> None:
+    def _train(self, network: str, kind: str, progress: ProgressCallback, cancel: CancelToken, **options: Any) -> None:
         from engine.training import FineTuneOptions
         from engine.training.data import PRINCIPAL, Renders
         from engine.training.finetune import FineTune
@@ -267,9 +271,9 @@ class Study:
         if (out / ".done").exists():
             return
         renders = self.out / "training" / kind / "renders"
-        steps = epochs * len(PRINCIPAL) * len(Renders.open(renders).train)
+        steps = self.options.epochs * len(PRINCIPAL) * len(Renders.open(renders).train)
         shared = FineTuneOptions(
-            epochs=epochs,
+            epochs=self.options.epochs,
             halve_at=tuple(round(share * steps) for share in HALVE_AT),
             rays=self.options.rays,
             sources=self.options.sources,

@@ -37,7 +37,7 @@ async def settle(until: Callable[[], bool], seconds: float = RUN_SECONDS) -> Non
     raise TimeoutError("The window did not come to the state that was waited for.")
 
 
-async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+async def take_all(out: Path, picture: Path, parts: str, study: Path | None) -> None:
     """Take every picture in one session, or those of one part only."""
     from PySide6.QtWidgets import QApplication
 
@@ -60,7 +60,7 @@ async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int,
     ) -> None:
         for mode in modes:
             theme.set_mode(mode)
-            for width, height in sizes[-1:] if full else sizes:
+            for width, height in SIZES[-1:] if full else SIZES:
                 window.setGeometry(0, 0, width, height)
                 await asyncio.sleep(0.7)
                 if ready is not None:
@@ -70,9 +70,12 @@ async def take_all(out: Path, picture: Path, parts: str, sizes: tuple[tuple[int,
                 shot.save(str(out / f"{state}-{width}x{height}-{mode}.png"))
 
     theme.set_mode("dark")
-    if parts != "all":
+    if parts != "all" or study is not None:
         take = {"crawl": crawl_tab, "screen": screen_tab, "render": render_tab, "finetune": finetune_tab}
-        await (take | {"evaluate": evaluate_tab})[parts](session, shoot)
+        if study is not None:
+            await study_report(session, shoot, study)
+        else:
+            await (take | {"evaluate": evaluate_tab})[parts](session, shoot)
         window.close()
         await serving
         return
@@ -442,6 +445,28 @@ async def evaluate_tab(session: Session, shoot: Callable[..., Awaitable[None]]) 
     await shoot("evaluate-error")
 
 
+async def study_report(session: Session, shoot: Callable[..., Awaitable[None]], folder: Path) -> None:
+    """The Evaluate tab with the report of a finished `oriel study`: two of its networks beside each other, the page."""
+    tab = session.window.evaluate
+    compare = tab.compare
+    session.window.show_tab(5)
+    tab.folder_chosen.emit(folder / "report")
+    await settle(lambda: bool(tab.model.rows))
+    for side, label in ((compare.left, "zero-shot"), (compare.right, "fine-tuned")):
+        side.pick(label)
+        side.picked.emit()
+    tab.jump_to("improved")
+    name = tab.table.current.name
+    wanted = [(name, "zero-shot"), (name, "fine-tuned")]
+    await settle(lambda: [side.mesh_key for side in (compare.left, compare.right)] == wanted)
+    await shoot("study-results")
+    loads: list[bool] = []
+    tab.report.loaded.connect(loads.append)
+    tab.show_side(1)
+    await settle(lambda: bool(loads))
+    await shoot("study-report")
+
+
 async def finetune_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
     """The Fine-tune tab with a short run of a small network: empty, chosen, all options, views being predicted,
     running, faulty models, stopped, an earlier run gone wrong."""
@@ -545,6 +570,7 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, help="picture to reconstruct; by default the first sample")
     parts = ("all", "crawl", "screen", "render", "finetune", "evaluate")
     parser.add_argument("--part", choices=parts, default="all", help="take the pictures of a part only")
+    parser.add_argument("--study", type=Path, help="take pictures of the report of this finished `oriel study` instead")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ["ORIEL_HOME"] = tempfile.mkdtemp(prefix="oriel-screenshots-")
@@ -561,7 +587,7 @@ def main() -> int:
     app.setQuitOnLastWindowClosed(False)
     with qasync.QEventLoop(app) as loop:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(take_all(arguments.out, picture, arguments.part))
+        loop.run_until_complete(take_all(arguments.out, picture, arguments.part, arguments.study))
     return 0
 
 

@@ -60,6 +60,8 @@ PUBLISHED = SurfaceConfig(
     sdf_width=128,
     frequencies=6,
 )
+COMPACT = replace(PUBLISHED, name="compact", volume_resolution=64, image_size=128)
+"""The released network of fewer voxels and pixels, to train without a GPU."""
 REDUCED = {"volume_resolution": 32, "image_size": 64}
 """Voxels and pixels a side for a checkpoint of other widths than the published ones: the file does not say them."""
 

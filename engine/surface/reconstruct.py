@@ -20,7 +20,7 @@ from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
 from engine.surface.hull import TrustedSilhouettes, project_points, sample_pictures
 from engine.surface.network import BUILT_IN, HullScene, SurfaceConfig, SurfaceModel, SurfaceNetwork, SurfaceScene
-from engine.surface.published import PUBLISHED, PublishedNetwork, PublishedScene, is_published, load_published
+from engine.surface.published import COMPACT, PUBLISHED, PublishedNetwork, PublishedScene, is_published, load_published
 
 MODEL = "oriel-surface"
 """The kind of network that a card names."""
@@ -30,15 +30,15 @@ COLOR_CHUNK = 8192
 """Vertices coloured at a time from the views that see them."""
 BLEND_CHUNK = 1024
 """Vertices coloured at a time from all views: what is computed of them stays in the processor's cache."""
-CONFIGS: dict[str, SurfaceConfig] = {c.name: c for c in (PUBLISHED, BUILT_IN)}
+CONFIGS: dict[str, SurfaceConfig] = {c.name: c for c in (PUBLISHED, COMPACT, BUILT_IN)}
 
 Silhouette = tuple[npt.NDArray, npt.NDArray, npt.NDArray]
 """A trusted mask (S, S) in 0..1, its camera_to_world (4, 4) and its intrinsics (3, 3)."""
 
 
 def build_surface(config: SurfaceConfig) -> SurfaceModel:
-    """Untrained network of a configuration: the released one for `PUBLISHED` and what differs from it in size only."""
-    return PublishedNetwork(config) if config.name == PUBLISHED.name else SurfaceNetwork(config)
+    """Untrained network of a configuration: the released one for `PUBLISHED`, `COMPACT` and what has their names."""
+    return PublishedNetwork(config) if config.name in (PUBLISHED.name, COMPACT.name) else SurfaceNetwork(config)
 
 
 def load_surface(name_or_path: str | Path = "built-in", device: torch.device | str = "cpu") -> SurfaceModel:

@@ -39,7 +39,6 @@ from engine.surface.cases import CaseMaker, SurfaceCase, degrade
 from engine.surface.extraction import FieldFunction, extract_mesh
 from engine.surface.hull import SilhouetteField
 from engine.surface.network import BUILT_IN, SurfaceConfig, SurfaceModel
-from engine.surface.published import PUBLISHED
 from engine.surface.reconstruct import CONFIGS, MODEL, build_surface
 from engine.surface.rendering import eikonal_loss, gradient, render_pixels, sparsity_loss
 from engine.training.records import append_row
@@ -422,7 +421,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint, log, cases and weights")
     parser.add_argument("--minutes", type=float, help="budget in minutes of training")
     parser.add_argument("--steps", type=int, help="budget in steps")
-    parser.add_argument("--config", choices=(BUILT_IN.name, PUBLISHED.name), default=default.config)
+    parser.add_argument("--config", choices=tuple(CONFIGS), default=default.config)
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
     parser.add_argument("--points", type=int, default=default.points, help="labelled points a step")
     parser.add_argument("--rays", type=int, default=default.rays, help="rays rendered a step")

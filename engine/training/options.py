@@ -22,7 +22,7 @@ class FineTuneOptions:
     weights: str = "built-in"
     """What to start from: `built-in`, `one-2-3-45`, or a file of weights."""
     config: str | None = None
-    """Name of a configuration (`built-in`, `published`) to train from nothing instead."""
+    """Name of a configuration (`built-in`, `compact`, `published`) to train from nothing instead."""
     epochs: float = 3.0
     """How often each view of each training model is looked at."""
     steps: int | None = None

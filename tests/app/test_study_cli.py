@@ -56,3 +56,7 @@ def test_a_study_stopped_on_the_way_ends_with_a_report_of_all_networks(
 
     with pytest.raises(InputError, match="heldout was 1 and is 3"):
         Study.open(tmp_path, {"heldout": 3})
+    record = json.loads((tmp_path / "study.json").read_text())
+    (tmp_path / "study.json").write_text(json.dumps(record | {"format": 1}))
+    with pytest.raises(InputError, match="another version"):
+        Study.open(tmp_path, {})

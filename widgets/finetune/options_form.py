@@ -195,6 +195,7 @@ class OptionsForm(QWidget):
             Choice("one-2-3-45", "One-2-3-45 (published)", published),
             Choice(FROM_FILE, "A file of weights…"),
             Choice(f"{FROM_NOTHING}built-in", "Nothing: built-in configuration"),
+            Choice(f"{FROM_NOTHING}compact", "Nothing: compact configuration"),
             Choice(f"{FROM_NOTHING}published", "Nothing: published configuration"),
         ]
         _offer(self.start, starts)

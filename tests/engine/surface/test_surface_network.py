@@ -21,6 +21,7 @@ from engine.surface import (
 )
 from engine.surface.extraction import dense_grid, extract_mesh, march
 from engine.surface.hull import SilhouetteField
+from engine.surface.published import COMPACT
 from engine.surface.reconstruct import MODEL
 from engine.surface.rendering import eikonal_loss, gradient, neus_weights, render_rays, sample_depths
 
@@ -125,12 +126,14 @@ def _write(path, network, **card):
     weights.save(path, tensors, {"model": MODEL, "config": "built-in", **card})
 
 
-def test_weights_come_back_as_they_were_saved(tmp_path):
+@pytest.mark.parametrize("config", [BUILT_IN, COMPACT, PUBLISHED], ids=lambda config: config.name)
+def test_weights_come_back_as_they_were_saved(tmp_path, config):
     torch.manual_seed(2)
-    network = SurfaceNetwork(BUILT_IN)
-    _write(tmp_path / "surface.safetensors", network)
+    network = build_surface(config)
+    assert isinstance(network, SurfaceNetwork if config == BUILT_IN else PublishedNetwork)
+    _write(tmp_path / "surface.safetensors", network, config=config.name)
     loaded = load_surface(tmp_path / "surface.safetensors")
-    assert loaded.config == BUILT_IN
+    assert loaded.config == config
     assert torch.allclose(loaded.compress.conv.weight, network.compress.conv.weight, atol=1e-3)
 
 
