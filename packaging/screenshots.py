@@ -465,6 +465,8 @@ async def study_report(session: Session, shoot: Callable[..., Awaitable[None]], 
     tab.show_side(1)
     await settle(lambda: bool(loads))
     await shoot("study-report")
+    tab.report.page.runJavaScript("document.querySelector('figure.card').previousElementSibling.scrollIntoView()")
+    await shoot("study-figure")
 
 
 async def finetune_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:

@@ -12,6 +12,9 @@ from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from widgets.theme import theme
 
+TITLE_ROOM = 100
+"""Pixels that titles are left at least, if need be by leaving out the small things."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -92,22 +95,32 @@ class Grid(QWidget):
         two = any(cell.small for line in self.lines for cell in line.cells)
         return large.height() + theme.px(7) + (small.height() if two else 0)
 
-    def _columns(self) -> list[QRect]:
-        """Left and width of each column after the titles, as rectangles of no height."""
+    def _columns(self) -> tuple[list[QRect], bool]:
+        """Left and width of each column after the titles, as rectangles of no height; whether the small things fit."""
         large, small = self._metrics()
-        gap, widths = theme.px(11), []
-        for at in range(len(self.headings)):
-            cells = [line.cells[at] for line in self.lines if at < len(line.cells)]
-            widest = max((large.horizontalAdvance(cell.text) for cell in cells), default=0)
-            below = max((small.horizontalAdvance(cell.small) for cell in cells), default=0)
-            most = max(widest, below, theme.px(44))
-            widths.append(max(most, min(small.horizontalAdvance(self.headings[at]), theme.px(110))))
+        gap = theme.px(11)
+        room = self.width() - theme.px(8 + TITLE_ROOM)
+
+        def measured(below: bool) -> list[int]:
+            widths = []
+            for at, heading in enumerate(self.headings):
+                cells = [line.cells[at] for line in self.lines if at < len(line.cells)]
+                texts = [large.horizontalAdvance(cell.text) for cell in cells]
+                texts += [small.horizontalAdvance(cell.small) for cell in cells if below]
+                most = theme.px(110 if below else 64)
+                widths.append(max([*texts, theme.px(44), min(small.horizontalAdvance(heading), most)]))
+            return widths
+
+        widths = measured(True)
+        fits = sum(widths) + gap * len(widths) <= room
+        if not fits:
+            widths = measured(False)
         right = self.width() - theme.px(8)
         found = []
         for width in reversed(widths):
             found.append(QRect(right - width, 0, width, 0))
             right -= width + gap
-        return found[::-1]
+        return found[::-1], fits
 
     def _line_at(self, y: float) -> Line | None:
         at = int((y - self._top()) // max(self._height(), 1))
@@ -121,7 +134,8 @@ class Grid(QWidget):
 
     def paintEvent(self, event: Any) -> None:
         painter = QPainter(self)
-        columns, height, top = self._columns(), self._height(), self._top()
+        columns, fits = self._columns()
+        height, top = self._height(), self._top()
         large, small = self._metrics()
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
@@ -143,7 +157,7 @@ class Grid(QWidget):
             painter.drawText(room, left, large.elidedText(line.title, Qt.TextElideMode.ElideRight, room.width()))
             for cell, column in zip(line.cells, columns, strict=False):
                 box = QRect(column.left(), row.top(), column.width(), height)
-                if cell.small:
+                if cell.small and fits:
                     middle = box.center().y() + theme.px(2)
                     painter.setFont(theme.font(11))
                     painter.setPen(theme.color("muted"))

@@ -47,7 +47,17 @@ def probability(found: dict[str, Any]) -> str:
     if found["count"] < FEWEST:
         return "too few"
     p = found["wilcoxon_p"]
-    return "–" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+    return (
+        "–"
+        if p is None
+        else "< 0.0001"
+        if p < 0.0001
+        else f"{p:.4f}"
+        if p < 0.01
+        else f"{p:.3f}"
+        if p < 0.1
+        else f"{p:.2f}"
+    )
 
 
 def gain(difference: float, metric: Metric) -> float:
