@@ -28,6 +28,7 @@ from tests.engine.evaluation.models import write_study
 from tests.gui import driving
 from tests.gui.driving import activate
 from widgets.evaluate import TRUTH, Choice, EvaluateTab, Found, Opened, Pace, Sample
+from widgets.evaluate.grid import Cell, Grid, Line
 from widgets.evaluate.words import verdict
 from widgets.main_window import MainWindow
 from widgets.viewport import Viewport, link
@@ -228,6 +229,20 @@ def test_the_overview_has_means_intervals_and_tests(window, qtbot) -> None:
     assert (
         not tab.overview.isVisible() and tab.totals.text() == "0 of 7 predictions measured, 4 models, 2 sets, 1 failed"
     )
+
+
+def test_many_sets_leave_room_for_the_names_of_the_measures(qtbot) -> None:
+    grid = Grid("Means")
+    qtbot.addWidget(grid)
+    sets = ["zero-shot", "fine-tuned", "control", "with-depth", "Difference"]
+    cells = [Cell("0.8318", "0.810 … 0.854", bold=True) for _ in sets]
+    grid.set_content(sets, [Line("f", "F-score ↑", cells)])
+    grid.resize(1200, 100)
+    assert grid._columns()[1]
+    grid.resize(460, 100)
+    columns, intervals = grid._columns()
+    assert columns[0].left() > 80 and not intervals
+    assert not grid.grab().isNull()
 
 
 def test_the_empty_tab_says_what_to_do(window, qtbot, tmp_path) -> None:

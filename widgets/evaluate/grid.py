@@ -98,23 +98,23 @@ class Grid(QWidget):
     def _columns(self) -> tuple[list[QRect], bool]:
         """Left and width of each column after the titles, as rectangles of no height; whether the small things fit."""
         large, small = self._metrics()
-        gap = theme.px(11)
+        bold, gap = QFontMetrics(theme.font(bold=True)), theme.px(11)
         room = self.width() - theme.px(8 + TITLE_ROOM)
 
         def measured(below: bool) -> list[int]:
             widths = []
             for at, heading in enumerate(self.headings):
                 cells = [line.cells[at] for line in self.lines if at < len(line.cells)]
-                texts = [large.horizontalAdvance(cell.text) for cell in cells]
+                texts = [(bold if cell.bold else large).horizontalAdvance(cell.text) for cell in cells]
                 texts += [small.horizontalAdvance(cell.small) for cell in cells if below]
-                most = theme.px(110 if below else 64)
-                widths.append(max([*texts, theme.px(44), min(small.horizontalAdvance(heading), most)]))
+                most = theme.px(110 if below else 80)
+                widths.append(max([*texts, theme.px(44), min(small.horizontalAdvance(heading) + 2, most)]))
             return widths
 
         widths = measured(True)
         fits = sum(widths) + gap * len(widths) <= room
         if not fits:
-            widths = measured(False)
+            widths, gap = measured(False), theme.px(7)
         right = self.width() - theme.px(8)
         found = []
         for width in reversed(widths):
