@@ -47,17 +47,12 @@ def probability(found: dict[str, Any]) -> str:
     if found["count"] < FEWEST:
         return "too few"
     p = found["wilcoxon_p"]
-    return (
-        "–"
-        if p is None
-        else "< 0.0001"
-        if p < 0.0001
-        else f"{p:.4f}"
-        if p < 0.01
-        else f"{p:.3f}"
-        if p < 0.1
-        else f"{p:.2f}"
-    )
+    if p is None:
+        return "–"
+    if p < 0.0001:
+        return "< 0.0001"
+    digits = 4 if p < 0.01 else 3 if p < 0.1 else 2
+    return f"{p:.{digits}f}"
 
 
 def gain(difference: float, metric: Metric) -> float:
