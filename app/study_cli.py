@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from engine.evaluation.report import Results
 
 INTERRUPTED = 130
-FORMAT = 2
+FORMAT = 3
 """Of a study's folder: raised with what its trainings depend on, so that no two recipes meet in one report."""
 FIRST_TRAINING_SEED = 1_500_000_000
 """Of the models to train on: far from the seeds that the other networks' training begins with."""
@@ -56,6 +56,8 @@ SHARPNESS = 300.0
 """NeuS's s at the end of a training: what is thinner than some 3 / s looks half transparent, and is swollen for it."""
 ZERO_SHOT_RATE = 1e-3
 """Learning rate of the network that starts from nothing."""
+ZERO_SHOT_SHARE = 1 / 2
+"""Of a fine-tuning's epochs: how long the network that starts from nothing is trained."""
 HALVE_AT = (1 / 3, 1 / 2, 2 / 3)
 """Shares of a training at which its rate is halved: SparseNeuS's 100,000, 150,000 and 200,000 of 300,000 steps."""
 NETWORKS = ("zero-shot", "fine-tuned", "control", "with-depth")
@@ -67,14 +69,14 @@ class StudyOptions:
 
     heldout: int = 98
     """Held-out buildings, as many as the study that this one follows had."""
-    training: int = 40
+    training: int = 80
     """Generic shapes, and as many buildings, to train on, less the tenth that a split of renders puts aside."""
     size: int = 128
     """Side of the training pictures in pixels."""
     samples: int = 16
     """Samples a pixel of all rendered pictures."""
     epochs: float = 3.0
-    """How often each training looks at each view."""
+    """How often each fine-tuning, and the control, looks at each view."""
     rays: int = 512
     """Rays of a batch."""
     sources: int = 8
@@ -87,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Trains a surface network on rendered generic shapes, fine-tunes it on rendered buildings with a loss on the "
         "mask and with one on the depth and, as a control, on the generic shapes, reconstructs held-out buildings with "
-        "each and compares them. Takes two hours on two cores; run again, it goes on where it was stopped."
+        "each and compares them. Takes two and a half hours on two cores; run again, it goes on where it was stopped."
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the study")
     texts = {
@@ -95,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "training": "generic shapes and buildings to train on, of each",
         "size": "side of the training pictures in pixels",
         "samples": "samples a pixel of the renders",
-        "epochs": "how often each training looks at each view",
+        "epochs": "how often each fine-tuning looks at each view",
         "rays": "rays of a batch",
         "sources": "source views that a step takes features from",
         "seed": "seed of all training",
@@ -246,7 +248,8 @@ class Study:
         """The network that has never seen a building."""
         from engine.surface.published import COMPACT
 
-        self._train("zero-shot", "generic", progress, cancel, config=COMPACT.name, rate=ZERO_SHOT_RATE)
+        epochs = ZERO_SHOT_SHARE * self.options.epochs
+        self._train("zero-shot", "generic", epochs, progress, cancel, config=COMPACT.name, rate=ZERO_SHOT_RATE)
 
     def fine_tune(self, progress: ProgressCallback, cancel: CancelToken) -> None:
         """The three that go on from it; a collapse is not undone, as it is what one of them is about."""
@@ -258,11 +261,13 @@ class Study:
             ("with-depth", "buildings", depth),
         )
         for network, kind, changed in jobs:
-            self._train(network, kind, progress, cancel, weights=weights, **changed)
+            self._train(network, kind, self.options.epochs, progress, cancel, weights=weights, **changed)
             if cancel.cancelled:
                 return
 
-    def _train(self, network: str, kind: str, progress: ProgressCallback, cancel: CancelToken, **options: Any) -> None:
+    def _train(
+        self, network: str, kind: str, epochs: float, progress: ProgressCallback, cancel: CancelToken, **options: Any
+    ) -> None:
         from engine.training import FineTuneOptions
         from engine.training.data import PRINCIPAL, Renders
         from engine.training.finetune import FineTune
@@ -271,9 +276,9 @@ class Study:
         if (out / ".done").exists():
             return
         renders = self.out / "training" / kind / "renders"
-        steps = self.options.epochs * len(PRINCIPAL) * len(Renders.open(renders).train)
+        steps = epochs * len(PRINCIPAL) * len(Renders.open(renders).train)
         shared = FineTuneOptions(
-            epochs=self.options.epochs,
+            epochs=epochs,
             halve_at=tuple(round(share * steps) for share in HALVE_AT),
             rays=self.options.rays,
             sources=self.options.sources,

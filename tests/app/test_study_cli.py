@@ -12,14 +12,14 @@ from app.study_cli import NETWORKS, Study
 from engine.errors import Cancelled, InputError
 from engine.progress import CancelToken, Progress
 
-TINY = "--heldout 1 --training 1 --size 32 --samples 1 --epochs 0.125 --rays 16 --sources 4"
+TINY = "--heldout 1 --training 1 --size 32 --samples 1 --epochs 0.25 --rays 16 --sources 4"
 
 
 def test_a_study_stopped_on_the_way_ends_with_a_report_of_all_networks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["study", "-o", str(tmp_path), *TINY.split()]
-    options = {"heldout": 1, "training": 1, "size": 32, "samples": 1, "epochs": 0.125}
+    options = {"heldout": 1, "training": 1, "size": 32, "samples": 1, "epochs": 0.25}
     study = Study.open(tmp_path, options | {"rays": 16, "sources": 4})
     cancel = CancelToken()
 
