@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,12 +71,17 @@ async def take_all(out: Path, picture: Path, parts: str, study: Path | None) -> 
                 shot.save(str(out / f"{state}-{width}x{height}-{mode}.png"))
 
     theme.set_mode("dark")
-    if parts != "all" or study is not None:
-        take = {"crawl": crawl_tab, "screen": screen_tab, "render": render_tab, "finetune": finetune_tab}
-        if study is not None:
-            await study_report(session, shoot, study)
-        else:
-            await (take | {"evaluate": evaluate_tab})[parts](session, shoot)
+    take: dict[str, Callable[[Session, Callable[..., Awaitable[None]]], Awaitable[None]]] = {
+        "crawl": crawl_tab,
+        "screen": screen_tab,
+        "render": render_tab,
+        "finetune": finetune_tab,
+        "evaluate": evaluate_tab,
+    }
+    if study is not None:
+        take["study"], parts = partial(study_report, folder=study), "study"
+    if parts != "all":
+        await take[parts](session, shoot)
         window.close()
         await serving
         return
@@ -109,11 +115,8 @@ async def take_all(out: Path, picture: Path, parts: str, study: Path | None) -> 
         tab.overlay.dismiss()
     tab.show_side("history")
     await shoot("history", ("light",))
-    await crawl_tab(session, shoot)
-    await screen_tab(session, shoot)
-    await render_tab(session, shoot)
-    await finetune_tab(session, shoot)
-    await evaluate_tab(session, shoot)
+    for part in take.values():
+        await part(session, shoot)
     window.close()
     await serving
 

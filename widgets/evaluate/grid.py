@@ -154,7 +154,10 @@ class Grid(QWidget):
             painter.setPen(theme.color("text"))
             room = row.adjusted(theme.px(10), 0, 0, 0)
             room.setRight((columns[0].left() if columns else self.width()) - theme.px(8))
-            painter.drawText(room, left, large.elidedText(line.title, Qt.TextElideMode.ElideRight, room.width()))
+            if large.horizontalAdvance(line.title) > room.width() and height >= 2 * large.height():
+                painter.drawText(room, left | Qt.TextFlag.TextWordWrap, line.title)
+            else:
+                painter.drawText(room, left, large.elidedText(line.title, Qt.TextElideMode.ElideRight, room.width()))
             for cell, column in zip(line.cells, columns, strict=False):
                 box = QRect(column.left(), row.top(), column.width(), height)
                 if cell.small and fits:

@@ -117,7 +117,8 @@ class OptionsForm(QWidget):
         self.start.setMinimumWidth(60)
         self.start.setToolTip(
             "The network whose training goes on: the built-in one, the published one, or one of yours; "
-            "or one that has learned nothing yet"
+            "or one that has learned nothing yet: the compact configuration has the published layers, "
+            "but fewer voxels and smaller pictures"
         )
         common = _grid()
         for at, part in enumerate((label("Start from", "muted"), self.start, self.file)):

@@ -35,6 +35,7 @@ from engine.cameras import Pose
 from engine.errors import InputError, OrielError, OutputError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback
+from widgets.common import ElidedLabel
 from widgets.viewport.background import Job
 from widgets.viewport.export_dialog import FilmDialog
 from widgets.viewport.film import FILM_SUFFIXES, save_turntable
@@ -464,7 +465,7 @@ class Viewport(QWidget):
     def _say(self, text: str, error: bool = False) -> None:
         self._line.setText(text or self._statistics())
         self._line.setStyleSheet("color: #d4483b;" if error else "")
-        self._line.setToolTip(text if error else "")
+        self._line.detail = text if error else ""
 
     def _show_bar(self, text: str) -> None:
         self._bar_text.setText(text)
@@ -553,9 +554,7 @@ class Viewport(QWidget):
         self._pages.addWidget(self._empty)
         self._pages.addWidget(self._canvas)
 
-        self._line = QLabel()
-        self._line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._line.setMinimumWidth(10)
+        self._line = ElidedLabel()
         self._bar_row = QWidget()
         row = QHBoxLayout(self._bar_row)
         row.setContentsMargins(0, 0, 0, 0)
