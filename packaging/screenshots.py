@@ -45,12 +45,10 @@ async def take_all(out: Path, picture: Path, parts: str, study: Path | None) -> 
     from app.settings import Settings
     from app.window import Session
     from widgets.main_window import MainWindow
-    from widgets.reconstruct.request import Picture
     from widgets.theme import theme
 
     window = MainWindow()
     session = Session(window, Settings())
-    tab = window.reconstruct
     serving = asyncio.ensure_future(session.run())
 
     async def shoot(
@@ -72,6 +70,8 @@ async def take_all(out: Path, picture: Path, parts: str, study: Path | None) -> 
 
     theme.set_mode("dark")
     take: dict[str, Callable[[Session, Callable[..., Awaitable[None]]], Awaitable[None]]] = {
+        "reconstruct": partial(reconstruct_tab, picture=picture),
+        "models": models_page,
         "crawl": crawl_tab,
         "screen": screen_tab,
         "render": render_tab,
@@ -80,17 +80,22 @@ async def take_all(out: Path, picture: Path, parts: str, study: Path | None) -> 
     }
     if study is not None:
         take["study"], parts = partial(study_report, folder=study), "study"
-    if parts != "all":
-        await take[parts](session, shoot)
-        window.close()
-        await serving
-        return
+    for part in take.values() if parts == "all" else [take[parts]]:
+        await part(session, shoot)
+    window.close()
+    await serving
+
+
+async def reconstruct_tab(session: Session, shoot: Callable[..., Awaitable[None]], picture: Path) -> None:
+    """The Reconstruct tab with a real run: empty, an error, ready, running, done; the keys, a view, the history."""
+    from widgets.reconstruct.request import Picture
+
+    window, tab = session.window, session.window.reconstruct
+    window.show_tab(0)
     await settle(lambda: tab.viewport is not None)
     await shoot("empty")
     await shoot("choices", ready=tab.input.models.open)
     tab.input.models.sheet.hide()
-    await models_page(session, shoot)
-    window.show_tab(0)
 
     broken = Path(tempfile.mkdtemp()) / "notes.png"
     broken.write_text("This is not a picture.")
@@ -115,10 +120,6 @@ async def take_all(out: Path, picture: Path, parts: str, study: Path | None) -> 
         tab.overlay.dismiss()
     tab.show_side("history")
     await shoot("history", ("light",))
-    for part in take.values():
-        await part(session, shoot)
-    window.close()
-    await serving
 
 
 async def models_page(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
@@ -573,7 +574,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, help="picture to reconstruct; by default the first sample")
-    parts = ("all", "crawl", "screen", "render", "finetune", "evaluate")
+    parts = ("all", "reconstruct", "models", "crawl", "screen", "render", "finetune", "evaluate")
     parser.add_argument("--part", choices=parts, default="all", help="take the pictures of a part only")
     parser.add_argument("--study", type=Path, help="take pictures of the report of this finished `oriel study` instead")
     arguments = parser.parse_args()
