@@ -223,7 +223,11 @@ class Study:
                     work.mkdir(exist_ok=True)
                     blender.render(path, work, settings, [Frame(path.stem, pose, False)], cancel=cancel)
                     (work / picture.name).replace(picture)
-                cases[path.stem] = {"elevation": round(pose.elevation, 4), "picture": picture.name}
+                cases[path.stem] = {
+                    "elevation": round(pose.elevation, 4),
+                    "azimuth": round(pose.azimuth, 4),
+                    "picture": picture.name,
+                }
         write_whole(folder / "cases.json", json.dumps(cases, indent=1).encode())
 
     def render(self, progress: ProgressCallback, cancel: CancelToken) -> None:

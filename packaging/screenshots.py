@@ -451,6 +451,8 @@ async def evaluate_tab(session: Session, shoot: Callable[..., Awaitable[None]]) 
 
 async def study_report(session: Session, shoot: Callable[..., Awaitable[None]], folder: Path) -> None:
     """The Evaluate tab with the report of a finished `oriel study`: two of its networks beside each other, the page."""
+    import json
+
     tab = session.window.evaluate
     compare = tab.compare
     session.window.show_tab(5)
@@ -463,6 +465,8 @@ async def study_report(session: Session, shoot: Callable[..., Awaitable[None]], 
     name = tab.table.current.name
     wanted = [(name, "zero-shot"), (name, "fine-tuned")]
     await settle(lambda: [side.mesh_key for side in (compare.left, compare.right)] == wanted)
+    case = json.loads((folder / "models" / "cases.json").read_text())[name]
+    compare.right.viewport.look_from(case["azimuth"], case["elevation"])
     await shoot("study-results")
     loads: list[bool] = []
     tab.report.loaded.connect(loads.append)

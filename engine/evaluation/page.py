@@ -107,8 +107,8 @@ def _finding(data: dict[str, Any], metric: Metric) -> str:
         p = found["wilcoxon_p"]
         sure = "" if p is None else f"; Wilcoxon p {_p(p)}, paired t p {_p(found['t_p'])}"
         lines.append(
-            f"<p class=finding><b>{escape(label)}</b> is better than <b>{escape(first)}</b> in "
-            f"{escape(metric.label)} on {found['better']} of {found['count']} model{'s' * (found['count'] != 1)}: "
+            f"<p class=finding><b>{escape(label)}</b> against <b>{escape(first)}</b>: {escape(metric.label)} better on "
+            f"{found['better']} of {found['count']} model{'s' * (found['count'] != 1)}, "
             f"{_signed(difference['mean'], metric)} on average ({_confidence(difference, metric, _signed)}{sure}).</p>"
         )
     if not lines:

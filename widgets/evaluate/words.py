@@ -61,9 +61,9 @@ def gain(difference: float, metric: Metric) -> float:
 
 
 def title(metric: Metric) -> str:
-    """`PSNR (dB) ↑`: the arrow says which way is better."""
+    """`PSNR (dB) ↑`: the arrow, which a line's end does not part from the rest, says which way is better."""
     unit = f" ({metric.unit})" if metric.unit else ""
-    return f"{metric.label}{unit} {'↑' if metric.higher_is_better else '↓'}"
+    return f"{metric.label}{unit}\N{NO-BREAK SPACE}{'↑' if metric.higher_is_better else '↓'}"
 
 
 def verdict(data: dict[str, Any], key: str, label: str) -> str:
