@@ -547,7 +547,7 @@ def _confidence(mean: dict[str, Any], metric: Metric, form: Callable[[float, Met
 def _p(value: float | None, count: int = FEWEST) -> str:
     if value is None:
         return "too few" if count < FEWEST else "–"
-    return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}"
+    return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}".replace("-", "−")
 
 
 def _color(index: int) -> str:
