@@ -437,6 +437,7 @@ def _put(field: QWidget, value: Any) -> None:
         field.set_path(Path(value) if value else None)
     elif isinstance(field, _Steps):
         field.setText(", ".join(map(str, value)))
+        field.setCursorPosition(0)  # its beginning is shown where there is no room for all
 
 
 def _taken(field: QWidget) -> Any:

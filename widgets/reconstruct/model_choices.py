@@ -184,7 +184,7 @@ class ModelChoices(QPushButton):
         self._elide()
 
     def _fit_sheet(self) -> None:
-        layout, width = self.sheet.layout(), theme.px(510)
+        layout, width = self.sheet.layout(), theme.px(545)
         layout.activate()
         # Without the wrapping note there is no height for a width.
         by_width = layout.hasHeightForWidth()
