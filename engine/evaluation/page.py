@@ -129,7 +129,7 @@ def _notices(data: dict[str, Any]) -> str:
         found = [(s["name"], s["predictions"][label]["problem"]) for s in data["samples"]]
         failed = [(name, problem) for name, problem in found if problem]
         if failed:
-            named = "; ".join(f"{name}: {problem}" for name, problem in failed[:8])
+            named = " ".join(f"{name}: {problem.removesuffix('.')}." for name, problem in failed[:8])
             more = f" And {len(failed) - 8} more, in the list of all samples." if len(failed) > 8 else ""
             lines.append(f"{label}: {len(failed)} of {len(found)} not measured. {named}{more}")
     if not lines:
