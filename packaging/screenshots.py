@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import sys
@@ -69,15 +70,7 @@ async def take_all(out: Path, picture: Path, parts: str, study: Path | None) -> 
                 shot.save(str(out / f"{state}-{width}x{height}-{mode}.png"))
 
     theme.set_mode("dark")
-    take: dict[str, Callable[[Session, Callable[..., Awaitable[None]]], Awaitable[None]]] = {
-        "reconstruct": partial(reconstruct_tab, picture=picture),
-        "models": models_page,
-        "crawl": crawl_tab,
-        "screen": screen_tab,
-        "render": render_tab,
-        "finetune": finetune_tab,
-        "evaluate": evaluate_tab,
-    }
+    take = PARTS | {"reconstruct": partial(reconstruct_tab, picture=picture)}
     if study is not None:
         take["study"], parts = partial(study_report, folder=study), "study"
     for part in take.values() if parts == "all" else [take[parts]]:
@@ -223,8 +216,6 @@ async def crawl_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> 
 
 async def screen_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
     """The Screen tab: start page, a model and its inside, a flag, keys, a damaged model, full screen, a web page."""
-    import json
-
     from engine.data.objects import make_object
     from tests.site import ModelSite, SiteModel
 
@@ -451,8 +442,6 @@ async def evaluate_tab(session: Session, shoot: Callable[..., Awaitable[None]]) 
 
 async def study_report(session: Session, shoot: Callable[..., Awaitable[None]], folder: Path) -> None:
     """The Evaluate tab with the report of a finished `oriel study`: two of its networks beside each other, the page."""
-    import json
-
     tab = session.window.evaluate
     compare = tab.compare
     session.window.show_tab(5)
@@ -480,8 +469,6 @@ async def study_report(session: Session, shoot: Callable[..., Awaitable[None]], 
 async def finetune_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
     """The Fine-tune tab with a short run of a small network: empty, chosen, all options, views being predicted,
     running, faulty models, stopped, an earlier run gone wrong."""
-    import json
-
     from engine.surface import reconstruct
     from engine.training import FineTuneOptions
     from engine.training.records import COLUMNS, append_row
@@ -573,13 +560,24 @@ async def finetune_tab(session: Session, shoot: Callable[..., Awaitable[None]]) 
     await shoot("finetune-earlier", ready=hover)
 
 
+PARTS: dict[str, Callable[..., Awaitable[None]]] = {
+    "reconstruct": reconstruct_tab,
+    "models": models_page,
+    "crawl": crawl_tab,
+    "screen": screen_tab,
+    "render": render_tab,
+    "finetune": finetune_tab,
+    "evaluate": evaluate_tab,
+}
+"""What takes the pictures of each part of the window, in the order of a run of all."""
+
+
 def main() -> int:
     """Parse the command line and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, help="picture to reconstruct; by default the first sample")
-    parts = ("all", "reconstruct", "models", "crawl", "screen", "render", "finetune", "evaluate")
-    parser.add_argument("--part", choices=parts, default="all", help="take the pictures of a part only")
+    parser.add_argument("--part", choices=("all", *PARTS), default="all", help="take the pictures of a part only")
     parser.add_argument("--study", type=Path, help="take pictures of the report of this finished `oriel study` instead")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
