@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 def print_results(results: Results) -> None:
     """The means, and how sure the differences are, as a table."""
-    from engine.evaluation.metrics import METRICS
+    from engine.evaluation.metrics import METRICS, probability
 
     data = results.data
     labels = data["labels"]
@@ -87,9 +87,9 @@ def print_results(results: Results) -> None:
         cells = []
         for label in labels:
             mean = data["summary"][label][key]
-            cells.append(f"{'-' if mean is None else format(mean['mean'], f'.{metric.decimals}f'):>{width}}")
+            cells.append(f"{'–' if mean is None else format(mean['mean'], f'.{metric.decimals}f'):>{width}}")
         tests = [data["paired"][label][key] for label in labels[1:]]
-        shown = ", ".join("-" if t is None or t["wilcoxon_p"] is None else f"{t['wilcoxon_p']:.2g}" for t in tests)
+        shown = ", ".join("–" if t is None else probability(t["wilcoxon_p"], t["count"]) for t in tests)
         print(f"{metric.label:<18}{''.join(cells)}    {shown}".rstrip())
     print(f"report            {results.page}")
 

@@ -1,8 +1,11 @@
-"""The measures of an evaluation: what they are called, and which way is better."""
+"""The measures of an evaluation: what they are called, which way is better, and how tests of them are put."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+FEWEST = 5
+"""Samples that an interval or a test needs; of fewer it would say nothing that is to be relied on."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +61,13 @@ _ALL = (
 )
 METRICS = {metric.key: metric for metric in _ALL}
 """Every measure by its key, the most telling first."""
+
+
+def probability(p: float | None, count: int) -> str:
+    """The p of a test of `count` pairs in words: `0.0312`, `1.6e−8`, that there are too few, or a dash for none."""
+    if p is None:
+        return "too few" if count < FEWEST else "–"
+    if p >= 0.001 or p == 0:
+        return f"{p:.4f}"
+    digits, exponent = f"{p:.1e}".split("e")
+    return f"{digits}e−{abs(int(exponent))}"

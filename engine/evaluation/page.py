@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from html import escape
 from typing import Any
 
-from engine.evaluation.metrics import METRICS, Metric
-from engine.evaluation.statistics import FEWEST
+from engine.evaluation.metrics import FEWEST, METRICS, Metric, probability
 
 Picture = Callable[[str, str, str], bytes | None]
 """Of (label, name, which), a JPEG."""
@@ -105,7 +104,8 @@ def _finding(data: dict[str, Any], metric: Metric) -> str:
             continue
         difference = found["difference"]
         p = found["wilcoxon_p"]
-        sure = "" if p is None else f"; Wilcoxon p {_p(p)}, paired t p {_p(found['t_p'])}"
+        shown = [probability(found[test], found["count"]) for test in ("wilcoxon_p", "t_p")]
+        sure = "" if p is None else f"; Wilcoxon p {shown[0]}, paired t p {shown[1]}"
         lines.append(
             f"<p class=finding><b>{escape(label)}</b> against <b>{escape(first)}</b>: {escape(metric.label)} better on "
             f"{found['better']} of {found['count']} model{'s' * (found['count'] != 1)}, "
@@ -177,8 +177,9 @@ def _tests(data: dict[str, Any], metrics: Sequence[Metric]) -> str:
             body.append(
                 f"<tr><th>{_title(metric)}</th><td class={tone or 'none'}>{_signed(difference['mean'], metric)}"
                 f"<small>{_interval(difference, metric, _signed)}</small></td>"
-                f"<td>{found['better']} : {found['worse']}</td><td>{_p(found['wilcoxon_p'], found['count'])}</td>"
-                f"<td>{_p(found['t_p'], found['count'])}</td><td>{found['count']}</td></tr>"
+                f"<td>{found['better']} : {found['worse']}</td>"
+                + "".join(f"<td>{probability(found[test], found['count'])}</td>" for test in ("wilcoxon_p", "t_p"))
+                + f"<td>{found['count']}</td></tr>"
             )
         tables.append(
             f"<div class='card scroll'><table><thead><tr><th>{escape(label)} minus {escape(data['labels'][0])}</th>"
@@ -542,12 +543,6 @@ def _confidence(mean: dict[str, Any], metric: Metric, form: Callable[[float, Met
     if mean["low"] is None:
         return "too few models for an interval or a test"
     return f"95 % confidence {_interval(mean, metric, form)}"
-
-
-def _p(value: float | None, count: int = FEWEST) -> str:
-    if value is None:
-        return "too few" if count < FEWEST else "–"
-    return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}".replace("-", "−")
 
 
 def _color(index: int) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from engine.evaluation.metrics import FEWEST
+
 RESAMPLES = 10_000
-FEWEST = 5
-"""Samples that an interval or a test needs; of fewer it would say nothing that is to be relied on."""
 
 
 @dataclass(frozen=True)

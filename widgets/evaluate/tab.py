@@ -29,7 +29,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.evaluation.metrics import METRICS
+from engine.evaluation.metrics import METRICS, probability
 from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, bind, label, with_key
 from widgets.crawl.incoming import folder_in
 from widgets.evaluate.compare import ComparePanel
@@ -38,7 +38,7 @@ from widgets.evaluate.grid import Cell, Grid, Line
 from widgets.evaluate.report_view import ReportView
 from widgets.evaluate.setup_panel import SetupPanel
 from widgets.evaluate.table import DIFFERENCE, FIRST, SECOND, SampleTable, SampleView
-from widgets.evaluate.words import STATES, figure, gain, interval, probability, signed, title, verdict
+from widgets.evaluate.words import STATES, figure, gain, interval, signed, title, verdict
 from widgets.job_tab import NARROW, JobTab, action_button
 from widgets.theme import theme
 from widgets.words import count, duration
@@ -709,7 +709,7 @@ class EvaluateTab(JobTab):
                         Cell(signed(mean["mean"], metric), interval(mean, metric, sign=True, short=True), color)
                     )
                     cells.append(Cell(f"{found['better']} of {found['count']}"))
-                    cells.append(Cell(probability(found), color="muted"))
+                    cells.append(Cell(probability(found["wilcoxon_p"], found["count"]), color="muted"))
             lines.append(Line(key, title(metric), cells, metric.meaning))
         self.overview.set_content([*labels, *(["Difference", "Better", "p"] if second else [])], lines)
         self.overview.choose(self.measure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from engine.evaluation.metrics import METRICS, Metric
+from engine.evaluation.metrics import FEWEST, METRICS, Metric, probability
 
 STATES = {
     "waiting": ("Waiting", "muted"),
@@ -14,8 +14,6 @@ STATES = {
     "missing": ("Incomplete", "warning"),
 }
 """Words and colour of each state of a sample."""
-FEWEST = 5
-"""Pairs that an interval or a test needs, as `engine.evaluation.statistics` has it."""
 _SURE = 0.05
 
 
@@ -40,19 +38,6 @@ def interval(mean: dict[str, Any] | None, metric: Metric, *, sign: bool = False,
         metric = replace(metric, decimals=max(metric.decimals - 1, 1))
         return f"{form(mean['low'], metric)} … {form(mean['high'], metric)}"
     return f"{form(mean['low'], metric)} to {form(mean['high'], metric)}"
-
-
-def probability(found: dict[str, Any]) -> str:
-    """The p of Wilcoxon's test of paired figures."""
-    if found["count"] < FEWEST:
-        return "too few"
-    p = found["wilcoxon_p"]
-    if p is None:
-        return "–"
-    if p < 0.0001:
-        return "< 0.0001"
-    digits = 4 if p < 0.01 else 3 if p < 0.1 else 2
-    return f"{p:.{digits}f}"
 
 
 def gain(difference: float, metric: Metric) -> float:
@@ -88,6 +73,5 @@ def verdict(data: dict[str, Any], key: str, label: str) -> str:
     about = f"{label} is {way} than {first} in {metric.label} on {number} of {count:,} models, {size}"
     if few:
         return f"{about}. Too few models for an interval or a test."
-    sure = f"95 % confidence of the difference {interval(difference, metric, sign=True)}; p = {probability(found)}"
-    sure = sure.replace("p = <", "p <")
+    sure = f"95 % confidence of the difference {interval(difference, metric, sign=True)}; p = {probability(p, count)}"
     return f"{about} ({sure})." if clear else f"No clear difference: {about} ({sure})."

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from engine.evaluation.metrics import probability
 from engine.evaluation.statistics import compare, mean_of
 
 
@@ -36,3 +37,8 @@ def test_too_few_or_all_the_same():
     for a, b in (([0.5], [0.6]), ([0.5, 0.6, 0.4, 0.3], [0.6, 0.7, 0.8, 0.9]), ([0.5] * 6, [0.5] * 6)):
         found = compare(a, b, higher_is_better=True)
         assert found.t_p is None and found.wilcoxon_p is None and found.count == len(a)
+
+
+def test_a_p_is_put_as_people_write_it():
+    assert [probability(p, 98) for p in (0.25, 0.0012, 1.6e-8, None)] == ["0.2500", "0.0012", "1.6e−8", "–"]
+    assert probability(None, 4) == "too few"
