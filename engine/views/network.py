@@ -35,6 +35,10 @@ class FieldConfig:
     """Residual blocks at each resolution."""
     layers: int = 4
     """Transformer layers at a sixteenth of the resolution."""
+    fine_layers: int = 0
+    """Transformer layers at an eighth of the resolution, where most of a large network's weights are."""
+    fine_width: int = 384
+    """Channels of those, a multiple of 64."""
     bins: int = 64
     """Depth bins of the frustum volume."""
     volume_channels: int = 3
@@ -90,6 +94,29 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+class _Fine(nn.Module):
+    """A wide transformer on a map (B, C, s, s) and a code (B, G); both come back corrected, at first unchanged."""
+
+    def __init__(self, channels: int, code: int, config: FieldConfig) -> None:
+        super().__init__()
+        width, side = config.fine_width, config.input_size // 8
+        self.enter, self.enter_code = nn.Linear(channels, width), nn.Linear(code, width)
+        self.position = nn.Parameter(torch.randn(1, side * side + 1, width) * 0.02)
+        self.attention = nn.Sequential(*(_Attention(width, width // 64) for _ in range(config.fine_layers)))
+        self.norm = nn.LayerNorm(width)
+        self.leave, self.leave_code = nn.Linear(width, channels), nn.Linear(width, code)
+        for linear in (self.leave, self.leave_code):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        side = x.shape[-1]
+        tokens = torch.cat([self.enter_code(code)[:, None], self.enter(x.flatten(2).transpose(1, 2))], 1)
+        tokens = self.norm(self.attention(tokens + stretch_positions(self.position, side)))
+        correction = self.leave(tokens[:, 1:]).transpose(1, 2).unflatten(2, (side, side))
+        return x + correction.to(x.dtype), code + self.leave_code(tokens[:, 0]).to(code.dtype)
+
+
 @dataclass
 class FieldCode:
     """What the encoder knows of B pictures."""
@@ -139,6 +166,7 @@ class FieldNetwork(nn.Module):
         self.position = nn.Parameter(torch.randn(1, tokens + 1, w[3]) * 0.02)
         self.attention = nn.Sequential(*(_Attention(w[3], max(1, w[3] // 64)) for _ in range(c.layers)))
         self.norm = nn.LayerNorm(w[3])
+        self.fine = _Fine(w[2], w[3], c) if c.fine_layers else None
         up = [w[2], w[1] + c.width, c.width + c.width // 2]  # at an eighth, a quarter, half of the resolution
         self.up = nn.ModuleList(
             nn.Sequential(_conv(i + s, o), blocks(o, n))
@@ -193,6 +221,8 @@ class FieldNetwork(nn.Module):
         maps = [x]  # from a sixteenth of the resolution to half of it
         for stage, skip in zip(self.up, skips[-2::-1], strict=True):
             x = stage(torch.cat([enlarge(x, 2 * x.shape[-1]), skip], 1))
+            if self.fine is not None and len(maps) == 1:
+                x, code = self.fine(x, code)
             maps.append(x)
         side = x.shape[-1]
         wide = enlarge(self.from_coarse[0](maps[0]), side // 4) + self.from_coarse[1](maps[1])

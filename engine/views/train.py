@@ -33,6 +33,9 @@ from engine.views.cases import CasePool, CaseSize
 from engine.views.manhattan import CANDIDATES
 from engine.views.network import FieldCode, FieldConfig, FieldNetwork, stretch_positions
 
+_SIZES = ("input_size", "width", "blocks", "layers", "fine_layers", "fine_width", "hidden")
+"""Sizes of the network that the command line can set."""
+
 
 @dataclass
 class TrainOptions:
@@ -85,8 +88,9 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     other cameras, and (half weight) of the frustum volume alone, which costs little, on all of them. Rays: for every
     pixel, the largest occupancy along its ray through the frustum volume against the picture's alpha, so that
     foreground rays hit something and background rays nothing. Silhouette: the same for the rays of other cameras, in
-    the whole field. Colour: L1 at `colors` surface points. Elevation: cross-entropy with the candidates within
-    2 degrees or so of the truth.
+    the whole field; and overlap: one less the soft intersection of these rays over their union in each picture, which
+    asks for a decision where cross-entropy is content with a doubt. Colour: L1 at `colors` surface points. Elevation:
+    cross-entropy with the candidates within 2 degrees or so of the truth.
     """
     picture, elevation = batch["picture"], batch["elevation"]
     code = network.encode(picture, batch["votes"].float())
@@ -104,6 +108,9 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     assert rgb is not None
     answers = points + ray_points.shape[1]
     other_rays = logit[:, points:answers].unflatten(1, (rays, -1)).amax(2)
+    other_hits = batch["ray_hit"][:, r : r + rays].float()
+    soft = other_rays.float().sigmoid()
+    both = (soft * other_hits).sum(1)
     hit = F.interpolate(picture[:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0]
     near = -0.5 * ((CANDIDATES.to(picture.device) - elevation[:, None]) / 2) ** 2
     cross_entropy = F.binary_cross_entropy_with_logits
@@ -111,7 +118,8 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
         "occupancy": cross_entropy(logit[:, :answers], inside[:, chosen[:answers]])
         + 0.5 * cross_entropy(volume[:, : inside.shape[1], 0], inside),
         "rays": 0.15 * cross_entropy(own_rays, hit),
-        "silhouette": 0.12 * cross_entropy(other_rays, batch["ray_hit"][:, r : r + rays].float()),
+        "silhouette": 0.12 * cross_entropy(other_rays, other_hits),
+        "overlap": 0.08 * (1 - both / (soft.sum(1) + other_hits.sum(1) - both).clamp_min(1)).mean(),
         "color": 0.5 * (rgb[:, answers:] - batch["colors"][:, c : c + colors].float() / 255).abs().mean(),
         "elevation": 0.15 * F.cross_entropy(code.elevation_logits, near.softmax(1)),
     }
@@ -201,8 +209,9 @@ def train(options: TrainOptions) -> Path:
 
         own = network.state_dict()
         given = {k: v.float() for k, v in load_file(options.start).items()}
-        if "position" in given:
-            given["position"] = stretch_positions(given["position"], options.network.input_size // 16)
+        for name, share in (("position", 16), ("fine.position", 8)):
+            if name in given:
+                given[name] = stretch_positions(given[name], options.network.input_size // share)
         found = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
         network.load_state_dict(found, strict=False)
         new = [k for k, v in own.items() if v.is_floating_point() and k not in found]
@@ -210,6 +219,8 @@ def train(options: TrainOptions) -> Path:
     average = copy.deepcopy(network).requires_grad_(False)
     # Attention learns at less than half the rate: at the convolutions' it drowns the features in a constant.
     slow = set(network.attention.parameters()) | {network.position}
+    if network.fine is not None:
+        slow |= set(network.fine.parameters())
     groups = [
         {
             "params": [p for p in network.parameters() if (p in slow) == is_slow and (p.ndim > 1) == is_matrix],
@@ -375,7 +386,7 @@ def _arguments(options: TrainOptions) -> list[str]:
         if value is not None:
             args += [f"--{name}", str(value)]
     default = FieldConfig()
-    for name in ("input_size", "width", "blocks", "layers", "hidden"):
+    for name in _SIZES:
         if getattr(options.network, name) != getattr(default, name):
             args += [f"--{name.replace('_', '-')}", str(getattr(options.network, name))]
     return args
@@ -407,7 +418,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
     parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument("--evaluate-every", type=float, default=default.evaluate_every, help="minutes between figures")
-    for name in ("input_size", "width", "blocks", "layers", "hidden"):
+    for name in _SIZES:
         value = getattr(default.network, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"network: {name}")
 
@@ -421,9 +432,7 @@ def run(args: argparse.Namespace) -> int:
     # Either signal stops and saves; a shell that starts a job in the background has it ignore the first.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    network = FieldConfig(
-        input_size=args.input_size, width=args.width, blocks=args.blocks, layers=args.layers, hidden=args.hidden
-    )
+    network = FieldConfig(**{name: getattr(args, name) for name in _SIZES})
     names = (
         "out",
         "minutes",

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -49,6 +51,23 @@ def test_sampling_and_enlarging_are_torchs_own():
     for side in (32, 64):
         expected = F.interpolate(plane, (side, side), mode="bilinear", align_corners=False)
         assert torch.allclose(enlarge(plane, side), expected, atol=1e-5)
+
+
+def test_a_network_grows_without_forgetting():
+    """Fine layers added to a trained network leave its answers as they were until they are trained themselves."""
+    picture, points = torch.rand(2, 4, 64, 64), torch.rand(2, 9, 3) - 0.5
+    small, large = FieldNetwork(TINY).eval(), FieldNetwork(replace(TINY, fine_layers=2, fine_width=64)).eval()
+    large.load_state_dict(small.state_dict(), strict=False)
+
+    def answer(network: FieldNetwork) -> torch.Tensor:
+        code = network.encode(picture)
+        logit, _, rgb = network.decode(code, points, torch.tensor([0.0, 40.0]))
+        return torch.cat([logit.flatten(), rgb.flatten(), code.elevation])
+
+    before = answer(large)
+    assert torch.allclose(before, answer(small), atol=1e-5)
+    before.square().sum().backward()
+    assert large.fine.leave.weight.grad.abs().max() > 0 and large.fine.leave_code.weight.grad.abs().max() > 0
 
 
 def test_a_network_trains_after_it_was_asked():

@@ -19,7 +19,7 @@ from engine.views.network import FieldConfig
 from engine.views.raster import render_mesh
 from engine.views.train import TrainOptions, mirror_some, to_tensors, train
 
-TINY = FieldConfig(input_size=64, width=8, layers=1, bins=16, hidden=32)
+TINY = FieldConfig(input_size=64, width=8, layers=1, fine_layers=1, fine_width=64, bins=16, hidden=32)
 
 
 def options(out: Path, **changes) -> TrainOptions:
