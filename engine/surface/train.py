@@ -50,7 +50,7 @@ TRUNCATION = 0.1
 OCCUPANCY_WIDTH = 0.015
 """Width (world units) of the soft inside/outside that the sign loss sees."""
 LOG_COLUMNS = (
-    "step", "seconds", "kind", "loss", "distance", "sign", "rgb", "mask", "eikonal", "sparsity",
+    "step", "seconds", "kind", "loss", "distance", "sign", "overlap", "rgb", "mask", "eikonal", "sparsity",
     "iou", "hull_iou", "f_score", "hull_f_score",
 )  # fmt: skip
 
@@ -106,8 +106,9 @@ def losses(
 ) -> dict[str, Tensor]:
     """Weighted loss terms of one case seen through `views`.
 
-    Direct: truncated distance and its sign at labelled points. Along rays (NeuS): colour L1, mask cross-entropy
-    0.1. Regularisers: eikonal 0.1, sparseness 0.02 (decay 100).
+    Direct: truncated distance and its sign at labelled points; overlap, one less the soft intersection over the union
+    with the true solid at those that fill the box, which says what to do where distance and sign leave a doubt.
+    Along rays (NeuS): colour L1, mask cross-entropy 0.1. Regularisers: eikonal 0.1, sparseness 0.02 (decay 100).
     """
     config = network.config
     device = network.device
@@ -129,6 +130,9 @@ def losses(
         "distance": 20 * error.abs().mean(),
         "sign": F.binary_cross_entropy_with_logits(-predicted / OCCUPANCY_WIDTH, (true < 0).float()),
     }
+    solid, inside = torch.sigmoid(-predicted[points // 2 :] / OCCUPANCY_WIDTH), (true[points // 2 :] < 0).float()
+    both = (solid * inside).sum()
+    terms["overlap"] = 0.5 * (1 - both / (solid.sum() + inside.sum() - both).clamp_min(1))
     # A view that no colour is taken from.
     target = int(order[-1])
     pixels = _pick_pixels(case.truth[target, ..., 3], rays, rng)
