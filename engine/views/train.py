@@ -77,7 +77,7 @@ class TrainOptions:
     """Minutes between held-out figures."""
     validation: int = 64
     """Validation objects behind those figures."""
-    network: FieldConfig = field(default_factory=FieldConfig)
+    network: FieldConfig = field(default_factory=lambda: FieldConfig(fine_layers=6))
     """Sizes of the network."""
 
 
@@ -236,7 +236,8 @@ def train(options: TrainOptions) -> Path:
         betas=(0.9, 0.98),
         fused=device.type == "cuda",
     )
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "next_seed": _first_seed(options.seed), "best": -1.0}
+    size = CaseSize(picture=options.picture or options.network.input_size)
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "next_seed": _first_seed(options.seed)}
     last = out / "last.pt"
     if options.resume and last.exists():
         saved = torch.load(last, map_location=device, weights_only=True)
@@ -246,7 +247,8 @@ def train(options: TrainOptions) -> Path:
         state = saved["state"]
         torch.set_rng_state(saved["rng"].cpu())
         _log(out, {"event": "resumed", **state})
-    size = CaseSize(picture=options.picture or options.network.input_size)
+    if state.get("picture") != size.picture:  # figures on pictures of another size do not compare
+        state |= {"picture": size.picture, "best": -1.0}
     cases = validation_cases(size, options.validation)
     pool = CasePool(
         size,
@@ -385,7 +387,7 @@ def _arguments(options: TrainOptions) -> list[str]:
         value = getattr(options, name)
         if value is not None:
             args += [f"--{name}", str(value)]
-    default = FieldConfig()
+    default = TrainOptions(Path()).network
     for name in _SIZES:
         if getattr(options.network, name) != getattr(default, name):
             args += [f"--{name.replace('_', '-')}", str(getattr(options.network, name))]

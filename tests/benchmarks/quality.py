@@ -29,6 +29,7 @@ LABELS = {
     "silhouette_iou": ("silhouette IoU with the input's mask, median", ""),
     "psnr": ("PSNR of 7 principal views, mean", "dB"),
     "mask_iou": ("mask IoU of 7 principal views, mean", ""),
+    "source_mask_iou": ("mask IoU of the 32 views of the reconstruction, mean", ""),
 }
 """Figure and unit of each measure; `sides` are longest sides of the object."""
 TARGETS = {
@@ -63,8 +64,12 @@ def measure_quality(table: Table, folder: Path, count: int, quality: str = "stan
         truth = case.render([Pose(case.elevation + up, left) for up, left in offsets])
         ours = [Pose(value + up, left).matrix() for up, left in offsets]
         principal = run.principal_views()
-        if principal is not None:
-            figures.setdefault("predicted views", []).append(_compare(principal[1:], truth))
+        sources = run.source_views()
+        if principal is not None and sources is not None:
+            poses = [Pose(case.elevation + p.elevation - value, p.azimuth) for p in source_poses(value)]
+            around = _compare(sources, case.render(poses))["mask_iou"]
+            row = _compare(principal[1:], truth) | {"source_mask_iou": around}
+            figures.setdefault("predicted views", []).append(row)
         meshes = {
             "final mesh": run.mesh(),
             "generator-only mesh": _or_none(lambda: generator.mesh(run.framed(), value)),  # noqa: B023
