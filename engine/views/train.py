@@ -209,9 +209,9 @@ def train(options: TrainOptions) -> Path:
 
         own = network.state_dict()
         given = {k: v.float() for k, v in load_file(options.start).items()}
-        for name, share in (("position", 16), ("fine.position", 8)):
+        for name, pixels in (("position", 16), ("fine.position", 8)):
             if name in given:
-                given[name] = stretch_positions(given[name], options.network.input_size // share)
+                given[name] = stretch_positions(given[name], options.network.input_size // pixels)
         found = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
         network.load_state_dict(found, strict=False)
         new = [k for k, v in own.items() if v.is_floating_point() and k not in found]
