@@ -103,9 +103,8 @@ def _finding(data: dict[str, Any], metric: Metric) -> str:
         if found is None:
             continue
         difference = found["difference"]
-        p = found["wilcoxon_p"]
-        shown = [probability(found[test], found["count"]) for test in ("wilcoxon_p", "t_p")]
-        sure = "" if p is None else f"; Wilcoxon p {shown[0]}, paired t p {shown[1]}"
+        p, t_p = (probability(found[test], found["count"]) for test in ("wilcoxon_p", "t_p"))
+        sure = "" if found["wilcoxon_p"] is None else f"; Wilcoxon p {p}, paired t p {t_p}"
         lines.append(
             f"<p class=finding><b>{escape(label)}</b> against <b>{escape(first)}</b>: {escape(metric.label)} better on "
             f"{found['better']} of {found['count']} model{'s' * (found['count'] != 1)}, "

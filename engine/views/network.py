@@ -53,6 +53,13 @@ class FieldConfig:
         return asdict(self)
 
 
+def _zeroed(linear: nn.Linear) -> nn.Linear:
+    """The layer with weights and bias of 0: what it adds to is unchanged at first."""
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,13 +78,10 @@ class _Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
-        last = nn.Linear(4 * channels, channels)
-        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), last)
         # Each layer starts as the identity: the stream keeps the scale of the features that enter it.
-        for linear in (self.out, last):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        self.qkv, self.out = nn.Linear(channels, 3 * channels), _zeroed(nn.Linear(channels, channels))
+        last = _zeroed(nn.Linear(4 * channels, channels))
+        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
@@ -104,10 +108,7 @@ class _Fine(nn.Module):
         self.position = nn.Parameter(torch.randn(1, side * side + 1, width) * 0.02)
         self.attention = nn.Sequential(*(_Attention(width, width // 64) for _ in range(config.fine_layers)))
         self.norm = nn.LayerNorm(width)
-        self.leave, self.leave_code = nn.Linear(width, channels), nn.Linear(width, code)
-        for linear in (self.leave, self.leave_code):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        self.leave, self.leave_code = _zeroed(nn.Linear(width, channels)), _zeroed(nn.Linear(width, code))
 
     def forward(self, x: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
         side = x.shape[-1]
