@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from engine import cameras
 from engine.data.renderer import Light, Renderer, frame_object
@@ -101,10 +102,10 @@ class _Looks:
 
 
 class CaseMaker:
-    """Makes cases of one object: `views` pictures of it under one light, with labels."""
+    """Makes cases of one object: `views` pictures of it under one light, with labels, and edge `votes` or not."""
 
-    def __init__(self, size: CaseSize, views: int = 3) -> None:
-        self.size, self.views = size, views
+    def __init__(self, size: CaseSize, views: int = 3, votes: bool = True) -> None:
+        self.size, self.views, self.votes = size, views, votes
         self._inputs = Renderer(size.picture)
         self._others = Renderer(96, supersample=1)
 
@@ -119,6 +120,8 @@ class CaseMaker:
         looks = self._look_around(obj, light, rng)
         surface, _ = obj.sample_surface(self.size.points, rng)
         cases = [self._case(obj, light, *pose, surface, looks, rng) for pose in poses]
+        if not self.votes:
+            return cases
         pictures = torch.from_numpy(np.stack([case["picture"] for case in cases])).permute(0, 3, 1, 2) / 255
         for case, votes in zip(cases, edge_votes(pictures).numpy(), strict=True):
             case["votes"] = votes.astype(np.float16)
@@ -255,12 +258,13 @@ def _jitter(picture: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDA
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-def _work(size: CaseSize, views: int, memory: str, slots: int, free: Any, ready: Any, seeds: Any) -> None:
+def _work(size: CaseSize, views: int, votes: bool, memory: str, slots: int, free: Any, ready: Any, seeds: Any) -> None:
     os.environ["LP_NUM_THREADS"] = "0"  # one core a worker: Mesa's software renderer would take them all
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     block = shared_memory.SharedMemory(memory)
     arrays = _views(block, size, slots)
-    maker = CaseMaker(size, views)
+    maker = CaseMaker(size, views, votes)
     parent = os.getppid()
     try:
         while os.getppid() == parent:
@@ -303,7 +307,8 @@ class CasePool:
 
     A slot is never written while it may be read: workers take free slots from one queue and hand them
     over through another. With `turns`, workers wait while the trainer works and the other way round: for training on
-    the same cores, where threads that wait for each other at every operation lose more than they gain.
+    the same cores, where threads that wait for each other at every operation lose more than they gain. Without `votes`
+    those of edges are left to whoever takes the cases.
     """
 
     def __init__(
@@ -317,6 +322,7 @@ class CasePool:
         seed: int,
         views: int = 3,
         turns: bool = False,
+        votes: bool = True,
     ) -> None:
         self.size, self.slots, self.reuse, self.turns = size, slots, max(1, reuse), turns
         total = sum(
@@ -334,7 +340,7 @@ class CasePool:
         self._rng = np.random.default_rng(seed)
         self.made = 0
         self.waited = 0.0
-        args = (size, views, self._block.name, slots, self._free, self._ready, self._seeds)
+        args = (size, views, votes, self._block.name, slots, self._free, self._ready, self._seeds)
         self._workers = [context.Process(target=_work, args=args, daemon=True) for _ in range(workers)]
         for worker in self._workers:
             worker.start()
@@ -361,8 +367,7 @@ class CasePool:
             except queue.Empty:
                 if len(self._stock) >= wanted:
                     break
-                if not any(w.is_alive() for w in self._workers):
-                    raise RuntimeError("every data worker has ended; run again with fewer workers") from None
+                self._check()
         self.waited += time.perf_counter() - start
         chosen = self._rng.choice(len(self._stock), count, replace=False)
         slots = np.array([self._stock[i] for i in chosen])
@@ -374,6 +379,27 @@ class CasePool:
                 self._stock[i] = self._stock[-1]
                 self._stock.pop()
         return out
+
+    def take(self, least: int) -> dict[str, npt.NDArray[Any]]:
+        """All cases (M, ...) made since the last call, copied, for others to keep; waits until there are `least`."""
+        start = time.perf_counter()
+        for slot in self._spent:
+            self._free.put(slot)
+        self._spent = []
+        while True:
+            try:
+                self._spent.append(self._ready.get(block=len(self._spent) < least, timeout=1.0))
+            except queue.Empty:
+                if len(self._spent) >= least:
+                    break
+                self._check()
+        self.made += len(self._spent)
+        self.waited += time.perf_counter() - start
+        return {name: values[self._spent] for name, values in self._arrays.items()}
+
+    def _check(self) -> None:
+        if not any(w.is_alive() for w in self._workers):
+            raise RuntimeError("every data worker has ended; run again with fewer workers")
 
     def close(self) -> None:
         """End the workers and free the memory."""
@@ -390,3 +416,39 @@ class CasePool:
         self._arrays = {}
         self._block.close()
         self._block.unlink()
+
+
+class DevicePool:
+    """The newest cases of a `CasePool` in a device's memory, for a trainer faster than the workers are.
+
+    Each batch is drawn from all that are there; a new case takes the place of the oldest.
+    """
+
+    def __init__(self, pool: CasePool, slots: int, device: torch.device) -> None:
+        self.pool, self.slots = pool, slots
+        self._kept: dict[str, Tensor] = {}
+        self._device = device
+        self._count = 0
+
+    def batch(self, count: int) -> dict[str, Tensor]:
+        """A random batch of `count` cases on the device; waits only at first, for a few batches' worth of them."""
+        self._store(self.pool.take(0))
+        while self._count < min(32 * count, self.slots):
+            self._store(self.pool.take(1))
+        chosen = torch.randint(0, min(self._count, self.slots), (count,), device=self._device)
+        return {name: values[chosen] for name, values in self._kept.items()}
+
+    def _store(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        new = {name: torch.from_numpy(values) for name, values in arrays.items()}
+        if self._device.type == "cuda":  # pageable memory would be waited for
+            new = {name: values.pin_memory().to(self._device, non_blocking=True) for name, values in new.items()}
+        made = len(new["picture"])
+        if not made:
+            return
+        if not self._kept:
+            self._kept = {name: values.new_empty(self.slots, *values.shape[1:]) for name, values in new.items()}
+        new["votes"] = edge_votes(new["picture"].permute(0, 3, 1, 2) / 255).to(new["votes"].dtype)
+        at = torch.arange(self._count, self._count + made, device=self._device) % self.slots
+        for name, values in new.items():
+            self._kept[name][at] = values
+        self._count += made

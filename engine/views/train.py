@@ -5,8 +5,9 @@
 Runs on CPU or CUDA; the same command with `--resume` goes on where it stopped, also with pictures of another size:
 small ones first (`--picture 64`) are nearly twice as fast. On a CPU a third of the time goes into memory that is
 given back to the system and fetched again at every step, unless the allocator keeps it, as with the environment
-variable `LD_PRELOAD=libtcmalloc_minimal.so.4` (Debian's libtcmalloc-minimal4). Needs numpy, scipy, torch, opencv,
-moderngl, safetensors and tqdm only.
+variable `LD_PRELOAD=libtcmalloc_minimal.so.4` (Debian's libtcmalloc-minimal4). On a GPU cases are kept in its memory
+and drawn again and again while the workers make new ones. Needs numpy, scipy, torch, opencv, moderngl, safetensors and
+tqdm only.
 """
 
 from __future__ import annotations
@@ -27,14 +28,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from engine import weights
-from engine.views.cases import CasePool, CaseSize
+from engine.views.cases import CasePool, CaseSize, DevicePool
 from engine.views.manhattan import CANDIDATES
-from engine.views.network import FieldCode, FieldConfig, FieldNetwork, stretch_positions
+from engine.views.network import FieldConfig, FieldNetwork, stretch_positions, turn_points
 
-_SIZES = ("input_size", "width", "blocks", "layers", "fine_layers", "fine_width", "hidden")
+_SIZES = ("input_size", "width", "blocks", "layers", "fine_layers", "fine_width", "world_layers", "hidden")
 """Sizes of the network that the command line can set."""
+_TILT = 3.0
+"""Standard deviation in degrees of the errors of elevation that are trained with."""
 
 
 @dataclass
@@ -77,12 +81,14 @@ class TrainOptions:
     """Minutes between held-out figures."""
     validation: int = 64
     """Validation objects behind those figures."""
-    network: FieldConfig = field(default_factory=lambda: FieldConfig(fine_layers=6))
+    network: FieldConfig = field(default_factory=lambda: FieldConfig(fine_layers=6, world_layers=4))
     """Sizes of the network."""
 
 
 def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors: int, rays: int) -> dict[str, Tensor]:
     """The training losses of one batch.
+
+    A third of the pictures are asked in a world that is tilted a little, as after an error of elevation.
 
     Occupancy: cross-entropy of the whole field on `points` of the labelled points and on the points of `rays` rays of
     other cameras, and (half weight) of the frustum volume alone, which costs little, on all of them. Rays: for every
@@ -92,8 +98,9 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     asks for a decision where cross-entropy is content with a doubt. Colour: L1 at `colors` surface points. Elevation:
     cross-entropy with the candidates within 2 degrees or so of the truth.
     """
-    picture, elevation = batch["picture"], batch["elevation"]
+    picture, truth = batch["picture"], batch["elevation"]
     code = network.encode(picture, batch["votes"].float())
+    elevation = truth + _TILT * torch.randn_like(truth) * (torch.rand_like(truth) < 1 / 3)
     labelled = batch["points"].shape[1]
     n, r, c = (
         int(torch.randint(0, batch[name].shape[1] - count + 1, ()).item())
@@ -101,6 +108,7 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     )
     ray_points = batch["ray_points"][:, r : r + rays].float().flatten(1, 2)
     where = torch.cat([batch["points"].float(), ray_points, batch["color_points"][:, c : c + colors].float()], 1)
+    where = turn_points(where, truth, elevation)
     inside = torch.cat([batch["inside"], batch["ray_inside"][:, r : r + rays].flatten(1)], 1).float()
     volume, own_rays = network.look_up(code, where, elevation)
     chosen = torch.cat([torch.arange(n, n + points), torch.arange(labelled, where.shape[1])]).to(picture.device)
@@ -112,7 +120,7 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     soft = other_rays.float().sigmoid()
     both = (soft * other_hits).sum(1)
     hit = F.interpolate(picture[:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0]
-    near = -0.5 * ((CANDIDATES.to(picture.device) - elevation[:, None]) / 2) ** 2
+    near = -0.5 * ((CANDIDATES.to(picture.device) - truth[:, None]) / 2) ** 2
     cross_entropy = F.binary_cross_entropy_with_logits
     return {
         "occupancy": cross_entropy(logit[:, :answers], inside[:, chosen[:answers]])
@@ -127,7 +135,7 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
 
 def to_tensors(arrays: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
     """A batch of the pool as tensors; pictures become (B, 4, S, S) in 0..1."""
-    out = {k: torch.from_numpy(np.ascontiguousarray(v)).to(device, non_blocking=True) for k, v in arrays.items()}
+    out = {k: torch.as_tensor(v, device=device) for k, v in arrays.items()}
     out["picture"] = out["picture"].permute(0, 3, 1, 2).float() / 255
     return out
 
@@ -137,7 +145,7 @@ def mirror_some(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     picture = batch["picture"]
     flip = torch.rand(len(picture), device=picture.device) < 0.5
     sign = picture.new_ones(len(picture), 1, 3)
-    sign[flip, :, 1] = -1
+    sign[:, :, 1] -= 2 * flip[:, None]
     return batch | {
         "picture": torch.where(flip[:, None, None, None], picture.flip(3), picture),
         "points": batch["points"].float() * sign,
@@ -170,7 +178,7 @@ def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device)
     count = len(cases["picture"])
     for start in range(0, count, 16):
         batch = to_tensors({k: v[start : start + 16] for k, v in cases.items()}, device)
-        code: FieldCode = network.encode(batch["picture"])
+        code = network.settle(network.encode(batch["picture"]), batch["elevation"])
         logit, _, _ = network.decode(code, batch["points"].float(), batch["elevation"], color=False)
         _, _, rgb = network.decode(code, batch["color_points"].float(), batch["elevation"])
         assert rgb is not None
@@ -209,7 +217,7 @@ def train(options: TrainOptions) -> Path:
 
         own = network.state_dict()
         given = {k: v.float() for k, v in load_file(options.start).items()}
-        for name, pixels in (("position", 16), ("fine.position", 8)):
+        for name, pixels in (("position", 16), ("fine.position", 8), ("world.position", 8)):
             if name in given:
                 given[name] = stretch_positions(given[name], options.network.input_size // pixels)
         found = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
@@ -219,8 +227,8 @@ def train(options: TrainOptions) -> Path:
     average = copy.deepcopy(network).requires_grad_(False)
     # Attention learns at less than half the rate: at the convolutions' it drowns the features in a constant.
     slow = set(network.attention.parameters()) | {network.position}
-    if network.fine is not None:
-        slow |= set(network.fine.parameters())
+    for part in (network.fine, network.world):
+        slow |= set(part.parameters()) if part is not None else set()
     groups = [
         {
             "params": [p for p in network.parameters() if (p in slow) == is_slow and (p.ndim > 1) == is_matrix],
@@ -249,20 +257,23 @@ def train(options: TrainOptions) -> Path:
         _log(out, {"event": "resumed", **state})
     if state.get("picture") != size.picture:  # figures on pictures of another size do not compare
         state |= {"picture": size.picture, "best": -1.0}
-    cases = validation_cases(size, options.validation)
+    on_cpu = device.type == "cpu"
     pool = CasePool(
         size,
         workers=options.workers,
-        slots=options.slots,
+        slots=options.slots if on_cpu else 16 * options.workers + options.batch,
         reuse=options.reuse,
         first_seed=state["next_seed"],
         seed=options.seed + state["step"],
-        turns=device.type == "cpu",
+        turns=on_cpu,
+        votes=on_cpu,
     )
+    source = pool if on_cpu else DevicePool(pool, options.slots, device)
     autocast = torch.autocast(device.type, torch.bfloat16)
     started, earlier, evaluated = time.perf_counter(), state["seconds"], state["seconds"]
-    reported, sums = started, dict[str, float]()
+    reported, sums = started, dict[str, Tensor]()
     count = 0
+    averaged, current = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (average, network))
 
     def share() -> float:
         parts = [state["step"] / options.steps] if options.steps else []
@@ -292,9 +303,10 @@ def train(options: TrainOptions) -> Path:
         save()
 
     try:
+        cases = validation_cases(size, options.validation)  # meanwhile the workers fill the pool
+        started = reported = time.perf_counter()
         while share() < 1:
-            arrays = pool.batch(options.batch)
-            batch = mirror_some(to_tensors(arrays, device))
+            batch = mirror_some(to_tensors(source.batch(options.batch), device))
             done = share()
             factor = min(1.0, (state["step"] + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002
             for group in optimizer.param_groups:
@@ -304,24 +316,21 @@ def train(options: TrainOptions) -> Path:
                 total = torch.stack(list(parts.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             total.backward()
-            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            if torch.isfinite(norm):
-                optimizer.step()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            for p in network.parameters():
+                if p.grad is not None:  # a step whose gradient overflowed moves nothing; a GPU is not asked about it
+                    p.grad.nan_to_num_(0.0, 0.0, 0.0)
+            optimizer.step()
             state["step"] += 1
             state["seconds"] = earlier + time.perf_counter() - started
             keep = min(0.999, state["step"] / (state["step"] + 20))
-            with torch.no_grad():
-                for a, b in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-                    if a.is_floating_point():
-                        a.lerp_(b, 1 - keep)
-                    else:
-                        a.copy_(b)
+            get_ema_multi_avg_fn(keep)(averaged, current, None)
             count += 1
             for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach())
+                sums[name] = sums.get(name, 0) + value.detach()
             now = time.perf_counter()
             if now - reported > 30:
-                means = {k: round(v / count, 4) for k, v in sums.items()}
+                means = {k: round(float(v) / count, 4) for k, v in sums.items()}
                 speed = count * options.batch / (now - reported)
                 _log(
                     out,
@@ -383,7 +392,7 @@ def _first_seed(seed: int) -> int:
 
 def _arguments(options: TrainOptions) -> list[str]:
     args = []
-    for name in ("minutes", "steps", "batch", "picture", "rate", "seed", "workers", "reuse"):
+    for name in ("minutes", "steps", "batch", "picture", "points", "rays", "rate", "seed", "workers", "slots", "reuse"):
         value = getattr(options, name)
         if value is not None:
             args += [f"--{name}", str(value)]
@@ -411,6 +420,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--picture", type=int, help="side of the training pictures, to start small (default: the network's)"
     )
+    parser.add_argument("--points", type=int, default=default.points, help="labelled points of each picture a step")
+    parser.add_argument("--rays", type=int, default=default.rays, help="rays of other cameras of each picture a step")
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--workers", type=int, default=default.workers, help="processes that make data")
@@ -441,6 +452,8 @@ def run(args: argparse.Namespace) -> int:
         "steps",
         "batch",
         "picture",
+        "points",
+        "rays",
         "rate",
         "seed",
         "workers",
