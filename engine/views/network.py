@@ -27,8 +27,10 @@ from engine.views.manhattan import CANDIDATES, edge_votes
 
 _MANY = 512
 """Tokens from which a fused attention pays on a CPU; with fewer it costs more than it saves."""
-_LIFTED = 12
+_LIFTED = 8
 """Channels of the picture's features that are lifted into the world."""
+_FINER, _PATCH = 2, 4
+"""Points lifted, and features of a plane, along the side of a token."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class FieldConfig:
     """Transformer layers on the upright planes; 0 for a network without them."""
     world_width: int = 384
     """Channels of those, a multiple of 64."""
-    planes: int = 16
-    """Tokens along the side of an upright plane; its features stand twice as close."""
+    planes: int = 8
+    """Tokens along the side of an upright plane; its features stand four times as close."""
     plane_channels: int = 32
     """Channels of an upright plane."""
     bins: int = 64
@@ -144,36 +146,43 @@ class _World(nn.Module):
 
     def __init__(self, channels: int, code: int, config: FieldConfig) -> None:
         super().__init__()
-        width, p = config.world_width, config.planes
+        width, p, points = config.world_width, config.planes, config.planes * _FINER
         self.side = p
         self.lift = nn.Conv2d(channels, _LIFTED, 1)
-        column = p * (_LIFTED + config.volume_channels + 3)  # what one token of a plane reads: all that it stands for
+        column = points * _FINER**2 * (_LIFTED + config.volume_channels + 3)  # a token reads all that it stands for
         self.enter = nn.ModuleList(nn.Linear(column, width) for _ in range(3))
         self.enter_map, self.enter_code = nn.Linear(channels, width), nn.Linear(code + 2, width)
-        self.position = nn.Parameter(torch.randn(1, (config.input_size // 8) ** 2 + 1, width) * 0.02)
+        self.position = nn.Parameter(torch.randn(1, (config.input_size // 16) ** 2 + 1, width) * 0.02)
         self.plane_position = nn.Parameter(torch.randn(1, 3 * p * p, width) * 0.02)
         self.attention = nn.Sequential(*(_Attention(width, width // 64) for _ in range(config.world_layers)))
         self.norm = nn.LayerNorm(width)
-        self.leave = nn.ModuleList(nn.Linear(width, 4 * config.plane_channels) for _ in range(3))
-        steps = ((torch.arange(p) + 0.5) / p * 2 - 1) * VOLUME_EXTENT
+        self.leave = nn.ModuleList(nn.Linear(width, _PATCH**2 * config.plane_channels) for _ in range(3))
+        steps = ((torch.arange(points) + 0.5) / points * 2 - 1) * VOLUME_EXTENT
         lattice = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1).flatten(0, 2)
         self.register_buffer("lattice", lattice, persistent=False)
 
     def forward(self, x: Tensor, code: Tensor, volume: Tensor, elevation: Tensor) -> Tensor:
-        """(B, 3, F, 2 P, 2 P): planes with rows and columns along (y, x), (z, y) and (z, x)."""
-        b, p, side = len(x), self.side, x.shape[-1]
+        """(B, 3, F, 4 P, 4 P): planes with rows and columns along (y, x), (z, y) and (z, x)."""
+        b, p, side = len(x), self.side, x.shape[-1] // 2
         where = to_frustum(self.lattice[None].expand(b, -1, -1), elevation.float())
         lifted = torch.cat([sample_map(self.lift(x), where), (_sample(volume.detach(), where) / 4).tanh(), where], -1)
-        lifted = lifted.view(b, p, p, p, -1)  # of points in x, y, z
-        columns = [lifted.permute(0, *order, 4).reshape(b, p * p, -1) for order in ((2, 1, 3), (3, 2, 1), (3, 1, 2))]
+        lifted = lifted.view(b, *[p * _FINER] * 3, -1)  # of points in x, y, z
+        columns = [
+            lifted.permute(0, *order, 4)
+            .unflatten(2, (p, -1))
+            .unflatten(1, (p, -1))
+            .transpose(2, 3)
+            .reshape(b, p * p, -1)
+            for order in ((2, 1, 3), (3, 2, 1), (3, 1, 2))
+        ]
         planes = torch.cat([enter(column) for enter, column in zip(self.enter, columns, strict=True)], 1)
         radians = torch.deg2rad(elevation)[:, None]
         known = self.enter_code(torch.cat([code, radians.sin(), radians.cos()], -1))[:, None]
-        picture = torch.cat([known, self.enter_map(x.flatten(2).transpose(1, 2))], 1)
+        picture = torch.cat([known, self.enter_map(F.avg_pool2d(x, 2).flatten(2).transpose(1, 2))], 1)
         tokens = torch.cat([picture + stretch_positions(self.position, side), planes + self.plane_position], 1)
         tokens = self.norm(self.attention(tokens))[:, -3 * p * p :].chunk(3, 1)
         fine = torch.stack([leave(part) for leave, part in zip(self.leave, tokens, strict=True)], 1)
-        return F.pixel_shuffle(fine.transpose(2, 3).unflatten(3, (p, p)), 2)
+        return F.pixel_shuffle(fine.transpose(2, 3).unflatten(3, (p, p)), _PATCH)
 
 
 @dataclass

@@ -217,7 +217,7 @@ def train(options: TrainOptions) -> Path:
 
         own = network.state_dict()
         given = {k: v.float() for k, v in load_file(options.start).items()}
-        for name, pixels in (("position", 16), ("fine.position", 8), ("world.position", 8)):
+        for name, pixels in (("position", 16), ("fine.position", 8), ("world.position", 16)):
             if name in given:
                 given[name] = stretch_positions(given[name], options.network.input_size // pixels)
         found = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
