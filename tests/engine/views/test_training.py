@@ -14,12 +14,15 @@ from engine.mesh import Mesh
 from engine.progress import CancelToken
 from engine.views import load_generator
 from engine.views.builtin import BuiltInGenerator
-from engine.views.cases import CaseMaker, CasePool, CaseSize
+from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool
 from engine.views.network import FieldConfig
 from engine.views.raster import render_mesh
 from engine.views.train import TrainOptions, mirror_some, to_tensors, train
 
-TINY = FieldConfig(input_size=64, width=8, layers=1, fine_layers=1, fine_width=64, bins=16, hidden=32)
+TINY = FieldConfig(
+    input_size=64, width=8, layers=1, fine_layers=1, fine_width=64, world_layers=1, world_width=64, planes=4, bins=16,
+    hidden=32,
+)  # fmt: skip
 
 
 def options(out: Path, **changes) -> TrainOptions:
@@ -133,6 +136,28 @@ def test_makers_and_trainer_take_turns():
             pool.batch(2)
             made.append(pool.made)
         assert made == [24, 24, 24, 30, 30, 30]
+    finally:
+        pool.close()
+
+
+def test_a_device_keeps_the_newest_cases():
+    """Every kept case is whole, with the votes of its own edges; the oldest give way."""
+    size = CaseSize(picture=64, points=64, colors=16)
+    pool = CasePool(size, workers=1, slots=12, reuse=1, first_seed=0, seed=0, votes=False)
+    made = [case for seed in range(24) for case in CaseMaker(size).make(seed)]
+    known = {case["points"].tobytes(): case for case in made}
+    try:
+        device = DevicePool(pool, 18, torch.device("cpu"))
+        seen = []
+        while pool.made < 48:
+            batch = device.batch(6)
+            assert pool.made >= 18  # waits until there is something to choose from
+            names = [points.numpy().tobytes() for points in batch["points"]]
+            seen.append(set(names))
+            for i, case in enumerate(known[name] for name in names):
+                assert all((batch[name][i].numpy() == case[name]).all() for name in case if name != "votes")
+                assert np.allclose(batch["votes"][i], case["votes"], atol=2e-3)
+        assert not seen[0] & seen[-1]
     finally:
         pool.close()
 
