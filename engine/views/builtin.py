@@ -208,7 +208,6 @@ class BuiltInGenerator:
         code = self.network.encode(self._read(image, seed))
         if elevation is None:
             elevation = _elevation(code)
-        code = self.network.settle(code, torch.tensor([elevation, elevation]))
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
         return _Field(self.network, code, elevation, self._boost(code, elevation, alpha), _signed_distance(alpha))
 

@@ -1,20 +1,17 @@
-"""The built-in generator's network: a pixel-aligned implicit function with a frustum volume and upright planes.
+"""The built-in generator's network: a pixel-aligned implicit function with a frustum volume.
 
 An encoder reads the framed picture once. It gives a feature map, a *frustum volume* (channels of the map
 are depth bins along each pixel's ray, so that two-dimensional convolutions reason about depth), a global
-code and the camera's elevation, for which straight edges vote too. Once the elevation is known, what the frustum
-holds is lifted into the world, where a transformer turns it into three *upright planes* of features: the frustum
-slants with the camera, walls and floors do not. A small decoder then answers, for any point in space, occupancy and
-colour.
+code and the camera's elevation, for which straight edges vote too. A small decoder then answers, for any point in
+space, occupancy and colour.
 Pixel-aligned features follow PIFu (Saito et al., 2019); occupancy as a decision boundary follows Occupancy
-Networks (Mescheder et al., 2019); planes of tokens follow LRM (Hong et al., 2023). The frustum volume gets every ray's
-silhouette right at little cost.
+Networks (Mescheder et al., 2019). The frustum volume gets every ray's silhouette right at little cost.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -24,13 +21,6 @@ from torch import Tensor, nn
 
 from engine.cameras import INPUT_RADIUS, REFERENCE_TANGENT, VOLUME_EXTENT
 from engine.views.manhattan import CANDIDATES, edge_votes
-
-_MANY = 512
-"""Tokens from which a fused attention pays on a CPU; with fewer it costs more than it saves."""
-_LIFTED = 8
-"""Channels of the picture's features that are lifted into the world."""
-_FINER, _PATCH = 2, 4
-"""Points lifted, and features of a plane, along the side of a token."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +39,6 @@ class FieldConfig:
     """Transformer layers at an eighth of the resolution, where most of a large network's weights are."""
     fine_width: int = 384
     """Channels of those, a multiple of 64."""
-    world_layers: int = 0
-    """Transformer layers on the upright planes; 0 for a network without them."""
-    world_width: int = 384
-    """Channels of those, a multiple of 64."""
-    planes: int = 8
-    """Tokens along the side of an upright plane; its features stand four times as close."""
-    plane_channels: int = 32
-    """Channels of an upright plane."""
     bins: int = 64
     """Depth bins of the frustum volume."""
     volume_channels: int = 3
@@ -104,12 +86,9 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        if x.is_cuda or n > _MANY:
-            seen = F.scaled_dot_product_attention(q, k, v)
-        else:
-            share = (q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5).softmax(-1)
-            seen = share.to(v.dtype) @ v
-        x = x + self.out(seen.transpose(1, 2).reshape(b, n, c))
+        # so few tokens that a fused kernel costs more than it saves
+        share = (q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5).softmax(-1)
+        x = x + self.out((share.to(v.dtype) @ v).transpose(1, 2).reshape(b, n, c))
         return x + self.mlp(self.norm2(x))
 
 
@@ -139,52 +118,6 @@ class _Fine(nn.Module):
         return x + correction.to(x.dtype), code + self.leave_code(tokens[:, 0]).to(code.dtype)
 
 
-class _World(nn.Module):
-    """Upright planes of features from a map (B, C, s, s), a code (B, G) and a frustum volume, at known elevations."""
-
-    lattice: Tensor
-
-    def __init__(self, channels: int, code: int, config: FieldConfig) -> None:
-        super().__init__()
-        width, p, points = config.world_width, config.planes, config.planes * _FINER
-        self.side = p
-        self.lift = nn.Conv2d(channels, _LIFTED, 1)
-        column = points * _FINER**2 * (_LIFTED + config.volume_channels + 3)  # a token reads all that it stands for
-        self.enter = nn.ModuleList(nn.Linear(column, width) for _ in range(3))
-        self.enter_map, self.enter_code = nn.Linear(channels, width), nn.Linear(code + 2, width)
-        self.position = nn.Parameter(torch.randn(1, (config.input_size // 16) ** 2 + 1, width) * 0.02)
-        self.plane_position = nn.Parameter(torch.randn(1, 3 * p * p, width) * 0.02)
-        self.attention = nn.Sequential(*(_Attention(width, width // 64) for _ in range(config.world_layers)))
-        self.norm = nn.LayerNorm(width)
-        self.leave = nn.ModuleList(nn.Linear(width, _PATCH**2 * config.plane_channels) for _ in range(3))
-        steps = ((torch.arange(points) + 0.5) / points * 2 - 1) * VOLUME_EXTENT
-        lattice = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1).flatten(0, 2)
-        self.register_buffer("lattice", lattice, persistent=False)
-
-    def forward(self, x: Tensor, code: Tensor, volume: Tensor, elevation: Tensor) -> Tensor:
-        """(B, 3, F, 4 P, 4 P): planes with rows and columns along (y, x), (z, y) and (z, x)."""
-        b, p, side = len(x), self.side, x.shape[-1] // 2
-        where = to_frustum(self.lattice[None].expand(b, -1, -1), elevation.float())
-        lifted = torch.cat([sample_map(self.lift(x), where), (_sample(volume.detach(), where) / 4).tanh(), where], -1)
-        lifted = lifted.view(b, *[p * _FINER] * 3, -1)  # of points in x, y, z
-        columns = [
-            lifted.permute(0, *order, 4)
-            .unflatten(2, (p, -1))
-            .unflatten(1, (p, -1))
-            .transpose(2, 3)
-            .reshape(b, p * p, -1)
-            for order in ((2, 1, 3), (3, 2, 1), (3, 1, 2))
-        ]
-        planes = torch.cat([enter(column) for enter, column in zip(self.enter, columns, strict=True)], 1)
-        radians = torch.deg2rad(elevation)[:, None]
-        known = self.enter_code(torch.cat([code, radians.sin(), radians.cos()], -1))[:, None]
-        picture = torch.cat([known, self.enter_map(F.avg_pool2d(x, 2).flatten(2).transpose(1, 2))], 1)
-        tokens = torch.cat([picture + stretch_positions(self.position, side), planes + self.plane_position], 1)
-        tokens = self.norm(self.attention(tokens))[:, -3 * p * p :].chunk(3, 1)
-        fine = torch.stack([leave(part) for leave, part in zip(self.leave, tokens, strict=True)], 1)
-        return F.pixel_shuffle(fine.transpose(2, 3).unflatten(3, (p, p)), _PATCH)
-
-
 @dataclass
 class FieldCode:
     """What the encoder knows of B pictures."""
@@ -199,10 +132,6 @@ class FieldCode:
     """(B, G) global code."""
     elevation_logits: Tensor
     """(B, CANDIDATES) how likely each candidate elevation of the camera is."""
-    coarse: Tensor
-    """(B, C, S/8, S/8) coarse features, for the upright planes."""
-    planes: Tensor | None = None
-    """(B, 3, F, R, R) upright planes, once an elevation is settled."""
 
     @property
     def elevation(self) -> Tensor:
@@ -239,7 +168,6 @@ class FieldNetwork(nn.Module):
         self.attention = nn.Sequential(*(_Attention(w[3], max(1, w[3] // 64)) for _ in range(c.layers)))
         self.norm = nn.LayerNorm(w[3])
         self.fine = _Fine(w[2], w[3], c) if c.fine_layers else None
-        self.world = _World(w[2], w[3], c) if c.world_layers else None
         up = [w[2], w[1] + c.width, c.width + c.width // 2]  # at an eighth, a quarter, half of the resolution
         self.up = nn.ModuleList(
             nn.Sequential(_conv(i + s, o), blocks(o, n))
@@ -260,7 +188,6 @@ class FieldNetwork(nn.Module):
             nn.init.zeros_(parameter)
         self.from_point = nn.Linear(self.point_width, h)
         self.from_code = nn.Linear(w[3] + 2, h)
-        self.from_planes = _zeroed(nn.Linear(3 * c.plane_channels, h)) if c.world_layers else None
         self.trunk = nn.ModuleList(nn.Linear(h, h) for _ in range(3))
         self.to_logit = nn.Linear(h, 1)
         self.to_color = nn.Linear(h, 4)
@@ -307,21 +234,14 @@ class FieldNetwork(nn.Module):
         votes = edge_votes(picture) if votes is None else votes
         elevation = self.to_elevation(torch.cat([*pooled, 10 * (votes - votes.mean(2, keepdim=True)).flatten(1)], 1))
         elevation = elevation.float() + (votes * self.trust_votes[:, None]).sum(1)
-        return FieldCode(picture, self.from_features(x) + of_points, volume, code, elevation, maps[1])
-
-    def settle(self, code: FieldCode, elevation: Tensor) -> FieldCode:
-        """The code with the upright planes of cameras at `elevation` (B,) degrees, for many questions at that one."""
-        if self.world is None:
-            return code
-        return replace(code, planes=self.world(code.coarse, code.code, code.volume, elevation))
+        return FieldCode(picture, self.from_features(x) + of_points, volume, code, elevation)
 
     def decode(
         self, code: FieldCode, points: Tensor, elevation: Tensor, *, color: bool = True, volume: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Ask about world points (B, N, 3) with the cameras at `elevation` (B,) degrees.
 
-        A code that was not settled has its upright planes made anew at each call. `volume` are the frustum volume's
-        values there (B, N, V), if `look_up` has found them already.
+        `volume` are the frustum volume's values there (B, N, V), if `look_up` has found them already.
         Returns the occupancy logit (B, N), positive inside; the frustum volume's own share of it (B, N); and
         RGB (B, N, 3) in 0..1, or None without `color`.
         """
@@ -335,12 +255,7 @@ class FieldNetwork(nn.Module):
         context = torch.cat([code.code.float(), radians.sin(), radians.cos()], -1)
         dtype = self.from_point.weight.dtype
         x = self.from_point(point.to(dtype))
-        x = x + features.to(x.dtype) + self.from_code(context.to(dtype))[:, None]
-        if self.from_planes is not None:
-            planes = code.planes if code.planes is not None else self.settle(code, elevation).planes
-            assert planes is not None
-            x = x + self.from_planes(_sample_planes(planes, points.float()).to(dtype)).to(x.dtype)
-        x = F.silu(x)
+        x = F.silu(x + features.to(x.dtype) + self.from_code(context.to(dtype))[:, None])
         for layer in self.trunk:
             x = x + F.silu(layer(x))
         own = volume[..., 0]
@@ -435,13 +350,6 @@ def sample_map(plane: Tensor, where: Tensor) -> Tensor:
     return out.view(b, -1, c)
 
 
-def _sample_planes(planes: Tensor, points: Tensor) -> Tensor:
-    """(B, N, 3 F) features of upright planes (B, 3, F, R, R) at world points (B, N, 3)."""
-    at = torch.stack([points[..., :2], points[..., 1:], points[..., ::2]], 1) / VOLUME_EXTENT  # columns, rows of each
-    found = sample_map(planes.flatten(0, 1), at.flatten(0, 1))
-    return found.unflatten(0, (-1, 3)).transpose(1, 2).flatten(2)
-
-
 def to_frustum(points: Tensor, elevation: Tensor) -> Tensor:
     """World points (B, N, 3) in the frustum of input cameras at `elevation` (B,) degrees.
 
@@ -451,13 +359,6 @@ def to_frustum(points: Tensor, elevation: Tensor) -> Tensor:
     depth = -camera[..., 2]
     xy = camera[..., :2] / (depth.clamp_min(0.1) * REFERENCE_TANGENT)[..., None] * camera.new_tensor([1.0, -1.0])
     return torch.cat([xy, ((depth - INPUT_RADIUS) / VOLUME_EXTENT)[..., None]], -1)
-
-
-def turn_points(points: Tensor, elevation: Tensor, seen: Tensor) -> Tensor:
-    """World points (B, N, 3) of cameras at `elevation` (B,) degrees, in the world of the same cameras at `seen`."""
-    turn = torch.deg2rad(seen - elevation)[:, None]
-    x, y, z = points.unbind(-1)
-    return torch.stack([x * turn.cos() - z * turn.sin(), y, x * turn.sin() + z * turn.cos()], -1)
 
 
 def to_camera(points: Tensor, elevation: Tensor) -> Tensor:

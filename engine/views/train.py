@@ -33,12 +33,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from engine import weights
 from engine.views.cases import CasePool, CaseSize, DevicePool
 from engine.views.manhattan import CANDIDATES
-from engine.views.network import FieldConfig, FieldNetwork, stretch_positions, turn_points
+from engine.views.network import FieldCode, FieldConfig, FieldNetwork, stretch_positions
 
-_SIZES = ("input_size", "width", "blocks", "layers", "fine_layers", "fine_width", "world_layers", "hidden")
+_SIZES = ("input_size", "width", "blocks", "layers", "fine_layers", "fine_width", "hidden")
 """Sizes of the network that the command line can set."""
-_TILT = 3.0
-"""Standard deviation in degrees of the errors of elevation that are trained with."""
 
 
 @dataclass
@@ -75,20 +73,19 @@ class TrainOptions:
     """auto, cpu or cuda."""
     resume: bool = False
     """Go on from the folder's last checkpoint."""
-    start: Path | None = None
-    """Weights to start from (a .safetensors of this program); what has another shape starts anew."""
+    start: list[Path] = field(default_factory=list)
+    """Weights to start from (.safetensors of this program); what has another shape starts anew. Of several, runs from
+    the same weights, the mean: often better than each (Wortsman et al., "Model soups", 2022)."""
     evaluate_every: float = 8.0
     """Minutes between held-out figures."""
     validation: int = 64
     """Validation objects behind those figures."""
-    network: FieldConfig = field(default_factory=lambda: FieldConfig(fine_layers=6, world_layers=4))
+    network: FieldConfig = field(default_factory=lambda: FieldConfig(fine_layers=6))
     """Sizes of the network."""
 
 
 def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors: int, rays: int) -> dict[str, Tensor]:
     """The training losses of one batch.
-
-    A third of the pictures are asked in a world that is tilted a little, as after an error of elevation.
 
     Occupancy: cross-entropy of the whole field on `points` of the labelled points and on the points of `rays` rays of
     other cameras, and (half weight) of the frustum volume alone, which costs little, on all of them. Rays: for every
@@ -98,9 +95,8 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     asks for a decision where cross-entropy is content with a doubt. Colour: L1 at `colors` surface points. Elevation:
     cross-entropy with the candidates within 2 degrees or so of the truth.
     """
-    picture, truth = batch["picture"], batch["elevation"]
+    picture, elevation = batch["picture"], batch["elevation"]
     code = network.encode(picture, batch["votes"].float())
-    elevation = truth + _TILT * torch.randn_like(truth) * (torch.rand_like(truth) < 1 / 3)
     labelled = batch["points"].shape[1]
     n, r, c = (
         int(torch.randint(0, batch[name].shape[1] - count + 1, ()).item())
@@ -108,7 +104,6 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     )
     ray_points = batch["ray_points"][:, r : r + rays].float().flatten(1, 2)
     where = torch.cat([batch["points"].float(), ray_points, batch["color_points"][:, c : c + colors].float()], 1)
-    where = turn_points(where, truth, elevation)
     inside = torch.cat([batch["inside"], batch["ray_inside"][:, r : r + rays].flatten(1)], 1).float()
     volume, own_rays = network.look_up(code, where, elevation)
     chosen = torch.cat([torch.arange(n, n + points), torch.arange(labelled, where.shape[1])]).to(picture.device)
@@ -120,7 +115,7 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     soft = other_rays.float().sigmoid()
     both = (soft * other_hits).sum(1)
     hit = F.interpolate(picture[:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0]
-    near = -0.5 * ((CANDIDATES.to(picture.device) - truth[:, None]) / 2) ** 2
+    near = -0.5 * ((CANDIDATES.to(picture.device) - elevation[:, None]) / 2) ** 2
     cross_entropy = F.binary_cross_entropy_with_logits
     return {
         "occupancy": cross_entropy(logit[:, :answers], inside[:, chosen[:answers]])
@@ -178,7 +173,7 @@ def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device)
     count = len(cases["picture"])
     for start in range(0, count, 16):
         batch = to_tensors({k: v[start : start + 16] for k, v in cases.items()}, device)
-        code = network.settle(network.encode(batch["picture"]), batch["elevation"])
+        code: FieldCode = network.encode(batch["picture"])
         logit, _, _ = network.decode(code, batch["points"].float(), batch["elevation"], color=False)
         _, _, rgb = network.decode(code, batch["color_points"].float(), batch["elevation"])
         assert rgb is not None
@@ -212,23 +207,19 @@ def train(options: TrainOptions) -> Path:
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
     network = FieldNetwork(options.network).to(device).to(memory_format=torch.channels_last)
-    if options.start is not None:
-        from safetensors.torch import load_file
-
+    if options.start:
         own = network.state_dict()
-        given = {k: v.float() for k, v in load_file(options.start).items()}
-        for name, pixels in (("position", 16), ("fine.position", 8), ("world.position", 16)):
-            if name in given:
-                given[name] = stretch_positions(given[name], options.network.input_size // pixels)
-        found = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
+        given = [_load(path, options.network.input_size) for path in options.start]
+        fitting = {k: [g[k] for g in given if k in g and g[k].shape == v.shape] for k, v in own.items()}
+        found = {k: torch.stack(values).mean(0) for k, values in fitting.items() if values}
         network.load_state_dict(found, strict=False)
         new = [k for k, v in own.items() if v.is_floating_point() and k not in found]
-        _log(out, {"event": "start", "weights": str(options.start), "tensors": len(found), "new": new})
+        _log(out, {"event": "start", "weights": [str(p) for p in options.start], "tensors": len(found), "new": new})
     average = copy.deepcopy(network).requires_grad_(False)
     # Attention learns at less than half the rate: at the convolutions' it drowns the features in a constant.
     slow = set(network.attention.parameters()) | {network.position}
-    for part in (network.fine, network.world):
-        slow |= set(part.parameters()) if part is not None else set()
+    if network.fine is not None:
+        slow |= set(network.fine.parameters())
     groups = [
         {
             "params": [p for p in network.parameters() if (p in slow) == is_slow and (p.ndim > 1) == is_matrix],
@@ -276,7 +267,7 @@ def train(options: TrainOptions) -> Path:
     averaged, current = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (average, network))
 
     def share() -> float:
-        parts = [state["step"] / options.steps] if options.steps else []
+        parts = [state["step"] / options.steps if options.steps else 1.0] if options.steps is not None else []
         parts += [state["seconds"] / 60 / options.minutes] if options.minutes else []
         return max(parts, default=0.0)
 
@@ -318,7 +309,7 @@ def train(options: TrainOptions) -> Path:
             total.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             for p in network.parameters():
-                if p.grad is not None:  # a step whose gradient overflowed moves nothing; a GPU is not asked about it
+                if p.grad is not None:  # one that overflowed counts as 0; asking which would make a GPU wait
                     p.grad.nan_to_num_(0.0, 0.0, 0.0)
             optimizer.step()
             state["step"] += 1
@@ -382,6 +373,17 @@ def export(
     weights.save(path, tensors, card)
 
 
+def _load(path: Path, side: int) -> dict[str, Tensor]:
+    """Weights for a network that reads pictures of `side` px."""
+    from safetensors.torch import load_file
+
+    given = {k: v.float() for k, v in load_file(path).items()}
+    for name, pixels in (("position", 16), ("fine.position", 8)):
+        if name in given:
+            given[name] = stretch_positions(given[name], side // pixels)
+    return given
+
+
 def _first_seed(seed: int) -> int:
     """First object of a run: a million of them lie between two runs' seeds."""
     from engine.data import split_seeds
@@ -396,6 +398,8 @@ def _arguments(options: TrainOptions) -> list[str]:
         value = getattr(options, name)
         if value is not None:
             args += [f"--{name}", str(value)]
+    if options.start:
+        args += ["--start", *(path.name for path in options.start)]
     default = TrainOptions(Path()).network
     for name in _SIZES:
         if getattr(options.network, name) != getattr(default, name):
@@ -429,7 +433,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reuse", type=int, default=default.reuse, help="steps that each case takes part in")
     parser.add_argument("--device", default=default.device, choices=("auto", "cpu", "cuda"))
     parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
-    parser.add_argument("--start", type=Path, help="weights to start from")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="weights to start from; the mean of several (--steps 0: only it)",
+    )
     parser.add_argument("--evaluate-every", type=float, default=default.evaluate_every, help="minutes between figures")
     for name in _SIZES:
         value = getattr(default.network, name)

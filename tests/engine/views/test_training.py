@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from engine import cameras
 from engine.errors import Cancelled, WeightsError
@@ -19,10 +20,7 @@ from engine.views.network import FieldConfig
 from engine.views.raster import render_mesh
 from engine.views.train import TrainOptions, mirror_some, to_tensors, train
 
-TINY = FieldConfig(
-    input_size=64, width=8, layers=1, fine_layers=1, fine_width=64, world_layers=1, world_width=64, planes=4, bins=16,
-    hidden=32,
-)  # fmt: skip
+TINY = FieldConfig(input_size=64, width=8, layers=1, fine_layers=1, fine_width=64, bins=16, hidden=32)
 
 
 def options(out: Path, **changes) -> TrainOptions:
@@ -62,10 +60,24 @@ def test_weights_of_small_pictures_give_way_to_those_of_large_ones(tmp_path):
 
 def test_training_goes_on_from_weights_of_another_picture_size(trained, tmp_path):
     network = replace(TINY, input_size=32)
-    weights = train(replace(options(tmp_path, steps=1), start=trained, network=network))
+    weights = train(replace(options(tmp_path, steps=1), start=[trained], network=network))
     first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
     assert first["event"] == "start" and first["new"] == []
     assert load_generator("built-in", weights).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
+
+
+def test_training_can_start_from_the_mean_of_two_runs(trained, tmp_path):
+    """And with no steps at all the mean is what comes out, as ready for use as any weights."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    other = train(replace(options(tmp_path / "one", steps=2), seed=1, start=[trained]))
+    mean = train(options(tmp_path / "two", steps=0, start=[trained, other]))
+    first, second, found = (load_file(path) for path in (trained, other, mean))
+    assert found.keys() == first.keys()
+    for name, value in found.items():
+        assert torch.allclose(value.float(), (first[name].float() + second[name].float()) / 2, atol=2e-3), name
+    assert (first["from_point.weight"] != second["from_point.weight"]).any()
+    assert load_generator("built-in", mean).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
 
 
 def in_silhouette(picture, points, elevation):
