@@ -16,13 +16,11 @@ from engine.errors import EmptyResultError, WeightsError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.views import GENERATORS
-from engine.views.network import FieldCode, FieldConfig, FieldNetwork, elevation_of, to_frustum
+from engine.views.network import MODEL, FieldCode, FieldConfig, FieldNetwork, elevation_of, to_frustum
 from engine.views.raster import render_mesh
 
 FloatArray = npt.NDArray[np.float32]
 
-MODEL = "oriel-built-in-views"
-"""Kind of model on the card of its weights."""
 _CHUNK = 65536
 _MARGIN = 1.0  # logit that the silhouette demands of a foreground ray
 _TURN = 3.0  # degrees of elevation by which a finished solid may be turned

@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from engine.cameras import INPUT_RADIUS, REFERENCE_TANGENT, VOLUME_EXTENT
 from engine.views.manhattan import CANDIDATES, edge_votes
 
+MODEL = "oriel-built-in-views"
+"""Kind of model on the card of its weights."""
+
 
 @dataclass(frozen=True)
 class FieldConfig:

@@ -33,7 +33,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from engine import weights
 from engine.views.cases import CasePool, CaseSize, DevicePool
 from engine.views.manhattan import CANDIDATES
-from engine.views.network import FieldCode, FieldConfig, FieldNetwork, stretch_positions
+from engine.views.network import MODEL, FieldCode, FieldConfig, FieldNetwork, stretch_positions
 
 _SIZES = ("input_size", "width", "blocks", "layers", "fine_layers", "fine_width", "hidden")
 """Sizes of the network that the command line can set."""
@@ -360,7 +360,7 @@ def export(
     """Write float16 weights and their card."""
     tensors = {k: v.half() for k, v in network.state_dict().items() if v.is_floating_point()}
     card = {
-        "model": "oriel-built-in-views",
+        "model": MODEL,
         "description": "Built-in view generator, trained by Oriel on its own procedural architecture.",
         "network": options.network.to_json(),
         "commit": weights.commit(),
@@ -375,9 +375,7 @@ def export(
 
 def _load(path: Path, side: int) -> dict[str, Tensor]:
     """Weights for a network that reads pictures of `side` px."""
-    from safetensors.torch import load_file
-
-    given = {k: v.float() for k, v in load_file(path).items()}
+    given = {k: v.float() for k, v in weights.find(path).load(MODEL).items()}
     for name, pixels in (("position", 16), ("fine.position", 8)):
         if name in given:
             given[name] = stretch_positions(given[name], side // pixels)

@@ -80,6 +80,11 @@ def test_training_can_start_from_the_mean_of_two_runs(trained, tmp_path):
     assert load_generator("built-in", mean).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
 
 
+def test_training_says_which_start_is_missing(tmp_path):
+    with pytest.raises(WeightsError, match=r"no weights at .*one\.safetensors"):
+        train(options(tmp_path, steps=1, start=[tmp_path / "one.safetensors"]))
+
+
 def in_silhouette(picture, points, elevation):
     """Share of world points that project onto or next to the object in the picture (S, S, 4), 0..1."""
     side = len(picture)
