@@ -421,6 +421,7 @@ class CasePool:
 class DevicePool:
     """The newest cases of a `CasePool` in a device's memory, for a trainer faster than the workers are.
 
+    `slots` must be no fewer than the pool's.
     Each batch is drawn from all that are there; a new case takes the place of the oldest.
     """
 

@@ -252,7 +252,7 @@ def train(options: TrainOptions) -> Path:
     pool = CasePool(
         size,
         workers=options.workers,
-        slots=options.slots if on_cpu else 16 * options.workers + options.batch,
+        slots=options.slots if on_cpu else min(options.slots, 16 * options.workers + options.batch),
         reuse=options.reuse,
         first_seed=state["next_seed"],
         seed=options.seed + state["step"],
@@ -261,9 +261,8 @@ def train(options: TrainOptions) -> Path:
     )
     source = pool if on_cpu else DevicePool(pool, options.slots, device)
     autocast = torch.autocast(device.type, torch.bfloat16)
-    started, earlier, evaluated = time.perf_counter(), state["seconds"], state["seconds"]
-    reported, sums = started, dict[str, Tensor]()
-    count = 0
+    earlier = evaluated = state["seconds"]
+    sums, count = dict[str, Tensor](), 0
     averaged, current = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (average, network))
 
     def share() -> float:
