@@ -2,12 +2,11 @@
 
     python -m engine.views.train --minutes 60 --out out/views
 
-Runs on CPU or CUDA; the same command with `--resume` goes on where it stopped, also with pictures of another size:
-small ones first (`--picture 64`) are nearly twice as fast. On a CPU a third of the time goes into memory that is
-given back to the system and fetched again at every step, unless the allocator keeps it, as with the environment
-variable `LD_PRELOAD=libtcmalloc_minimal.so.4` (Debian's libtcmalloc-minimal4). On a GPU cases are kept in its memory
-and drawn again and again while the workers make new ones. Needs numpy, scipy, torch, opencv, moderngl, safetensors and
-tqdm only.
+Runs on CPU or CUDA; the same command with `--resume` goes on where it stopped. On a CPU a third of the time goes into
+memory that is given back to the system and fetched again at every step, unless the allocator keeps it, as with the
+environment variable `LD_PRELOAD=libtcmalloc_minimal.so.4` (Debian's libtcmalloc-minimal4). On a GPU cases are kept in
+its memory and drawn again and again while the workers make new ones. Needs numpy, scipy, torch, opencv, moderngl,
+safetensors and tqdm only.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from engine import weights
+from engine.errors import InputError
 from engine.views.cases import CasePool, CaseSize, DevicePool
 from engine.views.manhattan import CANDIDATES
 from engine.views.network import MODEL, FieldCode, FieldConfig, FieldNetwork, stretch_positions
@@ -51,8 +51,6 @@ class TrainOptions:
     """Budget in steps; the first budget reached ends the run."""
     batch: int = 32
     """Pictures a step."""
-    picture: int | None = None
-    """Side of the training pictures; None for the network's own. Smaller ones train faster at first."""
     points: int = 512
     """Labelled points of each picture a step."""
     rays: int = 32
@@ -60,7 +58,7 @@ class TrainOptions:
     colors: int = 160
     """Coloured surface points of each picture a step."""
     rate: float = 1.2e-3
-    """Highest learning rate (AdamW, short warm-up, cosine)."""
+    """Highest learning rate (Muon for the transformers' matrices, AdamW for the rest; short warm-up, cosine)."""
     seed: int = 0
     """Seed of weights, order and data; another seed sees other objects."""
     workers: int = os.cpu_count() or 1
@@ -80,8 +78,8 @@ class TrainOptions:
     """Minutes between held-out figures."""
     validation: int = 64
     """Validation objects behind those figures."""
-    network: FieldConfig = field(default_factory=lambda: FieldConfig(fine_layers=6))
-    """Sizes of the network."""
+    network: FieldConfig = field(default_factory=lambda: FieldConfig(input_size=64, fine_layers=6))
+    """Sizes of the network. Larger pictures do not pay before millions of them have been seen."""
 
 
 def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors: int, rays: int) -> dict[str, Tensor]:
@@ -198,6 +196,31 @@ def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device)
     }
 
 
+def _optimizers(network: FieldNetwork, rate: float, *, fused: bool) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al., 2024) for the transformers' matrices, AdamW for the rest; `share` is theirs of the rate."""
+    # Attention learns at less than half the rate: at the convolutions' it drowns the features in a constant.
+    slow = set(network.attention.parameters()) | {network.position}
+    transformers = [network.attention]
+    if network.fine is not None:
+        slow |= set(network.fine.parameters())
+        transformers.append(network.fine.attention)
+    inner = [p for transformer in transformers for p in transformer.parameters() if p.ndim == 2]
+    outer = [p for p in network.parameters() if p not in set(inner)]
+    groups = [
+        {
+            "params": [p for p in outer if (p in slow) == is_slow and (p.ndim > 1) == is_matrix],
+            "share": 0.4 if is_slow else 1.0,
+            "weight_decay": 0.02 if is_matrix else 0.0,
+        }
+        for is_slow in (True, False)
+        for is_matrix in (True, False)
+    ]
+    return [
+        torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=fused),
+        torch.optim.Muon([{"params": inner, "share": 0.4, "weight_decay": 0.02}], rate, adjust_lr_fn="match_rms_adamw"),
+    ]
+
+
 def train(options: TrainOptions) -> Path:
     """Run the training; returns the path of the float16 weights (with a card beside them)."""
     device = torch.device(
@@ -216,42 +239,33 @@ def train(options: TrainOptions) -> Path:
         new = [k for k, v in own.items() if v.is_floating_point() and k not in found]
         _log(out, {"event": "start", "weights": [str(p) for p in options.start], "tensors": len(found), "new": new})
     average = copy.deepcopy(network).requires_grad_(False)
-    # Attention learns at less than half the rate: at the convolutions' it drowns the features in a constant.
-    slow = set(network.attention.parameters()) | {network.position}
-    if network.fine is not None:
-        slow |= set(network.fine.parameters())
-    groups = [
-        {
-            "params": [p for p in network.parameters() if (p in slow) == is_slow and (p.ndim > 1) == is_matrix],
-            "share": 0.4 if is_slow else 1.0,
-            "weight_decay": 0.02 if is_matrix else 0.0,
-        }
-        for is_slow in (True, False)
-        for is_matrix in (True, False)
-    ]
-    optimizer = torch.optim.AdamW(
-        groups,
-        lr=options.rate,
-        betas=(0.9, 0.98),
-        fused=device.type == "cuda",
-    )
-    size = CaseSize(picture=options.picture or options.network.input_size)
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "next_seed": _first_seed(options.seed)}
+    optimizers = _optimizers(network, options.rate, fused=device.type == "cuda")
+    size = CaseSize(picture=options.network.input_size)
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": -1.0, "next_seed": _first_seed(options.seed)}
     last = out / "last.pt"
     if options.resume and last.exists():
         saved = torch.load(last, map_location=device, weights_only=True)
+        if "optimizers" not in saved:
+            raise InputError(
+                f"{last} is of an earlier version. Start anew from its weights: --start {out}/views.safetensors"
+            )
         network.load_state_dict(saved["network"])
         average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, content in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(content)
         state = saved["state"]
         torch.set_rng_state(saved["rng"].cpu())
         _log(out, {"event": "resumed", **state})
-    if state.get("picture") != size.picture:  # figures on pictures of another size do not compare
-        state |= {"picture": size.picture, "best": -1.0}
+
+    def share() -> float:
+        parts = [state["step"] / options.steps if options.steps else 1.0] if options.steps is not None else []
+        parts += [state["seconds"] / 60 / options.minutes] if options.minutes else []
+        return max(parts, default=0.0)
+
     on_cpu = device.type == "cpu"
     pool = CasePool(
         size,
-        workers=options.workers,
+        workers=options.workers if share() < 1 else 0,
         slots=options.slots if on_cpu else min(options.slots, 16 * options.workers + options.batch),
         reuse=options.reuse,
         first_seed=state["next_seed"],
@@ -265,17 +279,12 @@ def train(options: TrainOptions) -> Path:
     sums, count = dict[str, Tensor](), 0
     averaged, current = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (average, network))
 
-    def share() -> float:
-        parts = [state["step"] / options.steps if options.steps else 1.0] if options.steps is not None else []
-        parts += [state["seconds"] / 60 / options.minutes] if options.minutes else []
-        return max(parts, default=0.0)
-
     def save() -> None:
         state["next_seed"] = pool.next_seed
         content = {
             "network": network.state_dict(),
             "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizers": [o.state_dict() for o in optimizers],
             "state": state,
             "rng": torch.get_rng_state(),
         }
@@ -299,18 +308,19 @@ def train(options: TrainOptions) -> Path:
             batch = mirror_some(to_tensors(source.batch(options.batch), device))
             done = share()
             factor = min(1.0, (state["step"] + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002
-            for group in optimizer.param_groups:
+            for group in (g for o in optimizers for g in o.param_groups):
                 group["lr"] = options.rate * factor * group["share"]
             with autocast:
                 parts = losses(network, batch, options.points, options.colors, options.rays)
                 total = torch.stack(list(parts.values())).sum()
-            optimizer.zero_grad(set_to_none=True)
+            network.zero_grad(set_to_none=True)
             total.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             for p in network.parameters():
                 if p.grad is not None:  # one that overflowed counts as 0; asking which would make a GPU wait
                     p.grad.nan_to_num_(0.0, 0.0, 0.0)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             state["step"] += 1
             state["seconds"] = earlier + time.perf_counter() - started
             keep = min(0.999, state["step"] / (state["step"] + 20))
@@ -391,7 +401,7 @@ def _first_seed(seed: int) -> int:
 
 def _arguments(options: TrainOptions) -> list[str]:
     args = []
-    for name in ("minutes", "steps", "batch", "picture", "points", "rays", "rate", "seed", "workers", "slots", "reuse"):
+    for name in ("minutes", "steps", "batch", "points", "rays", "rate", "seed", "workers", "slots", "reuse"):
         value = getattr(options, name)
         if value is not None:
             args += [f"--{name}", str(value)]
@@ -418,9 +428,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="budget in minutes of training")
     parser.add_argument("--steps", type=int, help="budget in steps")
     parser.add_argument("--batch", type=int, default=default.batch, help="pictures a step")
-    parser.add_argument(
-        "--picture", type=int, help="side of the training pictures, to start small (default: the network's)"
-    )
     parser.add_argument("--points", type=int, default=default.points, help="labelled points of each picture a step")
     parser.add_argument("--rays", type=int, default=default.rays, help="rays of other cameras of each picture a step")
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
@@ -445,8 +452,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`oriel train views`."""
-    from engine.errors import InputError
-
     if args.minutes is None and args.steps is None:
         raise InputError("Say how long to train: --minutes 60 or --steps 5000.")
     # Either signal stops and saves; a shell that starts a job in the background has it ignore the first.
@@ -458,7 +463,6 @@ def run(args: argparse.Namespace) -> int:
         "minutes",
         "steps",
         "batch",
-        "picture",
         "points",
         "rays",
         "rate",

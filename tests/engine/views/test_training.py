@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine import cameras
-from engine.errors import Cancelled, WeightsError
+from engine.errors import Cancelled, InputError, WeightsError
 from engine.evaluation import mask_iou
 from engine.mesh import Mesh
 from engine.progress import CancelToken
@@ -48,14 +48,11 @@ def test_training_resumes_and_writes_weights_with_a_card(trained):
     assert "--steps 6" in card["command"] or "--steps 3" in card["command"]
 
 
-def test_weights_of_small_pictures_give_way_to_those_of_large_ones(tmp_path):
-    """The best figure on small pictures, easier or not, does not outlast a run that went on to large ones."""
-    train(options(tmp_path, steps=2, picture=32))
-    state = torch.load(tmp_path / "last.pt", weights_only=True)
-    state["state"]["best"] = 1.0
-    torch.save(state, tmp_path / "last.pt")
-    weights = train(options(tmp_path, steps=3, resume=True))
-    assert json.loads(weights.with_suffix(".json").read_text())["data"]["pictures_seen"] == 12
+def test_a_checkpoint_of_an_earlier_version_names_the_way_on(trained, tmp_path):
+    saved = torch.load(trained.parent / "last.pt", weights_only=True)
+    torch.save({"optimizer": saved.pop("optimizers")[0]} | saved, tmp_path / "last.pt")
+    with pytest.raises(InputError, match=r"earlier version.*--start"):
+        train(options(tmp_path, steps=7, resume=True))
 
 
 def test_training_goes_on_from_weights_of_another_picture_size(trained, tmp_path):
