@@ -210,7 +210,8 @@ class Session:
         if self.tasks.closing:
             return
         if self.current is None:
-            self.tab.prepare_viewport()
+            for _ in self.tab.prepare_viewport().warm_up():
+                await asyncio.sleep(0.01)
         self._has_gpu = await self.engine.submit(_has_gpu)
         await self.refresh_models()
 

@@ -93,6 +93,19 @@ def test_without_a_mesh_says_what_to_do(viewport, mesh):
     assert viewport._empty.isVisible()
 
 
+def test_warming_up_draws_out_of_sight_and_gives_way_to_a_mesh(qtbot, mesh):
+    widget = Viewport()
+    qtbot.addWidget(widget)
+    assert sum(1 for _ in widget.warm_up()) == 4
+    assert widget.mesh is None and not widget._scene.plotter.actors, "nothing of it stays"
+    steps = widget.warm_up()
+    next(steps)
+    widget.show_mesh(mesh)
+    assert list(steps) == []
+    assert widget.mesh is mesh and _covered(widget).any()
+    widget.close()
+
+
 def test_texture_stands_upright_in_its_true_colours(viewport, mesh):
     viewport.show_mesh(mesh)
     viewport.look_front()

@@ -298,6 +298,18 @@ def test_an_earlier_run_can_be_looked_at_while_one_is_in_work(window) -> None:
     assert tab.title.text() == "house"
 
 
+def test_the_end_of_a_run_does_not_resize_the_picture(window, qtbot) -> None:
+    tab = window.reconstruct
+    tab.begin_run("k", "house")
+    qtbot.wait(50)
+    before = tab.preview.geometry()
+    used = {"surface": {"label": "Built-in surface", "path": "", "source": "built-in", "device": "cpu"}}
+    tab.finish_run(RunContents("k", "house", "done", None, None, QImage(), used=used))
+    qtbot.wait(50)
+    assert "Built-in" in tab.used.text() and tab.used.isVisible()
+    assert tab.preview.geometry() == before
+
+
 # -- history -------------------------------------------------------------------------------------------------
 
 

@@ -450,11 +450,11 @@ class ReconstructTab(QWidget):
         words, details = used_text(used)
         self.used.setText(words)
         self.used.detail = details
-        self.used.setVisible(bool(words))
 
     def _show_page(self, page: QWidget) -> None:
         self._pages.setCurrentWidget(page)
-        self.stages.setVisible(page is not self.invitation)
+        for line in (self.stages, self.used):  # the second is empty at first, but a mesh shown later must not jump
+            line.setVisible(page is not self.invitation)
 
     def _show_mesh(self, mesh: Any) -> None:
         if mesh is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ from widgets.viewport.scene import DARK, HOME_AZIMUTH, HOME_ELEVATION, LIGHT, ST
 EMPTY_TEXT = "The 3D model appears here.\nReconstruct a picture, or open an earlier run."
 TURN_SECONDS = 14.0
 SAMPLES = 4
-"""Anti-aliasing at rest; none while the picture moves, which triples the frame rate of software OpenGL."""
+"""Anti-aliasing at rest; none while the picture changes, which triples the frame rate of software OpenGL."""
 REST_MS = 220
 SLOW_PICTURE = 0.06
 """Seconds that a picture without anti-aliasing may take for one with it to follow."""
@@ -147,7 +148,26 @@ class Viewport(QWidget):
         self._mark_style()
         if reset_camera:
             self.reset()
-        self._redraw(moving=True)
+        self._redraw()
+
+    def warm_up(self) -> Iterator[None]:
+        """Draw what a reconstruction will show, out of sight and a picture a step, for as long as there is no mesh.
+
+        The first picture of its kind takes software OpenGL up to half a second, as it compiles its programs: better
+        now than while somebody watches a run.
+        """
+        triangle = np.eye(3, dtype=np.float32), np.arange(3, dtype=np.int32)[None]
+        grey = np.full((64, 64, 3), 128, np.uint8)
+        kinds = Mesh(*triangle, colors=grey[0, :3]), Mesh(*triangle, uv=triangle[0][:, :2], texture=grey)
+        for mesh, samples in product(kinds, (0, SAMPLES)):
+            if self._mesh is not None or self._closed:
+                return
+            self._scene.set_mesh(mesh)
+            self._scene.apply_camera()
+            self._canvas.ren_win.SetMultiSamples(samples)
+            self._canvas.grabFramebuffer()  # has Qt make the OpenGL context and render, hidden or not
+            self._scene.set_mesh(None)
+            yield
 
     @property
     def mesh(self) -> Mesh | None:
@@ -231,7 +251,7 @@ class Viewport(QWidget):
     def set_camera(self, camera: Orbit) -> None:
         """Look from there."""
         self._scene.orbit = replace(camera, target=camera.target.copy())
-        self._redraw(moving=True)
+        self._redraw()
 
     def reset(self) -> None:
         """Three-quarter view of the whole object."""
@@ -271,7 +291,7 @@ class Viewport(QWidget):
         self._canvas.ren_win.SetMultiSamples(SAMPLES)
         self._scene.apply_camera()
         with self._scene.without_background():
-            self._canvas.grabFramebuffer()  # has Qt make the OpenGL context and render, hidden or not
+            self._canvas.grabFramebuffer()
             picture = np.asarray(self._canvas.screenshot(None, transparent_background=True, return_img=True))
         self._redraw()
         # The buffer holds colours multiplied by their coverage.
@@ -392,18 +412,17 @@ class Viewport(QWidget):
 
     # --- inner workings -------------------------------------------------------------------------
 
-    def _redraw(self, moving: bool = False) -> None:
-        """Have Qt paint soon: several changes make one rendering."""
+    def _redraw(self) -> None:
+        """Have Qt paint soon: several changes make one rendering. It is anti-aliased once nothing changes any more."""
         if self._closed:
             return
-        if moving:
-            self._canvas.ren_win.SetMultiSamples(0)
-            self._rest.start()
+        self._canvas.ren_win.SetMultiSamples(0)
+        self._rest.start()
         self._scene.apply_camera()
         self._canvas.update()
 
-    def _moved(self, moving: bool = False) -> None:
-        self._redraw(moving)
+    def _moved(self) -> None:
+        self._redraw()
         self.camera_changed.emit()
 
     def _refine(self) -> None:
@@ -426,7 +445,7 @@ class Viewport(QWidget):
         # By the clock, not by the tick: a slow machine drops pictures, not speed.
         seconds = min(self._turn_clock.restart() / 1000, 0.25)
         self._scene.orbit.rotate(360.0 * seconds / TURN_SECONDS, 0.0)
-        self._moved(moving=True)
+        self._moved()
 
     def _on_wireframe(self, on: bool) -> None:
         self._scene.set_wireframe(on)
@@ -534,7 +553,7 @@ class Viewport(QWidget):
             return
         self._scene.orbit.rotate(azimuth, elevation)
         self._scene.orbit.zoom(zoom)
-        self._moved(moving=True)
+        self._moved()
 
     def _build_layout(self) -> None:
         bar = QToolBar(self)
@@ -597,12 +616,12 @@ class Viewport(QWidget):
             self._scene.orbit.pan(-across, down)
         else:
             self._scene.orbit.rotate(-across * 240, down * 180)
-        self._moved(moving=True)
+        self._moved()
 
     def _zoom(self, factor: float) -> None:
         if self._mesh is not None:
             self._scene.orbit.zoom(factor)
-            self._moved(moving=True)
+            self._moved()
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
