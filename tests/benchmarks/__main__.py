@@ -35,16 +35,23 @@ def main() -> int:
     parser.add_argument("--quality", choices=("draft", "standard", "fine"), default="standard", help="of held-out runs")
     parser.add_argument("--tiny", action="store_true", help="published: tiny models, to see on a CPU that all runs")
     parser.add_argument("--memory", type=float, help="published: budget of GPU memory in GB (default: what is free)")
-    parser.add_argument("--json", type=Path, default=Path("out/benchmarks.json"), help="where the figures are written")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=Path("out/benchmarks.json"),
+        help="where the figures are written, those of each object beside",
+    )
     arguments = parser.parse_args()
     count = heldout_count() if arguments.all else max(1, min(arguments.count, heldout_count()))
 
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    objects = arguments.json.with_suffix(".objects.jsonl")
     table, complete = Table(), True
     with tempfile.TemporaryDirectory(prefix="oriel-bench-") as scratch:
         folder = Path(scratch)
         parts: list[tuple[str, Callable[[], None]]] = [
             ("speed", lambda: measure_speed(table, folder / "speed")),
-            ("quality", lambda: measure_quality(table, folder / "quality", count, arguments.quality)),
+            ("quality", lambda: measure_quality(table, folder / "quality", objects, count, arguments.quality)),
             ("ratios", lambda: measure_extraction(table)),
             ("ratios", lambda: measure_matchers(table, min(count, 24))),
             ("ratios", lambda: measure_data(table)),
@@ -70,7 +77,6 @@ def main() -> int:
     print(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in machine.items()))
     print()
     print(table.text())
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps({"machine": machine, "rows": table.to_json()}, indent=1))
     print(f"\nwritten to {arguments.json}")
     return 0 if complete else 1

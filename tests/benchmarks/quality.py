@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -22,6 +29,7 @@ from tests.benchmarks.table import Table
 
 FloatArray = npt.NDArray[np.float32]
 
+MESHES = ("final mesh", "generator-only mesh", "visual hull of the views")
 LABELS = {
     "volume_iou": ("volume IoU, mean", ""),
     "f_score": ("F-score at 0.05, mean", ""),
@@ -40,59 +48,82 @@ TARGETS = {
 }
 
 
-def measure_quality(table: Table, folder: Path, count: int, quality: str = "standard") -> None:
-    """Add the figures of the first `count` held-out cases; runs are kept in `folder`."""
-    generator = BuiltInGenerator.load()
-    figures: dict[str, list[dict[str, float]]] = {}
-    elevation_errors, true_view_errors, failed = [], [], []
-    for index in tqdm(range(count), desc="held-out", unit="object", disable=None):
-        case = heldout_case(index)
-        run = Run.create(_png(case.image), folder / f"heldout_{index:03d}", Options(quality=quality))
-        try:
-            run.execute()
-        except EmptyResultError as error:
-            failed.append(f"{index}: {error}")
-        estimate = run.elevation()
-        if estimate is None:
-            continue
-        value = estimate.value
-        elevation_errors.append(abs(value - case.elevation))
-        neighbours = case.render(neighbour_poses(Pose(case.elevation, 0.0)))
-        true_view_errors.append(abs(estimate_elevation(neighbours).value - case.elevation))
+def measure_quality(table: Table, folder: Path, rows: Path, count: int, quality: str = "standard") -> None:
+    """Add the figures of the first `count` held-out cases, measured in a process for each core.
 
-        offsets = [(pose.elevation - value, pose.azimuth) for pose in principal_poses(value)[1:]]
-        truth = case.render([Pose(case.elevation + up, left) for up, left in offsets])
-        ours = [Pose(value + up, left).matrix() for up, left in offsets]
-        principal = run.principal_views()
-        sources = run.source_views()
-        if principal is not None and sources is not None:
-            poses = [Pose(case.elevation + p.elevation - value, p.azimuth) for p in source_poses(value)]
-            around = _compare(sources, case.render(poses))["mask_iou"]
-            row = _compare(principal[1:], truth) | {"source_mask_iou": around}
-            figures.setdefault("predicted views", []).append(row)
-        meshes = {
-            "final mesh": run.mesh(),
-            "generator-only mesh": _or_none(lambda: generator.mesh(run.framed(), value)),  # noqa: B023
-            "visual hull of the views": _or_none(lambda: _hull(run, value)),  # noqa: B023
-        }
-        for name, mesh in meshes.items():
-            mesh = mesh or Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
-            row = measure_mesh(mesh, case, elevation=value)
-            drawn = _compare(np.stack([_smooth_draw(mesh, c2w) for c2w in ours]), truth)
-            if mesh.colors is None and mesh.texture is None:
-                del drawn["psnr"]
-            figures.setdefault(name, []).append(row | drawn)
+    Runs are kept in `folder`; the figures of each object go to `rows`, one JSON object a line, as they come.
+    """
+    cores = psutil.cpu_count(logical=False) or 1
+    objects = []
+    with (
+        rows.open("w") as lines,
+        ProcessPoolExecutor(
+            cores, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool,
+        tqdm(total=count, desc="held-out", unit="object", disable=None) as bar,
+    ):
+        for future in as_completed(pool.submit(_measure_object, i, folder, quality) for i in range(count)):
+            objects.append(future.result())
+            lines.write(json.dumps(objects[-1]) + "\n")
+            lines.flush()
+            bar.update()
+    objects.sort(key=lambda each: each["index"])
     group = f"held-out ({count}), elevation"
-    table.add(group, "error, median", _over(np.median, elevation_errors), "deg", "target <= 2.5 deg")
-    table.add(group, "error, 90th percentile", _over(lambda e: np.quantile(e, 0.9), elevation_errors), "deg")
+    errors = [each["elevation_error"] for each in objects if "elevation_error" in each]
+    true_view_errors = [each["true_view_error"] for each in objects if "true_view_error" in each]
+    failed = [f"{each['index']}: {each['failed']}" for each in objects if "failed" in each]
+    table.add(group, "error, median", _over(np.median, errors), "deg", "target <= 2.5 deg")
+    table.add(group, "error, 90th percentile", _over(lambda e: np.quantile(e, 0.9), errors), "deg")
     table.add(group, "error on true neighbour views, median", _over(np.median, true_view_errors), "deg")
     table.add(group, "reconstructions that found nothing", len(failed), "", "; ".join(failed)[:200])
-    for name, rows in figures.items():
+    for name in ("predicted views", *MESHES):
         for key, (label, unit) in LABELS.items():
-            values = [row[key] for row in rows if np.isfinite(row.get(key, np.nan))]
+            values = [each[name][key] for each in objects if np.isfinite(each.get(name, {}).get(key, np.nan))]
             if values:
                 reduce = np.median if "median" in label else np.mean
                 table.add(f"held-out ({count}), {name}", label, reduce(values), unit, TARGETS.get((name, key), ""))
+
+
+def _measure_object(index: int, folder: Path, quality: str) -> dict[str, Any]:
+    """Figures of one held-out case: by the name of what was measured, then as in `LABELS`."""
+    generator = _generator()
+    case = heldout_case(index)
+    run = Run.create(_png(case.image), folder / f"heldout_{index:03d}", Options(quality=quality))
+    row: dict[str, Any] = {"index": index, "family": case.truth.obj.family}
+    try:
+        run.execute()
+    except EmptyResultError as error:
+        row["failed"] = str(error)
+    estimate = run.elevation()
+    if estimate is None:
+        return row
+    value = estimate.value
+    row["elevation_error"] = abs(value - case.elevation)
+    neighbours = case.render(neighbour_poses(Pose(case.elevation, 0.0)))
+    row["true_view_error"] = abs(estimate_elevation(neighbours).value - case.elevation)
+
+    offsets = [(pose.elevation - value, pose.azimuth) for pose in principal_poses(value)[1:]]
+    truth = case.render([Pose(case.elevation + up, left) for up, left in offsets])
+    ours = [Pose(value + up, left).matrix() for up, left in offsets]
+    principal = run.principal_views()
+    sources = run.source_views()
+    if principal is not None and sources is not None:
+        poses = [Pose(case.elevation + p.elevation - value, p.azimuth) for p in source_poses(value)]
+        around = _compare(sources, case.render(poses))["mask_iou"]
+        row["predicted views"] = _compare(principal[1:], truth) | {"source_mask_iou": around}
+    makers = (run.mesh, lambda: generator.mesh(run.framed(), value), lambda: _hull(run, value))
+    for name, make in zip(MESHES, makers, strict=True):
+        mesh = _or_none(make) or Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
+        drawn = _compare(np.stack([_smooth_draw(mesh, c2w) for c2w in ours]), truth)
+        if mesh.colors is None and mesh.texture is None:
+            del drawn["psnr"]
+        row[name] = measure_mesh(mesh, case, elevation=value) | drawn
+    return row
+
+
+@cache
+def _generator() -> BuiltInGenerator:
+    return BuiltInGenerator.load()
 
 
 def _over(reduce, values: list[float]) -> float | None:
