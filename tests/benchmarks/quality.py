@@ -29,6 +29,7 @@ from tests.benchmarks.table import Table
 
 FloatArray = npt.NDArray[np.float32]
 
+_MEMORY = 4 * 2**30  # bytes that the measuring of one object is allowed
 MESHES = ("final mesh", "generator-only mesh", "visual hull of the views")
 LABELS = {
     "volume_iou": ("volume IoU, mean", ""),
@@ -49,16 +50,16 @@ TARGETS = {
 
 
 def measure_quality(table: Table, folder: Path, rows: Path, count: int, quality: str = "standard") -> None:
-    """Add the figures of the first `count` held-out cases, measured in a process for each core.
+    """Add the figures of the first `count` held-out cases, measured in a process for each core that has the memory.
 
     Runs are kept in `folder`; the figures of each object go to `rows`, one JSON object a line, as they come.
     """
-    cores = psutil.cpu_count(logical=False) or 1
+    processes = min(psutil.cpu_count(logical=False) or 1, psutil.virtual_memory().total // _MEMORY, count) or 1
     objects = []
     with (
         rows.open("w") as lines,
         ProcessPoolExecutor(
-            cores, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+            processes, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
         ) as pool,
         tqdm(total=count, desc="held-out", unit="object", disable=None) as bar,
     ):
