@@ -8,6 +8,7 @@ process, so it is met by the same halving.
 from __future__ import annotations
 
 import gc
+import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,19 @@ def precision(device: torch.device) -> torch.dtype:
     import torch
 
     return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Context in which a network of this program works in bfloat16 where `device` is quicker at it than in single.
+
+    An x86 processor is only with matrix tiles (AMX): without them bfloat16 takes about twice as long.
+    """
+    import torch
+
+    slow = device.type == "cpu" and platform.machine().lower() in ("x86_64", "amd64")
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=not slow or bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    )
 
 
 def describe(device: torch.device) -> str:

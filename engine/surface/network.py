@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.cameras import VOLUME_EXTENT, world_to_camera
+from engine.device import mixed_precision
 from engine.errors import InputError
 from engine.progress import CancelToken
 from engine.surface.hull import SilhouetteField, project_points, sample_pictures
@@ -390,7 +391,7 @@ class SurfaceNetwork(SurfaceModel[HullScene]):
         hull = SilhouetteField.build(masks, c2ws, k, self.device)
         if sources is not None:
             pictures, c2ws = pictures[torch.from_numpy(sources).to(self.device)], c2ws[sources]
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed_precision(self.device):
             parts = []
             for chunk in pictures.split(8 if cancel else len(pictures)):
                 if cancel:
@@ -443,7 +444,7 @@ class SurfaceNetwork(SurfaceModel[HullScene]):
         dense[mask_box] = inputs
         if cancel:
             cancel.check()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed_precision(self.device):
             volume = self.unet(dense.permute(3, 0, 1, 2)[None], mask_box[None, None].to(dense.dtype))
         low = torch.stack([axis[s.start] for s in reversed(box)])
         high = torch.stack([axis[s.stop - 1] for s in reversed(box)])

@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from engine import weights
+from engine.device import mixed_precision
 from engine.errors import InputError
 from engine.views.cases import CasePool, CaseSize, DevicePool
 from engine.views.manhattan import CANDIDATES
@@ -253,8 +254,14 @@ def train(options: TrainOptions) -> Path:
             raise InputError(
                 f"{last} is of an earlier version. Start anew from its weights: --start {out}/views.safetensors"
             )
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
+        try:
+            network.load_state_dict(saved["network"])
+            average.load_state_dict(saved["average"])
+        except RuntimeError:
+            raise InputError(
+                f"{last} is of a network of other sizes. Give the sizes of that run, or start anew in another folder "
+                f"from its weights: --start {out}/views.safetensors"
+            ) from None
         for optimizer, content in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(content)
         state = saved["state"]
@@ -278,7 +285,7 @@ def train(options: TrainOptions) -> Path:
         votes=on_cpu,
     )
     source = pool if on_cpu else DevicePool(pool, options.slots, device)
-    autocast = torch.autocast(device.type, torch.bfloat16)
+    autocast = mixed_precision(device)
     earlier = evaluated = state["seconds"]
     sums, count = dict[str, Tensor](), 0
     averaged, current = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (average, network))

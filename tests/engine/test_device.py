@@ -99,3 +99,17 @@ def test_without_a_gpu_the_cpu_is_picked(monkeypatch):
     with pytest.raises(InputError, match="has to be one of"):
         device.pick_device("gpu")
     assert "CPU" in device.describe(cpu)
+
+
+@pytest.mark.parametrize(
+    ("machine", "tiles", "half"),
+    [("x86_64", True, True), ("AMD64", False, False), ("x86_64", False, False), ("aarch64", False, True)],
+)
+def test_mixed_precision_is_for_processors_that_gain_by_it(
+    machine: str, tiles: bool, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": tiles})
+    with device.mixed_precision(torch.device("cpu")):
+        result = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert result.dtype == (torch.bfloat16 if half else torch.float32)

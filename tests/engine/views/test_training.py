@@ -55,6 +55,12 @@ def test_a_checkpoint_of_an_earlier_version_names_the_way_on(trained, tmp_path):
         train(options(tmp_path, steps=7, resume=True))
 
 
+def test_a_checkpoint_of_other_sizes_names_the_way_on(trained):
+    network = replace(TINY, hidden=2 * TINY.hidden)
+    with pytest.raises(InputError, match=r"other sizes.*--start"):
+        train(replace(options(trained.parent, steps=7, resume=True), network=network))
+
+
 def test_training_goes_on_from_weights_of_another_picture_size(trained, tmp_path):
     network = replace(TINY, input_size=32)
     weights = train(replace(options(tmp_path, steps=1), start=[trained], network=network))
