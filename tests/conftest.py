@@ -16,6 +16,13 @@ from PIL import Image, ImageDraw
 LEAK_GRACE = 5.0
 """Seconds that a thread may take to end after the test that started it."""
 
+LONGEST = ("test_study_cli.py", "test_farm.py")
+"""Files with the longest tests; they come first, so that no process is left alone with them in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(autouse=True)
 def oriel_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
