@@ -27,7 +27,6 @@ _TURN = 3.0  # degrees of elevation by which a finished solid may be turned
 _RAYS = 96  # rays along the picture's side that are held to the silhouette
 _DEPTHS = 10  # depths at which each of them is asked
 _PULL = 0.02  # depth range in world units that a missed ray is thickened by
-_COPIES = 6  # of a picture that have a say in its elevation
 _LEAN = 0.4  # logit by which doubt counts as solid: thin parts of unsure depth would be lost to every view
 
 
@@ -73,6 +72,11 @@ def _both(
     return logit.mean(0), None if rgb is None else rgb.mean(0)
 
 
+def _elevation(code: FieldCode) -> float:
+    """Elevation in degrees that a picture and its mirror image agree on best."""
+    return float(elevation_of(code.elevation_logits.mean(0, keepdim=True)))
+
+
 class BuiltInGenerator:
     """Views of a `FieldNetwork`'s solid: meshed once, then drawn from any side."""
 
@@ -101,14 +105,10 @@ class BuiltInGenerator:
             ) from None
         return cls(network)
 
-    def estimate_elevation(self, image: FloatArray) -> float:
-        """Elevation in degrees that the network reads off the picture (S, S, 4).
-
-        It is what slightly shifted, scaled and brightened copies and their mirror images agree on best.
-        """
+    def estimate_elevation(self, image: FloatArray) -> float | None:
+        """Elevation in degrees that the network reads off the picture (S, S, 4)."""
         with torch.inference_mode():
-            copies = torch.cat([self._read(image, seed) for seed in range(_COPIES)])
-            return float(elevation_of(self.network.encode(copies).elevation_logits.mean(0, keepdim=True)))
+            return _elevation(self.network.encode(self._read(image)))
 
     def mesh(
         self,
@@ -161,6 +161,7 @@ class BuiltInGenerator:
         offsets = np.asarray(offsets, np.float32).reshape(-1, 3)
         if elevation is None:
             elevation = self.estimate_elevation(image)
+            assert elevation is not None
         mesh = self._solid(image, elevation, seed, cancel)
         source = (image, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(image.shape[0]))
         poses = cameras.camera_to_world(elevation + offsets[:, 0], offsets[:, 1], cameras.INPUT_RADIUS + offsets[:, 2])
@@ -205,7 +206,7 @@ class BuiltInGenerator:
     def _field(self, image: FloatArray, elevation: float | None, seed: int) -> _Field:
         code = self.network.encode(self._read(image, seed))
         if elevation is None:
-            elevation = self.estimate_elevation(image)
+            elevation = _elevation(code)
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
         return _Field(self.network, code, elevation, self._boost(code, elevation, alpha), _signed_distance(alpha))
 

@@ -42,6 +42,13 @@ def run(finished: tuple[Path, list[Progress]], tmp_path: Path) -> Run:
     return Run.open(tmp_path / "run")
 
 
+@pytest.fixture
+def quick_surface(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the stages after the views of a draft as small as they can be."""
+    tiny = dataclasses.replace(QUALITIES["draft"], resolution=48, faces=400, texture_size=64)
+    monkeypatch.setitem(QUALITIES, "draft", tiny)
+
+
 def test_a_run_leaves_all_its_results_in_its_folder(finished):
     folder, _ = finished
     run = Run.open(folder)
@@ -113,6 +120,7 @@ def test_the_mesh_covers_the_input_from_its_camera(finished):
     assert (mine & given).sum() / (mine | given).sum() > 0.85
 
 
+@pytest.mark.usefixtures("quick_surface")
 def test_a_typed_elevation_is_used_as_it_is(run):
     before = run.source_views()
     start = run.change(elevation=35.0)
@@ -142,6 +150,7 @@ def test_other_formats_need_the_last_stage_only(run):
     assert np.ptp(run.mesh().vertices[:, 2]) < 2
 
 
+@pytest.mark.usefixtures("quick_surface")
 def test_a_view_can_be_drawn_again(run):
     before = run.source_views()
     run.retry_view(3)
@@ -175,6 +184,7 @@ def test_cancelling_at_any_stage_is_quick_and_loses_nothing(run, stage):
     assert {p.relative_to(run.folder) for p in run.folder.rglob("*")} - {Path("mesh.npz")} == files - {Path("mesh.npz")}
 
 
+@pytest.mark.usefixtures("quick_surface")
 def test_a_cancelled_run_goes_on_where_it_stopped(run):
     token = CancelToken()
     with pytest.raises(Cancelled):
