@@ -64,10 +64,9 @@ def mixed_precision(device: torch.device) -> torch.autocast:
     """
     import torch
 
-    slow = device.type == "cpu" and platform.machine().lower() in ("x86_64", "amd64")
-    return torch.autocast(
-        device.type, torch.bfloat16, enabled=not slow or bool(torch.cpu.get_capabilities().get("amx_bf16"))
-    )
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    quick = device.type != "cpu" or not is_x86 or torch.cpu.get_capabilities().get("amx_bf16", False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=quick)
 
 
 def describe(device: torch.device) -> str:

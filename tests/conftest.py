@@ -88,13 +88,6 @@ def house_image() -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8), "RGBA")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def lean_collection() -> None:
-    """What the libraries hold is not searched for garbage after each test of windows: that took a fifth of a second."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test of windows that leaves threads running or timers of windows ticking."""
