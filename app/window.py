@@ -539,12 +539,12 @@ class Session:
         except OrielError as error:
             note = (str(error), "error")
         finally:
-            del self._model_work[key]
             funnel.close()
+            await self.refresh_models()  # first, so that the new state and what is said of it come in one step
+            del self._model_work[key]
             page.set_work(key, None)
             if note is not None:
                 page.show_note(key, *note)
-            await self.refresh_models()
         return None
 
     async def _save_model_paths(self) -> None:

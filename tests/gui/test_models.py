@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -251,7 +253,29 @@ def test_a_model_is_fetched_cancelled_gone_on_with_and_removed(drive, surface_by
             assert surface.currentData() == "built-in"
 
         drive(scenario)
-        close_session()  # else the server's side of the hub's library's connections stays open
+        close_session()  # else the server's threads stay with the connections of the hub's library
+
+
+def test_a_fetch_has_ended_when_the_table_knows_of_it(drive, surface_bytes, monkeypatch) -> None:
+    model, released = weights.MODELS[SURFACE], threading.Event()
+    with HubServer({f"{model.origin}/{model.files[0].name}": surface_bytes}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+
+        async def scenario(session: Session) -> None:
+            page = session.window.models
+            await shown(session, SURFACE)
+            held = asyncio.ensure_future(session.files.submit(released.wait, 60))
+            page.fetch.click()
+            await until(lambda: weights.locate(SURFACE) is not None)
+            await asyncio.sleep(0.2)
+            assert page.cancel.isVisible() and page.state_text(SURFACE) != "Missing", "it is not said to have failed"
+            released.set()
+            await until(lambda: page.state_text(SURFACE) == "Found")
+            assert "Fetched" in note(session)
+            await held
+
+        drive(scenario)
+        close_session()  # as above
 
 
 def test_without_a_network_it_is_said_in_place(drive, monkeypatch) -> None:
