@@ -203,8 +203,14 @@ def train_surface(options: TrainOptions, cancel: CancelToken | None = None) -> P
     last = options.out / "last.ckpt"
     if options.resume and last.exists():
         saved = torch.load(last, map_location=device, weights_only=True)
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
+        try:
+            network.load_state_dict(saved["network"])
+            average.load_state_dict(saved["average"])
+        except RuntimeError:
+            raise InputError(
+                f"{last} is of another network than {options.config!r}. Give that run's --config, or start anew in "
+                "another folder."
+            ) from None
         optimizer.load_state_dict(saved["optimizer"])
         state = _State(saved["step"], saved["seconds"])
     cases = _make_cases(options, config)

@@ -71,6 +71,8 @@ def test_a_resumed_run_takes_the_same_steps(tmp_path):
     assert card["figures"]["heldout, degraded truth"]["hull_iou"] > 0
     assert load_surface(path).config.name == "built-in"
     assert [step for step, _ in _losses(tmp_path / "halves")] == [1, 3]
+    with pytest.raises(InputError, match=r"another network.*--config"):
+        train_surface(TrainOptions(tmp_path / "halves", steps=4, resume=True, config="compact", **small))
 
 
 def test_a_run_without_a_budget_is_refused(tmp_path):
