@@ -540,11 +540,13 @@ class Session:
             note = (str(error), "error")
         finally:
             funnel.close()
-            await self.refresh_models()  # first, so that the new state and what is said of it come in one step
-            del self._model_work[key]
-            page.set_work(key, None)
-            if note is not None:
-                page.show_note(key, *note)
+            try:
+                await self.refresh_models()  # first, so that the new state and what is said of it come in one step
+            finally:
+                del self._model_work[key]
+                page.set_work(key, None)
+                if note is not None:
+                    page.show_note(key, *note)
         return None
 
     async def _save_model_paths(self) -> None:
