@@ -1,4 +1,4 @@
-"""The command line: `oriel reconstruct | runs | crawl | screen | render | data | train | weights | doctor | demo`.
+"""The command line: `oriel reconstruct | runs | demo | weights | doctor`, and the commands of `DELEGATED`.
 
 What is heavy is imported by the command that needs it, so that `oriel --help` answers at once.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -199,6 +200,10 @@ def _reconstruct(arguments: argparse.Namespace) -> int:
         except (Cancelled, KeyboardInterrupt):
             _result(arguments.json, path, run, "interrupted")
             raise
+        except Exception as error:  # of our own making; the other pictures can do nothing about it
+            traceback.print_exc()
+            failures.append((path, f"Unexpected {type(error).__name__}: {error}"))
+            _result(arguments.json, path, run, failures[-1][1])
         else:
             _result(arguments.json, path, run, None)
     total = len(pictures) + len([f for f in failures if f[0] not in pictures])
@@ -212,15 +217,18 @@ def _collect(given: list[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
     pictures: list[Path] = []
     failures: list[tuple[Path, str]] = []
     for path in given:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-            pictures += inside
-            if not inside:
-                failures.append((path, f"The folder {path} holds no pictures."))
-        elif path.is_file():
-            pictures.append(path)
-        else:
-            failures.append((path, f"There is no file {path}. Check the path."))
+        try:
+            if path.is_dir():
+                inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+                pictures += inside
+                if not inside:
+                    failures.append((path, f"The folder {path} holds no pictures."))
+            elif path.is_file():
+                pictures.append(path)
+            else:
+                failures.append((path, f"There is no file {path}. Check the path."))
+        except OSError as error:
+            failures.append((path, f"{path} cannot be read: {(error.strerror or str(error)).lower()}."))
     return list(dict.fromkeys(pictures)), failures
 
 
@@ -231,13 +239,13 @@ def _with_prompts(options: Options, path: Path, arguments: argparse.Namespace) -
     points = [(*at, True) for at in arguments.point] + [(*at, False) for at in arguments.remove_point]
     if arguments.box is None and not points:
         return options
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     from engine.imaging import load_picture
 
     height, width = load_picture(path).shape[:2]
     with Image.open(path) as image:
-        scale = max(height, width) / max(ImageOps.exif_transpose(image).size)
+        scale = max(height, width) / max(image.size)
     box = None if arguments.box is None else tuple(round(value * scale) for value in arguments.box)
     return dataclasses.replace(options, box=box, points=tuple((x * scale, y * scale, add) for x, y, add in points))
 
@@ -405,7 +413,11 @@ def _summary(run: Run) -> dict[str, Any]:
 def _find_run(name: str) -> Run:
     from engine.pipeline import Run
 
-    return Run.open(name) if (Path(name) / "run.json").exists() else _history().get(name)
+    try:
+        is_path = (Path(name) / "run.json").exists()
+    except OSError:
+        is_path = False
+    return Run.open(name) if is_path else _history().get(name)
 
 
 def _history() -> History:

@@ -31,6 +31,7 @@ import sys
 import threading
 import time
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -143,6 +144,8 @@ class Options:
             raise InputError(f"Elevation is {self.elevation:g} degrees, but has to lie between {low:g} and {high:g}.")
         if self.height_m is not None and not 0 < self.height_m < 1e6:
             raise InputError(f"Height is {self.height_m:g} metres, but has to be above 0 and below a million.")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"Seed is {self.seed}, but has to be a whole number from 0 to {2**32 - 1}.")
         device.MemoryBudget(self.memory_gb)
         if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
             raise InputError(f"Box {self.box} is empty: give left, top, right, bottom in pixels.")
@@ -253,9 +256,13 @@ class Run:
         folder = Path(folder)
         try:
             record = json.loads((folder / "run.json").read_text())
-            record["options"], record["status"], record["created"]
-        except (OSError, ValueError, KeyError, TypeError):
+            _options_from_json(record["options"], folder)
+            datetime.datetime.fromisoformat(record["created"])
+            record["name"], record["status"], record["stages_done"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{folder} holds no run: its run.json is missing or damaged.") from None
+        except InputError as error:
+            raise InputError(f"The run in {folder} is of another version of this program: {error}") from None
         report: dict[str, Any] = {}
         with suppress(OSError, ValueError):
             report = json.loads((folder / "report.json").read_text())
@@ -319,6 +326,8 @@ class Run:
                 with _writing(self.folder):
                     self._mark(options=_options_to_json(after, self.folder))
             return None
+        if "elevation" in changed and after.elevation is None and self._record.get("generator_elevation") is None:
+            touched.append("views")  # those that are there were drawn for what was typed
         start = min(touched, key=STAGES.index)
         kept = [s for s in self.stages_done if STAGES.index(s) < STAGES.index(start)]
         with _writing(self.folder):
@@ -361,7 +370,8 @@ class Run:
         from engine.elevation import ElevationEstimate
 
         path = self.folder / "elevation.json"
-        return ElevationEstimate.from_json(json.loads(path.read_text())) if path.exists() else None
+        with _reading(path):
+            return ElevationEstimate.from_json(json.loads(path.read_text())) if path.exists() else None
 
     def mesh(self) -> Mesh | None:
         """The textured mesh, or the one with vertex colours while there is no texture; world frame."""
@@ -399,10 +409,13 @@ class Run:
             raise InputError(f"Stage is {start!r}, but has to be one of {', '.join(STAGES)}.")
         missing = [s for s in STAGES if s not in self.stages_done]
         start = min([start, *missing[:1]], key=STAGES.index)
+        first = STAGES.index(start)
         from engine.imaging import sam
 
+        if not missing:  # a finished run stays one where weights are missing
+            _require_models(self.options, STAGES[first:])
         with self._executing(progress, cancel) as work:
-            first = STAGES.index(start)
+            _require_models(self.options, STAGES[first:])
             # A new elevation makes the views stale.
             done = [s for s in STAGES[:first] if not (s == "views" and start == "elevation")]
             self._mark(stages_done=done)
@@ -411,7 +424,6 @@ class Run:
                 used |= {k: v for k, v in self.report.get("used", {}).items() if k == "generator"}
             stages = {s: t for s, t in self.report.get("stages", {}).items() if s in done}
             self.report = {"stages": stages, "used": used}
-            _require_models(self.options, STAGES[first:])
             if first <= STAGES.index("foreground"):
                 self._stage("foreground", self._foreground, work, restart=True)
             sam.release()  # a preview may have loaded it as well
@@ -448,12 +460,12 @@ class Run:
             raise InputError(f"The run {self.name} has no views yet. Reconstruct it first.")
         seeds: dict[str, int] = dict(self._record.get("view_seeds", {}))
         seed = seeds.get(str(index), self.options.seed) + 1000 if seed is None else seed
+        _require_models(self.options, ("views",))
         with self._executing(progress, cancel) as work:
             pose = cameras.principal_poses(estimate.value)[index]
             jobs = [(cameras.source_name(4 * index + j), p) for j, p in enumerate(cameras.neighbour_poses(pose))]
             if index > 0:
                 jobs.insert(0, (cameras.principal_name(index), pose))
-            _require_models(self.options, ("views",))
             drawn = self._draw(work, jobs, estimate.value, seed, done=0, total=len(jobs))
             for name, picture in drawn.items():
                 _write_picture(self.folder / "views" / f"{name}.png", picture)
@@ -736,6 +748,7 @@ class Run:
         if self._record["status"] == "running" and self._owner_lives():
             raise InputError(f"The run {self.name} is being worked on already (process {self._record['pid']}).")
         token = cancel or CancelToken()
+        self._sweep()  # what a killed process has left
         with _writing(self.folder):
             self._mark(
                 status="running",
@@ -750,10 +763,7 @@ class Run:
                 yield _Work(progress or ignore_progress, token)
                 self._mark(status="done")
         except BaseException as error:
-            for leftover in self.folder.glob(".*.tmp"):
-                shutil.rmtree(leftover, ignore_errors=True)
-                with suppress(OSError):
-                    leftover.unlink(missing_ok=True)
+            self._sweep()
             if isinstance(error, Cancelled | KeyboardInterrupt):
                 self._mark_end(status="cancelled")
             elif isinstance(error, OrielError):
@@ -766,6 +776,13 @@ class Run:
             raise
         finally:
             _free_memory()
+
+    def _sweep(self) -> None:
+        """Remove files and folders that were not finished."""
+        for leftover in self.folder.glob(".*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+            with suppress(OSError):
+                leftover.unlink(missing_ok=True)
 
     def _stage(
         self, stage: str, body: Callable[[_Work], None], work: _Work, *, restart: bool, finish: bool = True
@@ -905,6 +922,15 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputError(text) from error
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what a damaged file brings about into an InputError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is damaged ({error}). Run it again from the start.") from None
+
+
 # -- files ---------------------------------------------------------------------------------------------------
 
 
@@ -999,7 +1025,7 @@ def _write_mesh(path: Path, mesh: Mesh) -> None:
 
 
 def _read_mesh(path: Path) -> Mesh:
-    with np.load(path) as arrays:
+    with _reading(path), np.load(path) as arrays:
         mesh = Mesh(arrays["vertices"], arrays["faces"], arrays.get("colors"), arrays.get("uv"))
         if "texture_png" in arrays:
             with Image.open(io.BytesIO(arrays["texture_png"].tobytes())) as image:

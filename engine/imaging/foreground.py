@@ -84,6 +84,11 @@ def extract_foreground(
 
     if mode == "whole":
         return Foreground(np.ones(shape, np.float32), "whole")
+    if mode == "alpha" and picture[..., 3].min() == 255:
+        raise InputError(
+            "This picture has no transparent part that would say where the object is. Choose another way to find it, "
+            "or keep the whole picture."
+        )
     if mode == "alpha" or (mode == "auto" and _alpha_is_meaningful(picture)):
         mask = picture[..., 3].astype(np.float32) / 255.0
         return _checked(_painted(mask, box, strokes), "alpha")

@@ -18,6 +18,7 @@ ByteArray = npt.NDArray[np.uint8]
 
 MAX_MEGAPIXELS = 50
 """Larger pictures are refused before they are decoded."""
+_MAX_PIXELS = 52_000_000  # the cameras that are sold with 50 megapixels have a little more
 WORK_SIDE = 2048
 """Longer side in pixels that larger pictures are reduced to."""
 MIN_SIDE = 16
@@ -110,7 +111,7 @@ def _open(file: Any) -> Image.Image:
 
 
 def _check_size(name: str, width: int, height: int) -> None:
-    if width * height > MAX_MEGAPIXELS * 1_000_000:
+    if width * height > _MAX_PIXELS:
         raise InputError(
             f"{name} is too large: {width} x {height} pixels, {width * height / 1e6:.0f} megapixels. "
             f"Reduce it to {MAX_MEGAPIXELS} megapixels or less."

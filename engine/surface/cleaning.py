@@ -37,8 +37,8 @@ def clean_mesh(mesh: Mesh, *, target_faces: int | None = None) -> Mesh:
 
         old, old_colors = vertices, colors
         vertices, faces = fast_simplification.simplify(vertices, faces, target_count=int(target_faces))
-        vertices, faces = np.asarray(vertices, np.float32), np.asarray(faces, np.int32)
         colors = None if old_colors is None else old_colors[cKDTree(old).query(vertices)[1]]
+        vertices, faces, colors = _compact(np.asarray(vertices, np.float32), _without_folds(faces), colors)
     return Mesh(vertices, faces, colors)
 
 
@@ -53,6 +53,12 @@ def _tetrahedra(vertices: npt.NDArray, faces: npt.NDArray) -> npt.NDArray:
     """Signed volume (F,) between each face and the origin."""
     a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
     return np.einsum("ij,ij->i", a, np.cross(b, c)) / 6
+
+
+def _without_folds(faces: npt.NDArray) -> npt.NDArray:
+    """Drop the faces that lie back to back on the same three vertices: decimation leaves such pairs of thin tips."""
+    _, which, count = np.unique(np.sort(faces, 1), axis=0, return_inverse=True, return_counts=True)
+    return faces[count[which.ravel()] == 1]
 
 
 def _compact(

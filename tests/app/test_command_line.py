@@ -137,6 +137,32 @@ def test_missing_files_and_empty_folders_are_named(tmp_path, capsys):
     assert "2 of 2 failed" in error
 
 
+def test_paths_that_no_file_system_takes_are_named_and_stop_nothing(house_picture, tmp_path, capsys):
+    long = tmp_path / ("long" * 100)
+    assert cli.main(["reconstruct", str(house_picture), "-o", str(long)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "file name too long" in lines[0].lower()
+    bad = tmp_path / "note.png"
+    bad.write_text("not a picture")
+    assert cli.main(["reconstruct", str(long), str(bad), "-o", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "file name too long" in error
+    assert "2 of 2 failed" in error
+
+
+def test_what_nobody_expected_does_not_end_a_batch(house_picture, tmp_path, capsys, monkeypatch):
+    def execute(run: Run, *_: object) -> None:
+        raise RuntimeError("a screw is loose")
+
+    monkeypatch.setattr(Run, "execute", execute)
+    second = shutil.copy(house_picture, tmp_path / "second.png")
+    assert cli.main(["reconstruct", str(house_picture), str(second), "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "2 of 2 failed" in error
+    assert "second.png: Unexpected RuntimeError: a screw is loose" in error
+
+
 def test_an_output_that_cannot_be_written_is_named(house_picture, tmp_path, capsys):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")

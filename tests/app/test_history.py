@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from app.history import History, free_folder, safe_name
 from app.settings import Settings
 from engine.errors import InputError, OutputError
-from engine.pipeline import Options
+from engine.pipeline import Options, Run
 
 
 def test_runs_are_listed_newest_first_and_found_by_any_word(tmp_path, house_picture):
@@ -52,8 +53,31 @@ def test_a_damaged_run_does_not_hide_the_others(tmp_path, house_picture):
     history = History(tmp_path / "runs")
     good, bad = history.create(house_picture), history.create(house_picture)
     (bad.folder / "run.json").write_text("{")
+    strange = history.create(house_picture).folder / "run.json"
+    strange.write_text(strange.read_text().replace('"standard"', '"of-another-version"'))
     (tmp_path / "runs" / "stray").mkdir()
     assert [r.folder for r in history.runs()] == [good.folder]
+
+
+def test_what_killed_processes_left_goes_with_the_next_run(tmp_path, house_picture):
+    root = tmp_path / "runs"
+    gone, alive = root / f".a.{2**22 - 3}.tmp", root / f".b.{os.getpid()}.tmp"
+    for folder in (gone, alive, root / ".deleted-c"):
+        folder.mkdir(parents=True)
+    run = History(root).create(house_picture)
+    assert {path.name for path in root.iterdir()} == {alive.name, run.folder.name}
+
+
+def test_a_run_named_by_the_folder_one_is_in_is_deleted(tmp_path, house_picture, monkeypatch):
+    history = History(tmp_path / "runs")
+    monkeypatch.chdir(history.create(house_picture).folder)
+    history.delete(Run.open("."))
+    assert history.runs() == []
+
+
+def test_a_folder_that_nobody_can_look_at_is_named(tmp_path):
+    with pytest.raises(OutputError, match="file name too long"):
+        free_folder(tmp_path / ("long" * 100))
 
 
 def test_names_are_made_safe_and_free(tmp_path):

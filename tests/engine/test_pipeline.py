@@ -337,6 +337,8 @@ def test_a_given_mask_is_used(house_picture, tmp_path):
         {"memory_gb": 0.5},
         {"up": "X"},
         {"box": (10, 10, 5, 20)},
+        {"seed": -1},
+        {"seed": 2**32},
     ],
 )
 def test_wrong_options_are_refused_with_what_is_allowed(wrong):
@@ -373,3 +375,56 @@ def test_opening_what_is_no_run_says_so(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="holds no run"):
         Run.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"created": "yesterday"}, "missing or damaged"),
+        ({"options": None}, "missing or damaged"),
+        ({"options": {"quality": "ultra"}}, "another version.*ultra"),
+    ],
+)
+def test_a_record_that_cannot_be_used_is_refused_when_it_is_opened(house_picture, tmp_path, change, text):
+    path = Run.create(house_picture, tmp_path / "run").folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=text):
+        Run.open(path.parent)
+
+
+def test_damaged_results_are_named(run):
+    (run.folder / "mesh.npz").write_bytes(b"PK" + bytes(40))
+    with pytest.raises(InputError, match=r"mesh\.npz is damaged"):
+        run.mesh()
+    (run.folder / "elevation.json").write_text('{"value": ')
+    with pytest.raises(InputError, match=r"elevation\.json is damaged"):
+        run.elevation()
+
+
+def test_a_finished_run_stays_one_when_its_models_are_gone(run):
+    path = run.folder / "run.json"
+    record = json.loads(path.read_text())
+    record["options"]["generator"] = "zero123"
+    path.write_text(json.dumps(record))
+    again = Run.open(run.folder)
+    for work in (lambda: again.execute(start="views"), lambda: again.retry_view(2)):
+        with pytest.raises(WeightsError, match="Models page"):
+            work()
+        assert (again.status, again.stages_done) == ("done", STAGES)
+    again.change(quality="fine")
+    with pytest.raises(WeightsError):
+        again.execute()
+    assert (again.status, again.stages_done) == ("failed", ("foreground",))
+
+
+def test_views_drawn_for_a_typed_elevation_do_not_serve_an_estimate(house_picture, tmp_path):
+    run = Run.create(house_picture, tmp_path / "run", Options(elevation=30.0))
+    assert run.change(elevation=31.0) == "elevation"
+    assert run.change(elevation=None) == "views"
+
+
+def test_what_a_killed_process_left_is_removed(run):
+    (run.folder / ".views.12345.tmp").mkdir()
+    (run.folder / ".mesh.glb.12345.67.tmp").write_bytes(b"half")
+    run.execute(start="texture")
+    assert not list(run.folder.glob(".*"))

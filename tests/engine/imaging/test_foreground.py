@@ -234,6 +234,8 @@ def test_what_has_no_object_is_refused():
         extract_foreground(blank)
     with pytest.raises(InputError, match="keep the whole picture"):
         extract_foreground(blank, mode="plain")
+    with pytest.raises(InputError, match="no transparent part"):
+        extract_foreground(composed(textured())[0], mode="alpha")
     clear = np.zeros((*SIZE, 4), np.uint8)
     with pytest.raises(InputError, match="transparent"):
         extract_foreground(clear)

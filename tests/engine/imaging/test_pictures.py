@@ -154,6 +154,11 @@ def test_over_50_megapixels_is_refused_before_decoding():
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
+def test_cameras_of_50_megapixels_have_a_little_more():
+    with pytest.raises(InputError, match="damaged"):  # there is nothing after the header; its size is not refused
+        load_picture(_png_header(8192, 6144))
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tiff", "avif"])
 @pytest.mark.parametrize("share", [0.1, 0.6, 0.95])
 def test_truncated_files(suffix, share, tmp_path):
