@@ -106,6 +106,7 @@ class Session:
         self.finetune = FineTuneSession(window.finetune, settings)
         self.evaluate = EvaluateSession(window.evaluate, settings)
         self.queue: list[Job] = []
+        self._at_work = False
         self.current: Job | None = None
         self._history: History | None = None
         self._numbers = itertools.count(1)
@@ -135,6 +136,7 @@ class Session:
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
         tab.export_requested.connect(self.export)
         tab.picture_chosen.connect(self.tasks.then(self.load_picture))
+        tab.pictures_brought.connect(self.tasks.then(self.load_thumbnails))
         tab.preview_wanted.connect(self.tasks.then(self.find_foreground))
         tab.folder_used.connect(lambda folder: setattr(self.settings, "last_folder", folder))
         page = self.window.models
@@ -240,6 +242,14 @@ class Session:
         self._pixels = (picture, pixels)
         self.tab.show_picture(picture, pixels)
 
+    async def load_thumbnails(self, pictures: list[Picture]) -> None:
+        """Show several pictures small, one after the other, as long as they are the ones in work."""
+        for picture in pictures if len(pictures) > 1 else ():
+            if self.tasks.closing or not any(picture is shown for shown in self.tab.input.pictures):
+                return
+            with contextlib.suppress(OrielError):  # what is wrong with it is said once it is chosen
+                self.tab.input.show_thumbnail(picture, await self.files.submit(_small, picture.source))
+
     async def find_foreground(self, picture: Picture, mode: str) -> None:
         """Find the object in a loaded picture and show it. A newer call stops an older one."""
         if self._pixels is None or self._pixels[0] is not picture:
@@ -279,7 +289,7 @@ class Session:
         self.tasks.spawn(add())
 
     async def continue_shown(self) -> None:
-        """Go on with the run on the screen from where it stopped, with what was drawn on its picture since."""
+        """Go on with the run on the screen from where it stopped, with what was drawn and chosen since."""
         run = await self._shown_run()
         if run is None:
             return
@@ -287,8 +297,14 @@ class Session:
         if picture is not None and picture is self.tab.input.picture:
             drawn = {"box": picture.box, "strokes": picture.strokes, "points": picture.points}
             models = self.tab.input.models.values()
-            mode = self.tab.input.mode.currentData()
-            await self.files.submit(lambda: run.change(mode=mode, **drawn, **models))
+            panel = self.tab.input
+            chosen = {"mode": panel.mode.currentData(), "quality": panel.quality.currentData()}
+            elevation = panel.known_elevation
+            try:
+                await self.files.submit(lambda: run.change(elevation=elevation, **chosen, **drawn, **models))
+            except OrielError as error:
+                self.tab.show_error(str(error))
+                return
         self._add(Job(next(self._numbers), run.name, run=run))
 
     def cancel(self) -> None:
@@ -307,26 +323,34 @@ class Session:
             return
         self.queue.append(job)
         self._show_queue()
-        if self.current is None and len(self.queue) == 1:
+        if not self._at_work:
+            self._at_work = True
             self.tasks.spawn(self._work())
 
     async def _work(self) -> None:
         """Do the jobs of the queue, one after the other."""
         first, refused = True, []
-        while self.queue and not self.tasks.closing:
-            self.current = self.queue.pop(0)
-            self._show_queue()
-            try:
-                await self._do(self.current, follow=first or self.tab.following)
-            except OrielError as error:
-                refused.append(str(error))
-                self.tab.show_error(str(error))
-            finally:
-                self.current = self._current_run = None
-                self._previews.clear()
-            first = False
-            self._show_queue()
-            await self.refresh_history()
+        try:
+            while self.queue and not self.tasks.closing:
+                self.current = self.queue.pop(0)
+                self._show_queue()
+                try:
+                    await self._do(self.current, follow=first or self.tab.following)
+                except Exception as error:
+                    if not isinstance(error, OrielError):
+                        traceback.print_exc()
+                    refused.append(
+                        str(error) if isinstance(error, OrielError) else f"Something unexpected went wrong: {error}"
+                    )
+                    self.tab.show_error(refused[-1])
+                finally:
+                    self.current = self._current_run = None
+                    self._previews.clear()
+                first = False
+                self._show_queue()
+                await self.refresh_history()
+        finally:
+            self._at_work = False
         if len(refused) > 1 or (refused and not first):
             self.tab.show_error("\n".join(refused))  # later runs have covered what was said of earlier ones
 
@@ -351,15 +375,24 @@ class Session:
             self.tab.begin_run(key, run.name, first, follow=follow)
         await self.refresh_history()
         funnel = ProgressFunnel(self._take_progress)
+        refusal = ""
         try:
             await self.engine.submit(_execute, run, job.view, funnel.post, job.cancel)
-        except (Cancelled, OrielError):
+        except Cancelled:
             pass  # the run has recorded it
+        except OrielError as error:
+            refusal = str(error)
         except Exception:
             traceback.print_exc()
         funnel.close()
-        contents = await self.files.submit(_contents, run)
+        try:
+            contents = await self.files.submit(_contents, run)
+        except BaseException:
+            self.tab.give_up_run()
+            raise
         self.tab.finish_run(contents)
+        if refusal and contents.status != "failed":  # it was not begun at all
+            self.tab.show_error(refusal)
         if self.queue or not self.tab.following:
             words = {"done": "is done", "failed": "failed"}.get(contents.status, "was stopped")
             self.tab.toast.show_action(
@@ -378,8 +411,12 @@ class Session:
 
     async def refresh_history(self) -> None:
         """Show the history as it is on the disk now."""
-        if not self.tasks.closing:
+        if self.tasks.closing:
+            return
+        try:
             self.tab.set_history(await self.files.submit(_entries, self.history, self._thumbnails))
+        except OrielError as error:
+            self.tab.show_error(str(error))
 
     async def open_run(self, key: str) -> None:
         """Show a run of the past, or the one in work."""
@@ -712,6 +749,13 @@ def _thumbnail(path: Path) -> QImage:
     if size.isValid():
         reader.setScaledSize(size.scaled(QSize(2 * THUMBNAIL, 2 * THUMBNAIL), Qt.AspectRatioMode.KeepAspectRatio))
     return reader.read()
+
+
+def _small(source: Path | bytes) -> QImage:
+    small = QSize(2 * THUMBNAIL, 2 * THUMBNAIL)
+    return to_qimage(_load(source)).scaled(
+        small, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+    )
 
 
 def _samples() -> list[tuple[Path, QImage]]:

@@ -93,6 +93,11 @@ class ThumbnailStrip(QScrollArea):
         self._row.addStretch(1)
         self._restyle()
 
+    def set_image(self, index: int, image: QImage) -> None:
+        """Show the picture at `index`, which was not there at first."""
+        self._images[index] = (image, self._images[index][1])
+        self._fill(index)
+
     def mark(self, index: int) -> None:
         """Frame one of them; -1 for none."""
         for i, button in enumerate(self._buttons):
@@ -109,21 +114,25 @@ class ThumbnailStrip(QScrollArea):
         fits = room >= theme.px(self.SMALLEST)
         side = min(theme.px(self._largest), max(room, theme.px(self.SMALLEST)))
         inner = side - 6
-        for button, (image, _) in zip(self._buttons, self._images, strict=True):
+        for i, button in enumerate(self._buttons):
             button.setFixedSize(side, side)
             button.setIconSize(QSize(inner, inner))
-            filling = image.scaled(
-                QSize(inner, inner),
-                Qt.AspectRatioMode.KeepAspectRatioByExpanding,
-                Qt.TransformationMode.SmoothTransformation,
-            )
-            left, top = (filling.width() - inner) // 2, (filling.height() - inner) // 2
-            button.setIcon(QPixmap.fromImage(filling.copy(left, top, inner, inner)))
+            self._fill(i)
         self.setFixedHeight(side + (2 if fits else theme.px(12)))
         self._row.activate()
         if self.widget() is not None:  # at once: a layout request would come after the paint
             needed = self._row.minimumSize().width()
             self.widget().resize(max(self.viewport().width(), needed), side)
+
+    def _fill(self, index: int) -> None:
+        image, size = self._images[index][0], self._buttons[index].iconSize()
+        if image.isNull():
+            return
+        filling = image.scaled(
+            size, Qt.AspectRatioMode.KeepAspectRatioByExpanding, Qt.TransformationMode.SmoothTransformation
+        )
+        left, top = (filling.width() - size.width()) // 2, (filling.height() - size.height()) // 2
+        self._buttons[index].setIcon(QPixmap.fromImage(filling.copy(left, top, size.width(), size.height())))
 
 
 class QueueList(QWidget):
@@ -275,16 +284,21 @@ class InputPanel(QWidget):
         """The picture in work."""
         return self.pictures[self._index] if self.pictures else None
 
-    def set_pictures(self, pictures: list[Picture], thumbnails: list[QImage] | None = None) -> None:
-        """Take in new pictures in place of the old ones, and show the first."""
+    def set_pictures(self, pictures: list[Picture]) -> None:
+        """Take in new pictures in place of the old ones, and show the first. `show_thumbnail` follows for several."""
         self.pictures = list(pictures)
         self._index = 0
         if len(pictures) > 1:
-            images = thumbnails or [QImage(str(p.source)) for p in pictures]
-            self.strip.set_items([(image, p.name) for image, p in zip(images, pictures, strict=True)])
+            self.strip.set_items([(QImage(), p.name) for p in pictures])
         else:
             self._show_samples()
         self._choose(0)
+
+    def show_thumbnail(self, picture: Picture, image: QImage) -> None:
+        """Show one of several pictures in the strip, if it is still there."""
+        index = next((i for i, p in enumerate(self.pictures) if p is picture), None)
+        if index is not None and len(self.pictures) > 1:
+            self.strip.set_image(index, image)
 
     def set_samples(self, samples: list[tuple[Path, QImage]]) -> None:
         """Offer the bundled pictures, each with a thumbnail."""
@@ -337,6 +351,11 @@ class InputPanel(QWidget):
         item.setToolTip(MODES["sam"][1] if "sam" in present else MISSING_TIP)
         self.models.set_choices({part: c for part, c in choices.items() if part != "foreground"}, preferred, note)
 
+    @property
+    def known_elevation(self) -> float | None:
+        """Elevation in degrees that was typed; None to estimate it."""
+        return self.elevation.value() if self.elevation_kind.currentIndex() == 1 else None
+
     def set_elevation(self, elevation: float | None) -> None:
         """Choose a known elevation in degrees, or None to estimate it."""
         self.elevation_kind.setCurrentIndex(0 if elevation is None else 1)
@@ -350,13 +369,12 @@ class InputPanel(QWidget):
             return
         if not self.button.isEnabled():
             return
-        known = self.elevation.value() if self.elevation_kind.currentIndex() == 1 else None
         self.requested.emit(
             [
                 Request(
                     picture=picture,
                     mode=self.mode.currentData(),
-                    elevation=known,
+                    elevation=self.known_elevation,
                     quality=self.quality.currentData(),
                     **self.models.values(),
                 )

@@ -351,6 +351,12 @@ class ReconstructTab(QWidget):
         else:
             self._set_retry(len(self.views.images) == 40)
 
+    def give_up_run(self) -> None:
+        """The run ended, and what it left cannot be read."""
+        self.stages.finish("failed")
+        self.input.set_busy(False)
+        self.views.set_busy(None)
+
     def show_run(self, contents: RunContents) -> None:
         """Show a run of the past. One in work goes on meanwhile, and the stage bar stays with it."""
         self.following = False
