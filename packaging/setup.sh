@@ -5,9 +5,23 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf 'setup: %s\n' "$*" >&2; }
-# fresh STAMP SUM: whether a step was done with the same inputs
-fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
-works() { "$1" -c "import sys; sys.exit(sys.version_info[:2] != ($2))" >/dev/null 2>&1; }
+# fresh STAMP SUM: whether a step was done with the same inputs; else the stamp goes, as the step may be interrupted
+fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ] || { rm -f "$1"; false; }; }
+# works PYTHON [MINOR]: whether it starts and is Python 3.11 to 3.MINOR (12)
+works() { "$1" -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, ${2:-12}))" >/dev/null 2>&1; }
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" python3.11 python3.12 python3; do
+    if [ -n "$candidate" ] && command -v "$candidate" >/dev/null && works "$candidate"; then
+      echo "$candidate"
+      return
+    fi
+  done
+}
+# environment FOLDER [MINOR]: make a virtual environment there unless a whole one is; one half made has no pip
+environment() {
+  works "$1/bin/python" ${2:+"$2"} && "$1/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$1"
+}
 
 # -- system packages -------------------------------------------------------------------------------------
 # For the window (Qt's xcb plugin), headless drawing (EGL with Mesa), the crawl (Chromium) and the tests (Xvfb).
@@ -17,6 +31,8 @@ packages=(
   libglx-mesa0 libglib2.0-0 libdbus-1-3 libfontconfig1 libxrender1 libxi6 libsm6 fonts-dejavu-core chromium chromium-driver
   libnss3 libasound2 libxcomposite1 libxdamage1 libxtst6 libxkbfile1
 )
+# Debian's Python only where none that serves is there: it may come from elsewhere.
+[ -n "$(find_python)" ] || packages+=(python3 python3-venv)
 if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
   missing=()
   for package in "${packages[@]}"; do
@@ -39,16 +55,6 @@ else
 fi
 
 # -- Python ----------------------------------------------------------------------------------------------
-find_python() {
-  local candidate
-  for candidate in "${PYTHON:-}" python3.11 python3.12 python3; do
-    [ -n "$candidate" ] && command -v "$candidate" >/dev/null || continue
-    if works "$candidate" "3, 11" || works "$candidate" "3, 12"; then
-      echo "$candidate"
-      return
-    fi
-  done
-}
 python=$(find_python)
 if [ -z "$python" ]; then
   say "Python 3.11 or 3.12 is needed and was not found. On Debian: apt-get install python3 python3-venv"
@@ -65,9 +71,9 @@ if ! "$python" -c "import ensurepip, venv" 2>/dev/null; then
 fi
 
 sum=$( (cat pyproject.toml; pwd; "$python" --version) | sha256sum | cut -d ' ' -f 1)
-if ! fresh .venv/.oriel-setup "$sum"; then
+if ! { fresh .venv/.oriel-setup "$sum" && works .venv/bin/python; }; then
   say "installing Python packages into .venv (several GB with torch; this takes some minutes)"
-  works .venv/bin/python "3, 11" || works .venv/bin/python "3, 12" || "$python" -m venv .venv
+  environment .venv
   .venv/bin/python -m pip install --quiet --upgrade pip
   .venv/bin/python -m pip install --quiet -e '.[dev]'
   echo "$sum" >.venv/.oriel-setup
@@ -76,11 +82,10 @@ fi
 # -- Blender ---------------------------------------------------------------------------------------------
 # A small environment of its own: bpy wants Python 3.11 and numpy 1, and is GPL.
 bpy=5.0.1
-if ! fresh .venv-blender/.oriel-setup "$bpy"; then
-  if works "$python" "3, 11"; then
+if ! { fresh .venv-blender/.oriel-setup "$bpy" && works .venv-blender/bin/python 11; }; then
+  if works "$python" 11; then
     say "installing Blender $bpy into .venv-blender"
-    [ -x .venv-blender/bin/python ] || "$python" -m venv .venv-blender
-    if .venv-blender/bin/python -m pip install --quiet "bpy==$bpy" "numpy<2"; then
+    if environment .venv-blender 11 && .venv-blender/bin/python -m pip install --quiet "bpy==$bpy" "numpy<2"; then
       echo "$bpy" >.venv-blender/.oriel-setup
     else
       say "Blender could not be installed; reconstruction works without it. Run make setup again to retry."
