@@ -40,7 +40,7 @@ PACKAGES = (
     "open_clip_torch",
 )
 FREE_DISK_GB = 2.0
-FREE_MEMORY_GB = 4.0
+FREE_MEMORY_GB = 2.5
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _graphics() -> Iterator[Check]:
             info = ctx.info
         yield Check("graphics", "OpenGL without a display", "ok", f"{info['GL_VERSION']}, {info['GL_RENDERER']}")
     except OrielError as error:
-        yield Check("graphics", "OpenGL without a display", "note", f"{error} It is needed to make training data.")
+        yield Check("graphics", "OpenGL without a display", "problem", f"{error} Reconstruction draws with it.")
     display = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
     headless = sys.platform.startswith("linux") and not display
     detail = "none; the window needs one, the command line does not" if headless else display or "the system's"
