@@ -42,6 +42,7 @@ def main() -> int:
         help="where the figures are written, those of each object beside",
     )
     arguments = parser.parse_args()
+    load_before = psutil.getloadavg()[2]
     count = heldout_count() if arguments.all else max(1, min(arguments.count, heldout_count()))
 
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def main() -> int:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "load_before": psutil.getloadavg()[2],
+        "load_before": load_before,
     }
     print(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in machine.items()))
     print()

@@ -68,21 +68,38 @@ def measure_quality(table: Table, folder: Path, rows: Path, count: int, quality:
             lines.write(json.dumps(objects[-1]) + "\n")
             lines.flush()
             bar.update()
-    objects.sort(key=lambda each: each["index"])
-    group = f"held-out ({count}), elevation"
+    add_quality(table, sorted(objects, key=lambda each: each["index"]))
+
+
+def add_quality(table: Table, objects: list[dict[str, Any]]) -> None:
+    """Add what the figures of all objects come to; how many of them have one is said where it is not all."""
+    count = len(objects)
+
+    def add(group: str, figure: str, values: list[float], reduce, unit: str, target: str = "") -> None:
+        fewer = f"{len(values)} of {count}" if len(values) < count else ""
+        note = "; ".join(filter(None, (fewer, target)))
+        table.add(f"held-out ({count}), {group}", figure, float(reduce(values)) if values else None, unit, note)
+
     errors = [each["elevation_error"] for each in objects if "elevation_error" in each]
     true_view_errors = [each["true_view_error"] for each in objects if "true_view_error" in each]
+    add("elevation", "error, median", errors, np.median, "deg", "target <= 2.5 deg")
+    add("elevation", "error, 90th percentile", errors, lambda e: np.quantile(e, 0.9), "deg")
+    add("elevation", "error on true neighbour views, median", true_view_errors, np.median, "deg")
     failed = [f"{each['index']}: {each['failed']}" for each in objects if "failed" in each]
-    table.add(group, "error, median", _over(np.median, errors), "deg", "target <= 2.5 deg")
-    table.add(group, "error, 90th percentile", _over(lambda e: np.quantile(e, 0.9), errors), "deg")
-    table.add(group, "error on true neighbour views, median", _over(np.median, true_view_errors), "deg")
-    table.add(group, "reconstructions that found nothing", len(failed), "", "; ".join(failed)[:200])
+    group, figure = f"held-out ({count}), elevation", "reconstructions that found nothing"
+    table.add(group, figure, len(failed), f"of {count}", "; ".join(failed)[:200])
     for name in ("predicted views", *MESHES):
         for key, (label, unit) in LABELS.items():
-            values = [each[name][key] for each in objects if np.isfinite(each.get(name, {}).get(key, np.nan))]
-            if values:
+            if any(key in each.get(name, {}) for each in objects):
                 reduce = np.median if "median" in label else np.mean
-                table.add(f"held-out ({count}), {name}", label, reduce(values), unit, TARGETS.get((name, key), ""))
+                add(name, label, _figures(objects, name, key), reduce, unit, TARGETS.get((name, key), ""))
+
+
+def _figures(objects: list[dict[str, Any]], name: str, key: str) -> list[float]:
+    """One figure of each object. Where nothing was found, 0 as of an empty mesh, or none where that has none."""
+    nothing = np.nan if key in ("chamfer", "psnr") else 0.0
+    values = [each.get(name, {}).get(key, nothing) for each in objects]
+    return [value for value in values if np.isfinite(value)]
 
 
 def _measure_object(index: int, folder: Path, quality: str) -> dict[str, Any]:
@@ -125,10 +142,6 @@ def _measure_object(index: int, folder: Path, quality: str) -> dict[str, Any]:
 @cache
 def _generator() -> BuiltInGenerator:
     return BuiltInGenerator.load()
-
-
-def _over(reduce, values: list[float]) -> float | None:
-    return float(reduce(values)) if values else None
 
 
 def _or_none(make) -> Mesh | None:
