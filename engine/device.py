@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-BUDGETS_GB = (6, 8, 12, 18)
-"""Budgets of GPU memory that are offered, in gigabytes; beside them `auto`, which is whatever is free."""
 ROOM_GB = 10.0
 """With less than this, the parts of a model that are not in use wait in the main memory."""
 DEVICES = ("auto", "cuda", "mps", "cpu")

@@ -63,7 +63,6 @@ MESH = 81
 """Points along a side of the grid that validation meshes are extracted on."""
 THRESHOLD = 0.05
 """F-score's, in longest sides of the model."""
-_SUMS = ("inside", "outside", "foreground", "background", "squares", "overlap", "union", "depth_error")
 
 
 @dataclass

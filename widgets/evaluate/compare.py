@@ -333,10 +333,6 @@ class ComparePanel(QWidget):
                 side.viewport.set_camera(other.viewport.camera)
             self._tie()
 
-    def step_side(self, side: Side) -> None:
-        """Show the next set on a side."""
-        side.step()
-
     def toggle_link(self) -> None:
         """Move both together, or each on its own."""
         self.linked.toggle()

@@ -464,11 +464,6 @@ class ChartPanel(QWidget):
         for name, button in self.toggles.items():
             button.setVisible(self.chart._has(name) or not (some or name == "depth"))
 
-    def set_shown(self, names: Sequence[str]) -> None:
-        """Show these curves and hide the others."""
-        for name, button in self.toggles.items():
-            button.setChecked(name in names)
-
     def _show(self, name: str, on: bool) -> None:
         (self.chart.shown.add if on else self.chart.shown.discard)(name)
         self.chart.refresh()
