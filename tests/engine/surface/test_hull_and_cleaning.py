@@ -8,7 +8,7 @@ from engine import cameras
 from engine.errors import EmptyResultError
 from engine.mesh import Mesh
 from engine.surface import clean_mesh, visual_hull
-from engine.surface.extraction import extract_mesh
+from engine.surface.extraction import extract_mesh, march
 from engine.surface.hull import SilhouetteField, TrustedSilhouettes, mask_distance, project_points
 
 
@@ -104,6 +104,24 @@ def test_decimation_keeps_shape_and_colours():
     assert len(small.faces) <= 2000
     assert np.allclose(np.linalg.norm(small.vertices, axis=1), 0.4, atol=0.02)
     assert np.abs(small.colors / 255 - (small.vertices + 0.5)).max() < 0.08
+
+
+@pytest.mark.parametrize("faces", [200, 400, 800])
+def test_a_closed_mesh_with_thin_tips_stays_closed(faces):
+    x = np.linspace(-1, 1, 40)
+    grid = np.stack(np.meshgrid(x, x, x, indexing="ij"), -1)
+    field = np.linalg.norm(grid, axis=-1) - 0.5
+    for tip in np.random.default_rng(3).normal(0, 1, (16, 3)):
+        along = grid @ (tip / np.linalg.norm(tip))
+        beside = np.sqrt(np.maximum((grid**2).sum(-1) - along**2, 0))
+        field = np.minimum(field, np.where(along > 0, np.maximum(beside - 0.12 * (0.9 - along), along - 0.9), 1))
+    vertices, triangles = march(field.astype(np.float32), 1.0)
+    colors = ((vertices + 1) * 127).astype(np.uint8)
+    mesh = clean_mesh(Mesh(vertices, triangles, colors), target_faces=faces)
+    solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert solid.is_watertight and solid.is_winding_consistent
+    assert solid.volume == pytest.approx(trimesh.Trimesh(vertices, triangles, process=False).volume, rel=0.05)
+    assert np.abs(mesh.colors / 127 - (mesh.vertices + 1)).max() < 0.15
 
 
 def test_an_empty_mesh_is_reported():
