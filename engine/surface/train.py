@@ -31,8 +31,10 @@ from torch import Tensor
 
 from engine import weights
 from engine.data import split_seeds
+from engine.device import pick_device
 from engine.errors import InputError
 from engine.evaluation.geometry import f_score_of, sample_mesh
+from engine.files import unwritable
 from engine.mesh import Mesh
 from engine.progress import CancelToken
 from engine.surface.cases import CaseMaker, SurfaceCase, degrade
@@ -86,7 +88,7 @@ class TrainOptions:
     reuse: int = 3
     """Steps that each case takes part in on average, a drawn one eight times as many."""
     evaluate_every: float = 8.0
-    """Minutes between held-out figures."""
+    """Minutes between validation figures."""
     objects: int = 8
     """Validation objects behind them."""
     heldout: int = 24
@@ -187,21 +189,28 @@ class _Cases:
 def train_surface(options: TrainOptions, cancel: CancelToken | None = None) -> Path:
     """Run the training; returns the path of the float16 weights (with a card beside them).
 
-    A cancelled run ends after the step in work with a checkpoint and weights; `resume` goes on from there.
+    A cancelled run ends after the step in work with a checkpoint and weights; `resume` goes on from there. Raises
+    `InputError` for a folder that holds a run, unless it is resumed; `OutputError` for one that cannot be written.
     """
     if options.config not in CONFIGS:
         raise InputError(f"There is no surface network named {options.config!r}; choose one of {', '.join(CONFIGS)}.")
     config = CONFIGS[options.config]
     auto = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(auto if options.device == "auto" else options.device)
-    options.out.mkdir(parents=True, exist_ok=True)
+    device = pick_device(auto if options.device == "auto" else options.device)
+    out, last = options.out, options.out / "last.ckpt"
+    if last.exists() and not options.resume:
+        raise InputError(f"{out} holds a run already. Go on with it (--resume), or give another folder (--out).")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "log.csv").touch()
+    except OSError as error:
+        raise unwritable(out, error) from error
     torch.manual_seed(options.seed)
     network = build_surface(config).to(device)
     average = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=0.01)
     state = _State()
-    last = options.out / "last.ckpt"
-    if options.resume and last.exists():
+    if last.exists():
         saved = torch.load(last, map_location=device, weights_only=True)
         try:
             network.load_state_dict(saved["network"])
@@ -216,7 +225,7 @@ def train_surface(options: TrainOptions, cancel: CancelToken | None = None) -> P
     cases = _make_cases(options, config)
     cancel = cancel or CancelToken()
     figures = _train(options, network, average, optimizer, state, cases, cancel)
-    path = options.out / "surface.safetensors"
+    path = out / "surface.safetensors"
     if options.heldout > 0 and not cancel.cancelled:
         figures = {"heldout, degraded truth": evaluate(average, cases.truth, "heldout", options.heldout)}
         if cases.predicted is not None:
@@ -449,7 +458,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`oriel train surface`."""
-    if args.minutes is None and args.steps is None:
+    if not (args.minutes or args.steps):  # a budget of 0 is none, and such a run would not end
         raise InputError("Say how long to train: --minutes 60 or --steps 2000.")
     torch.set_num_threads(args.threads)
     options = TrainOptions(**{name: getattr(args, name) for name in TrainOptions.__dataclass_fields__})

@@ -30,8 +30,9 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from engine import weights
-from engine.device import mixed_precision
+from engine.device import mixed_precision, pick_device
 from engine.errors import InputError
+from engine.files import unwritable
 from engine.views.cases import CasePool, CaseSize, DevicePool
 from engine.views.manhattan import CANDIDATES
 from engine.views.network import MODEL, FieldCode, FieldConfig, FieldNetwork, stretch_positions
@@ -76,7 +77,7 @@ class TrainOptions:
     """Weights to start from (.safetensors of this program); what has another shape starts anew. Of several, runs from
     the same weights, the mean: often better than each (Wortsman et al., "Model soups", 2022)."""
     evaluate_every: float = 8.0
-    """Minutes between held-out figures."""
+    """Minutes between validation figures."""
     validation: int = 64
     """Validation objects behind those figures."""
     network: FieldConfig = field(default_factory=lambda: FieldConfig(input_size=64, fine_layers=6))
@@ -226,14 +227,44 @@ def _optimizers(network: FieldNetwork, rate: float, *, fused: bool) -> list[torc
     ]
 
 
-def train(options: TrainOptions) -> Path:
-    """Run the training; returns the path of the float16 weights (with a card beside them)."""
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+def _check(options: TrainOptions) -> None:
+    """Raise `InputError` for an option that the network, its cases or their pool cannot work with."""
+    case, side = CaseSize(), options.network.input_size
+    # A pool on a CPU is refilled when a quarter of it is spent: a batch has to find its cases in the rest.
+    largest = options.slots * 3 // 4
+    rules = (
+        ("minutes", options.minutes, options.minutes is None or options.minutes > 0, "more than 0"),
+        ("steps", options.steps, options.steps is None or options.steps >= 0, "0 or more"),
+        ("batch", options.batch, 1 <= options.batch <= largest, f"1 to {largest}, three quarters of --slots"),
+        ("points", options.points, 1 <= options.points <= case.points, f"1 to {case.points}"),
+        ("rays", options.rays, 1 <= options.rays <= case.rays, f"1 to {case.rays}"),
+        ("workers", options.workers, options.workers >= 1 or options.steps == 0, "at least 1"),
+        ("input-size", side, side > 0 and side % 16 == 0, "a multiple of 16"),
     )
-    torch.manual_seed(options.seed)
+    for name, value, fits, wanted in rules:
+        if not fits:
+            raise InputError(f"--{name} is {value}, but has to be {wanted}.")
+
+
+def train(options: TrainOptions) -> Path:
+    """Run the training; returns the path of the float16 weights (with a card beside them).
+
+    Raises `InputError` for options that do not work and for a folder that holds a run, unless it is resumed;
+    `OutputError` for one that cannot be written.
+    """
+    _check(options)
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device = pick_device(auto if options.device == "auto" else options.device)
     out = options.out
-    out.mkdir(parents=True, exist_ok=True)
+    last = out / "last.pt"
+    if last.exists() and not options.resume:
+        raise InputError(f"{out} holds a run already. Go on with it (--resume), or give another folder (--out).")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "log.jsonl").touch()
+    except OSError as error:
+        raise unwritable(out, error) from error
+    torch.manual_seed(options.seed)
     network = FieldNetwork(options.network).to(device).to(memory_format=torch.channels_last)
     if options.start:
         own = network.state_dict()
@@ -247,12 +278,12 @@ def train(options: TrainOptions) -> Path:
     optimizers = _optimizers(network, options.rate, fused=device.type == "cuda")
     size = CaseSize(picture=options.network.input_size)
     state: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": -1.0, "next_seed": _first_seed(options.seed)}
-    last = out / "last.pt"
-    if options.resume and last.exists():
+    if last.exists():
         saved = torch.load(last, map_location=device, weights_only=True)
         if "optimizers" not in saved:
             raise InputError(
-                f"{last} is of an earlier version. Start anew from its weights: --start {out}/views.safetensors"
+                f"{last} is of an earlier version. Start anew in another folder from its weights: "
+                f"--start {out}/views.safetensors"
             )
         try:
             network.load_state_dict(saved["network"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch._dynamo  # before any test opens OpenGL: two LLVMs in the wrong order crash the process
 
-from engine.errors import InputError
+from engine.errors import InputError, OutputError
 from engine.progress import CancelToken
 from engine.surface import load_surface
 from engine.surface.cases import CaseMaker, degrade
@@ -75,6 +75,26 @@ def test_a_resumed_run_takes_the_same_steps(tmp_path):
         train_surface(TrainOptions(tmp_path / "halves", steps=4, resume=True, config="compact", **small))
 
 
-def test_a_run_without_a_budget_is_refused(tmp_path):
+def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"a run")
+    with pytest.raises(InputError, match=r"holds a run already.*--resume.*--out"):
+        train_surface(TrainOptions(tmp_path, steps=1))
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("last.ckpt", b"a run")]
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="no cuda device"):
+        train_surface(TrainOptions(tmp_path, steps=1, device="cuda"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file.* cannot be written"):
+        train_surface(TrainOptions(tmp_path / "file" / "out", steps=1))
+
+
+@pytest.mark.parametrize("budget", [[], ["--steps", "0"], ["--minutes", "0"]])
+def test_a_run_without_a_budget_is_refused(tmp_path, budget):
     with pytest.raises(InputError, match="how long"):
-        main(["--out", str(tmp_path)])
+        main(["--out", str(tmp_path), *budget])

@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine import cameras
-from engine.errors import Cancelled, InputError, WeightsError
+from engine.errors import Cancelled, InputError, OutputError, WeightsError
 from engine.evaluation import mask_iou
 from engine.mesh import Mesh
 from engine.progress import CancelToken
@@ -81,6 +83,48 @@ def test_training_can_start_from_the_mean_of_two_runs(trained, tmp_path):
         assert torch.allclose(value.float(), (first[name].float() + second[name].float()) / 2, atol=2e-3), name
     assert (first["from_point.weight"] != second["from_point.weight"]).any()
     assert load_generator("built-in", mean).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
+
+
+@pytest.mark.parametrize("steps", [0, 9])
+def test_a_folder_that_holds_a_run_is_left_alone(trained, steps):
+    """Even where the run would start from that folder's own weights, or only write their mean."""
+    last = trained.with_name("last.pt")
+    before = last.read_bytes()
+    with pytest.raises(InputError, match=r"holds a run already.*--resume.*--out"):
+        train(options(trained.parent, steps=steps, start=[trained]))
+    assert last.read_bytes() == before
+
+
+def test_a_folder_that_holds_only_weights_can_be_trained_in(trained, tmp_path):
+    given = shutil.copy(trained, tmp_path)
+    shutil.copy(trained.with_suffix(".json"), tmp_path)
+    assert train(options(tmp_path, steps=0, start=[Path(given)])) == Path(given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rays": 65}, "--rays is 65, but has to be 1 to 64."),
+        ({"points": 2049}, "--points is 2049, but has to be 1 to 2048."),
+        ({"workers": 0}, "--workers is 0, but has to be at least 1."),
+        ({"batch": 37}, "--batch is 37, but has to be 1 to 36, three quarters of --slots."),
+        ({"minutes": 0.0}, "--minutes is 0.0, but has to be more than 0."),
+        ({"steps": -1}, "--steps is -1, but has to be 0 or more."),
+        ({"network": replace(TINY, input_size=72)}, "--input-size is 72, but has to be a multiple of 16."),
+        ({"device": "cuda"}, "no cuda device"),
+    ],
+)
+def test_options_that_do_not_work_are_named(tmp_path, monkeypatch, changes, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=re.escape(said)):
+        train(replace(options(tmp_path / "out", steps=1), **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file.* cannot be written"):
+        train(options(tmp_path / "file" / "out", steps=1))
 
 
 def test_training_says_which_start_is_missing(tmp_path):
