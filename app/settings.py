@@ -34,7 +34,6 @@ class Settings:
     models: dict[str, Any] = field(default_factory=dict)
     """What the user picked for `generator`, `sampler`, `matcher` and `surface`, where not the best that is here."""
     quality: str = "standard"
-    formats: list[str] = field(default_factory=lambda: ["glb"])
     weights_folder: str | None = None
     """Further folder with model weights."""
     model_paths: dict[str, str] = field(default_factory=dict)

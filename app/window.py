@@ -116,7 +116,7 @@ class Session:
         self._current_run: tuple[str, str, str] | None = None  # key, name, first stage of the run in work
         self._preview_cancel = CancelToken()
         self._pixels: tuple[Picture, Any] | None = None
-        self._thumbnails: dict[tuple[str, str], QImage] = {}
+        self._thumbnails: dict[str, tuple[int, QImage]] = {}
         self._model_work: dict[str, CancelToken] = {}
         self._damaged: set[str] = set()
         self._has_gpu = True  # until torch is there to tell
@@ -171,9 +171,9 @@ class Session:
         """Cancel what runs, wait for it, save the settings and close the window."""
         if self.tasks.closing:
             return
+        self.tab.toast.finish()  # a deletion that could still be undone is begun
         self.tasks.closing = True
         self.window.show_status("Stopping…")
-        self.tab.toast.finish()
         self.queue.clear()
         self._preview_cancel.cancel()
         if self.current:
@@ -185,7 +185,7 @@ class Session:
         await self.engine.close()
         await self.files.close()
         await self.fetcher.close()
-        self.settings.window = self.window.place()
+        self.settings.window = {**self.settings.window, **self.window.place()}
         with contextlib.suppress(OrielError):  # nobody is left to read it
             self.settings.save()
         self.window.close_now()
@@ -299,7 +299,9 @@ class Session:
             models = self.tab.input.models.values()
             panel = self.tab.input
             chosen = {"mode": panel.mode.currentData(), "quality": panel.quality.currentData()}
-            elevation = panel.known_elevation
+            elevation, before = panel.known_elevation, run.options.elevation
+            if elevation is not None and before is not None and abs(elevation - before) < 0.051:
+                elevation = before  # the panel shows one decimal of it
             try:
                 await self.files.submit(lambda: run.change(elevation=elevation, **chosen, **drawn, **models))
             except OrielError as error:
@@ -357,22 +359,29 @@ class Session:
     async def _do(self, job: Job, *, follow: bool) -> None:
         """Do one job. Raises an OrielError if there can be no run; one that fails shows it itself."""
         run = job.run
-        if job.request is not None:
-            options = await self.files.submit(_options, job.request)
-            source, name = job.request.picture.source, job.request.picture.name
-            run = await self.files.submit(self.history.create, source, options, name=name)
-            self._pictures[run.folder.name] = job.request.picture
-        assert run is not None
+        done = () if run is None else run.stages_done
+        first = "surface" if job.view is not None else next((s for s in STAGES if s not in done), "texture")
+        self.tab.prepare_run(first)  # at once: making the folder of a large picture takes its time
+        try:
+            if job.request is not None:
+                options = await self.files.submit(_options, job.request)
+                source, name = job.request.picture.source, job.request.picture.name
+                run = await self.files.submit(self.history.create, source, options, name=name)
+                self._pictures[run.folder.name] = job.request.picture
+            assert run is not None
+            expected = await self.files.submit(_expected_seconds, self.history, run.options)
+        except BaseException:
+            self.tab.forget_run()
+            raise
         key = run.folder.name
-        first = next((stage for stage in STAGES if stage not in run.stages_done), "texture")
-        if job.view is not None:
-            first = "surface"
-        self.tab.stages.set_expected(await self.files.submit(_expected_seconds, self.history, run.options))
+        self.tab.stages.set_expected(expected)
         self._current_run = (key, run.name, first)
         if job.view is not None:
             self.tab.begin_retry(key, run.name, job.view)
         else:
             self.tab.begin_run(key, run.name, first, follow=follow)
+        if job.cancel.cancelled:
+            self.tab.stages.cancelling()
         await self.refresh_history()
         funnel = ProgressFunnel(self._take_progress)
         refusal = ""
@@ -420,17 +429,17 @@ class Session:
 
     async def open_run(self, key: str) -> None:
         """Show a run of the past, or the one in work."""
-        if self._current_run is not None and self._current_run[0] == key:
-            self.tab.follow_run(*self._current_run)
-            for event in list(self._previews):
-                self.tab.show_event(event)
-            return
         try:
             run = await self.files.submit(self.history.get, key)
             contents = await self.files.submit(_contents, run)
         except OrielError as error:
             self.tab.show_error(str(error))
             await self.refresh_history()
+            return
+        if self._current_run is not None and self._current_run[0] == key:
+            self.tab.follow_run(*self._current_run, contents)
+            for event in list(self._previews):
+                self.tab.show_event(event)
             return
         self.tab.show_run(contents)
         picture = await self._picture_of(run)
@@ -621,7 +630,8 @@ class Session:
         dialog.open()
 
     def _remember_export(self, choice: dict[str, Any]) -> None:
-        self.settings.window = {**self.settings.window, "export": choice}
+        kept = {name: value for name, value in choice.items() if name != "height_m"}  # that is the building's
+        self.settings.window = {**self.settings.window, "export": kept}
 
     def _exported(self, paths: list[Path]) -> None:
         self.tab.status_changed.emit("Written: " + ", ".join(str(path) for path in paths))
@@ -635,10 +645,10 @@ def _options(request: Request) -> Options:
 
     return Options(
         mode=request.mode,
-        box=request.picture.box,
-        strokes=request.picture.strokes,
+        box=request.box,
+        strokes=request.strokes,
+        points=request.points,
         elevation=request.elevation,
-        points=request.picture.points,
         generator=request.generator,
         sampler=request.sampler,
         matcher=request.matcher,
@@ -764,15 +774,17 @@ def _samples() -> list[tuple[Path, QImage]]:
     return [(path, image) for path in files if not (image := _thumbnail(path)).isNull()]
 
 
-def _entries(history: History, thumbnails: dict[tuple[str, str], QImage]) -> list[HistoryEntry]:
+def _entries(history: History, thumbnails: dict[str, tuple[int, QImage]]) -> list[HistoryEntry]:
+    """What the history shows; `thumbnails` keeps those that were read, by run, with the time of the file."""
     entries = []
     for run in history.runs():
         key, created = run.folder.name, run.created.astimezone()
         picture = run.folder / "framed.png"
         if not picture.exists():
             picture = next(iter(sorted(run.folder.glob("input.*"))), picture)
-        if (key, picture.name) not in thumbnails:
-            thumbnails[key, picture.name] = _thumbnail(picture)
+        changed = picture.stat().st_mtime_ns if picture.exists() else 0
+        if key not in thumbnails or thumbnails[key][0] != changed:
+            thumbnails[key] = (changed, _thumbnail(picture))
         date = created.strftime("%d %b %Y, %H:%M")
         status = run.status
         seconds = run.report.get("seconds")
@@ -786,7 +798,7 @@ def _entries(history: History, thumbnails: dict[tuple[str, str], QImage]) -> lis
                 title=run.name,
                 subtitle=f"{words}  ·  {date}",
                 status=status,
-                thumbnail=thumbnails[key, picture.name],
+                thumbnail=thumbnails[key][1],
                 haystack=" ".join(haystack).lower(),
             )
         )

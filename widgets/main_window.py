@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from widgets.common import IconButton, ShortcutSheet, label, with_key
+from widgets.common import ElidedLabel, IconButton, ShortcutSheet, label, with_key
 from widgets.crawl import CrawlTab
 from widgets.crawl.incoming import folder_in, list_in
 from widgets.evaluate import EvaluateTab
@@ -117,6 +117,7 @@ KEYS = {
         ("S  Del", "show where it lies, remove"),
     ],
     "Views": [
+        ("F6", "to the mesh, to the views, to the picture"),
         ("Arrows", "move from view to view"),
         ("Return", "enlarge, then arrows for the next"),
         ("R", "draw this view again and rebuild"),
@@ -165,7 +166,7 @@ class MainWindow(QMainWindow):
         self.pages.addWidget(self.evaluate)
         self.models = ModelsPage()
         self.pages.addWidget(self.models)
-        self._message = label("", "")
+        self._message = ElidedLabel()
         self._build()
         for tab in self._tabs:
             tab.status_changed.connect(self._message.setText)
@@ -261,6 +262,7 @@ class MainWindow(QMainWindow):
             ("Ctrl+I", self._on_tab(*options)),
             ("Ctrl+F", self._on_tab(*searches)),
             ("Ctrl+E", self._on_tab(*exports)),
+            ("F6", lambda: self.pages.currentWidget() is tab and tab.focus_next()),
             ("Ctrl+Shift+M", self._on_tab(lambda: (tab.show_side("picture"), tab.input.models.open()))),
         ]
         for key, action in keys:
@@ -341,10 +343,13 @@ class MainWindow(QMainWindow):
                 self.showNormal()
         else:
             self._was_maximised = self.isMaximized()
-            # As large as the page still fits, to be read from afar.
-            size = self.screen().size()
-            theme.set_scale(max(min(size.width() / FULL_SCREEN_BASIS[0], size.height() / FULL_SCREEN_BASIS[1]), 1.0))
+            self._enlarge()
             self.showFullScreen()
+
+    def _enlarge(self) -> None:
+        """Everything as large as the page still fits, to be read from afar."""
+        size = self.screen().size()
+        theme.set_scale(max(min(size.width() / FULL_SCREEN_BASIS[0], size.height() / FULL_SCREEN_BASIS[1]), 1.0))
 
     def escape(self) -> None:
         """Close what lies on top, cancel the run, or leave full screen: the first that there is."""
@@ -372,6 +377,8 @@ class MainWindow(QMainWindow):
         geometry = place.get("geometry")
         if isinstance(geometry, str):
             self.restoreGeometry(QByteArray.fromBase64(geometry.encode()))
+            if self.isFullScreen():
+                self._enlarge()
         tabs = {
             "columns": self.reconstruct,
             "crawl columns": self.crawl,

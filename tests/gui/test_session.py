@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from app.engine_thread import LoopGapProbe
 from app.history import History
@@ -103,6 +104,81 @@ def test_a_run_of_the_past_is_opened_searched_and_deleted(drive, house_picture) 
         assert panel.keys() == []
         session.tab.toast.finish()
         await until(lambda: [run.name for run in session.history.runs()] == ["church"])
+
+    drive(scenario)
+
+
+def test_what_was_deleted_just_before_closing_stays_deleted(drive, house_picture) -> None:
+    key = old_run(house_picture, "tower").folder.name
+
+    async def scenario(session: Session) -> None:
+        await until(lambda: session.tab.history.keys() == [key])
+        session.tab.history.delete_requested.emit(key)
+        session.window.close()
+
+    drive(scenario)
+    assert History(Settings.load().history_folder).runs() == []
+
+
+def test_several_pictures_are_shown_small_as_they_are(drive, house_picture, tmp_path) -> None:
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (300, 100), (200, 120, 80)).save(turned, exif=exif)
+    broken = tmp_path / "broken.png"
+    broken.write_text("not a picture")
+
+    async def scenario(session: Session) -> None:
+        strip = session.tab.input.strip
+        bring(session, house_picture, broken, turned)
+        await until(lambda: not strip._images[2][0].isNull())
+        assert strip._images[1][0].isNull()
+        assert strip._images[2][0].width() < strip._images[2][0].height()
+        assert not strip._buttons[2].icon().isNull() and strip._buttons[1].icon().isNull()
+
+    drive(scenario)
+
+
+def test_a_stopped_run_goes_on_with_the_quality_and_the_elevation_of_now(drive, house_picture) -> None:
+    key = old_run(house_picture, "tower").folder.name
+
+    async def scenario(session: Session) -> None:
+        await until(lambda: session.tab.history.keys() == [key])
+        session.tab.history.open_requested.emit(key)
+        await until(lambda: session.tab.input.picture is not None and session.tab.input.picture.name == "tower")
+        session.tab.input.set_options(quality="draft")
+        session.tab.input.set_elevation(33.0)
+        session.tab.continue_requested.emit()
+        await until(lambda: session.current is not None)
+        session.cancel()
+        await until(lambda: session.current is None)
+        options = session.history.get(key).options
+        assert (options.quality, options.elevation) == ("draft", 33.0)
+
+    drive(scenario)
+
+
+def test_a_job_that_goes_wrong_unexpectedly_does_not_hold_up_the_next(drive, house_picture, monkeypatch) -> None:
+    create, calls = History.create, []
+
+    def stumble(history: History, *arguments: object, **options: object) -> Run:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise RuntimeError("a screw is loose")
+        return create(history, *arguments, **options)
+
+    monkeypatch.setattr(History, "create", stumble)
+
+    async def scenario(session: Session) -> None:
+        await until(lambda: session._history is not None)
+        bring(session, house_picture)
+        session.tab.input.request()
+        session.tab.input.request()
+        await until(lambda: "screw" in banner(session))
+        await until(lambda: session._current_run is not None)
+        session.cancel()
+        await until(lambda: session.current is None and not session.tab.stages.running)
+        assert [run.status for run in session.history.runs()] == ["cancelled"]
 
     drive(scenario)
 

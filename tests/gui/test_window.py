@@ -298,6 +298,67 @@ def test_an_earlier_run_can_be_looked_at_while_one_is_in_work(window) -> None:
     assert tab.title.text() == "house"
 
 
+def test_a_broken_run_looked_at_while_another_ends_can_be_gone_on_with(window) -> None:
+    tab, going_on = window.reconstruct, []
+    tab.continue_requested.connect(lambda: going_on.append(True))
+    tab.begin_run("new", "church")
+    tab.show_run(RunContents("old", "house", "cancelled", None, "views", QImage(), seconds={"foreground": 2.0}))
+    assert tab.banner._actions.count() == 0
+    tab.finish_run(RunContents("new", "church", "done", None, None, QImage(), seconds={"foreground": 1.0}))
+    assert tab.stages.strip.state["views"] == "stopped" and tab.stages.strip.seconds["foreground"] == 2.0
+    assert "Done" not in tab.clock.text(), "that was the other run's"
+    tab.banner._actions.itemAt(0).widget().click()
+    assert going_on == [True]
+
+
+def test_back_at_a_run_in_its_late_stages_its_own_views_are_there(window) -> None:
+    tab, picture = window.reconstruct, QImage(4, 4, QImage.Format.Format_RGB32)
+    own = RunContents("new", "church", "running", None, "surface", QImage(), {"view_1": picture}, ESTIMATE)
+    tab.begin_run("new", "church", "surface")
+    tab.show_run(RunContents("old", "house", "done", None, None, QImage(), {"view_0": picture}))
+    tab.follow_run("new", "church", "surface", own)
+    assert list(tab.views.images) == ["view_1"] and tab.views.elevation == ESTIMATE.value
+    tab.stages.finish()
+
+
+def test_a_run_in_work_is_not_deleted_and_another_is(window) -> None:
+    tab, deleted = window.reconstruct, []
+    tab.delete_requested.connect(deleted.append)
+    tab.set_history(entries())
+    tab.begin_run("k0", "church")
+    tab.history.delete_requested.emit("k0")
+    assert "Cancel it first" in tab.banner.text.text() and len(tab.history.keys()) == 3
+    tab.show_run(RunContents("k1", "tower", "done", None, None, QImage()))
+    tab.history.delete_requested.emit("k1")
+    assert tab.shown_key is None and tab.title.text() == "Mesh"
+    assert tab.stages.running, "the stage bar is the other run's"
+    tab.toast.finish()
+    assert deleted == ["k1"]
+    tab.stages.finish()
+
+
+def test_a_request_keeps_what_was_drawn_when_it_was_made(window, tmp_path) -> None:
+    requests: list = []
+    window.reconstruct.requested.connect(requests.extend)
+    drop(window, file_mime(picture_files(tmp_path, 1)))
+    picture = window.reconstruct.input.picture
+    for box in ((1, 1, 9, 9), (2, 2, 12, 12)):
+        picture.box = box
+        window.reconstruct.input.request()
+    assert [request.box for request in requests] == [(1, 1, 9, 9), (2, 2, 12, 12)]
+
+
+def test_a_broken_picture_does_not_leave_the_one_before_ready(window, tmp_path) -> None:
+    tab = window.reconstruct
+    drop(window, file_mime(picture_files(tmp_path, 1)))
+    tab.show_picture(tab.input.picture, np.full((20, 16, 4), 200, np.uint8))
+    assert tab.preview.isVisible()
+    bad = Picture(tmp_path / "notes.png", "notes")
+    tab.bring([bad])
+    tab.show_input_problem(bad, "'notes.png' is not a picture.")
+    assert not tab.preview.isVisible() and not tab.input.button.isEnabled()
+
+
 def test_the_end_of_a_run_does_not_resize_the_picture(window, qtbot) -> None:
     tab = window.reconstruct
     tab.begin_run("k", "house")
@@ -332,6 +393,51 @@ def test_the_history_is_searched_by_any_word(window, qtbot) -> None:
     assert opened == ["k1"]
     panel.search.setText("palace")
     assert panel.keys() == [] and panel.pages.currentIndex() == 1
+
+
+def test_esc_in_the_search_leaves_it_and_cancels_nothing(window, qtbot) -> None:
+    tab, cancelled = window.reconstruct, []
+    tab.cancel_requested.connect(lambda: cancelled.append(True))
+    tab.set_history(entries())
+    tab.begin_run("k", "house")
+    qtbot.keyClick(window, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
+    qtbot.keyClicks(tab.history.search, "tow")
+    qtbot.keyClick(tab.history.search, Qt.Key.Key_Escape)
+    assert cancelled == [] and tab.history.keys() == ["k0", "k1", "k2"] and tab.history.list.hasFocus()
+    qtbot.keyClick(tab.history.list, Qt.Key.Key_Escape)
+    assert cancelled == [True]
+    tab.stages.finish("stopped")
+
+
+def test_esc_in_a_drag_ends_the_drag_and_cancels_nothing(window, qtbot, tmp_path) -> None:
+    tab, cancelled = window.reconstruct, []
+    tab.cancel_requested.connect(lambda: cancelled.append(True))
+    drop(window, file_mime(picture_files(tmp_path, 1)))
+    picture = tab.input.picture
+    tab.input.show_picture(picture, np.full((20, 16, 4), 200, np.uint8))
+    tab.begin_run("k", "house")
+    canvas = tab.input.editor.canvas
+    canvas.setFocus()
+    middle = canvas.rect().center()
+    qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=middle - QPoint(30, 30))
+    qtbot.mouseMove(canvas, middle)
+    qtbot.keyClick(canvas, Qt.Key.Key_Escape)
+    qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=middle)
+    assert cancelled == [] and picture.box is None
+    qtbot.keyClick(canvas, Qt.Key.Key_Escape)
+    assert cancelled == [True]
+    tab.stages.finish("stopped")
+
+
+def test_f6_goes_round_picture_mesh_and_views(window, qtbot, tmp_path) -> None:
+    tab = window.reconstruct
+    drop(window, file_mime(picture_files(tmp_path, 1)))
+    tab.input.show_picture(tab.input.picture, np.full((20, 16, 4), 200, np.uint8))
+    seen = []
+    for _ in range(3):
+        qtbot.keyClick(QApplication.focusWidget() or window, Qt.Key.Key_F6)
+        seen.append(QApplication.focusWidget())
+    assert seen == [tab.input.editor.canvas, tab.views, tab.input.editor.canvas], "there is no mesh yet"
 
 
 def test_a_deleted_run_can_be_brought_back(window, qtbot) -> None:
@@ -415,6 +521,18 @@ def test_places_are_taken_up_again_and_nonsense_is_not(window) -> None:
     window.restore_place({})
     window.restore_place(place)
     assert window.reconstruct.columns.sizes() == place["columns"]
+
+
+def test_a_window_left_in_full_screen_comes_back_enlarged(window, qtbot) -> None:
+    qtbot.keyClick(window, Qt.Key.Key_F11)
+    qtbot.waitUntil(window.isFullScreen)
+    place = window.place()
+    qtbot.keyClick(window, Qt.Key.Key_F11)
+    qtbot.waitUntil(lambda: not window.isFullScreen())
+    assert theme.scale == 1.0
+    window.restore_place(place)
+    qtbot.waitUntil(window.isFullScreen)
+    assert theme.scale > 1.2
 
 
 def test_cameras_of_the_run_are_ready_for_the_viewport(window) -> None:

@@ -575,6 +575,13 @@ class Canvas(QWidget):
         self._pointer = None
         self.update()
 
+    def event(self, event: QEvent) -> bool:
+        # Esc ends a drag before it is the window's to cancel a run with.
+        if event.type() == QEvent.Type.ShortcutOverride and event.key() == Qt.Key.Key_Escape and self._drag is not None:
+            event.accept()
+            return True
+        return bool(super().event(event))
+
     def keyPressEvent(self, event: Any) -> None:
         if event.key() == Qt.Key.Key_Space:
             self._space = True

@@ -157,6 +157,11 @@ class HistoryPanel(QWidget):
         self._hidden.discard(key)
         self._filter()
 
+    def leave_search(self) -> None:
+        """Show all runs again, with the keyboard on the list."""
+        self.search.clear()
+        self.list.setFocus()
+
     def keys(self) -> list[str]:
         """Keys of the runs in the list, top to bottom."""
         return [entry.key for entry in self.model.shown]
@@ -190,6 +195,8 @@ class HistoryPanel(QWidget):
 
     def _menu(self, position: Any) -> None:
         index = self.list.indexAt(position)
+        if not index.isValid():  # asked for with the key, somewhere else
+            index = self.list.currentIndex()
         if not index.isValid():
             return
         self.list.setCurrentIndex(index)

@@ -373,6 +373,9 @@ class InputPanel(QWidget):
             [
                 Request(
                     picture=picture,
+                    box=picture.box,
+                    strokes=picture.strokes,
+                    points=picture.points,
                     mode=self.mode.currentData(),
                     elevation=self.known_elevation,
                     quality=self.quality.currentData(),

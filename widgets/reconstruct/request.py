@@ -29,6 +29,9 @@ class Request:
     """A reconstruction to be made; the fields are those of `engine.pipeline.Options`."""
 
     picture: Picture
+    box: tuple[int, int, int, int] | None = None
+    strokes: Any = None
+    points: tuple[tuple[float, float, bool], ...] = ()
     mode: str = "auto"
     elevation: float | None = None
     quality: str = "standard"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QMimeData, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QImage, QPainter, QPen
 from PySide6.QtWidgets import (
+    QApplication,
     QButtonGroup,
     QFileDialog,
     QHBoxLayout,
@@ -103,6 +104,8 @@ class ReconstructTab(QWidget):
         self.following = True
         """Whether the run in work is the one on the screen; a run of the past may be looked at meanwhile."""
         self._viewport: Viewport | None = None
+        self._shown: RunContents | None = None
+        self._working_on: str | None = None
         self._poses: list[cameras.Pose] = []
 
         # left: picture or history
@@ -255,6 +258,8 @@ class ReconstructTab(QWidget):
         self.input.show_problem(picture, "This picture cannot be used.", usable=False)
         if picture is self.input.picture:
             self.banner.show_message(text, "error", {"Open another…": self.open_dialog})
+            if not self.stages.running and self.shown_key is None:
+                self._show_page(self.invitation)  # what is there is the picture before
 
     def bring(self, pictures: list[Picture]) -> None:
         """Take new pictures in place of the old ones."""
@@ -269,15 +274,28 @@ class ReconstructTab(QWidget):
 
     def clear_run(self) -> None:
         """Show no run."""
-        self.shown_key = None
+        self.shown_key = self._shown = None
         self._show_used({})
         self.title.setText("Mesh")
-        self.stages.reset()
+        if not self.stages.running:
+            self.stages.reset()
         self.views.clear()
         self.elevation.clear()
         self._show_mesh(None)
         self._set_retry(False)
         self._show_page(self.preview if self.input.picture else self.invitation)
+
+    def prepare_run(self, first: str) -> None:
+        """A run is about to begin at stage `first`: it can be cancelled from now on."""
+        self.stages.begin(first)
+        self.input.set_busy(True)
+
+    def forget_run(self) -> None:
+        """The run that was about to begin cannot."""
+        self.stages.reset()
+        self.input.set_busy(False)
+        if self._shown is not None:
+            self.stages.show_report(self._shown.seconds, self._shown.status, self._shown.stage)
 
     def begin_run(self, key: str, name: str, first: str = "foreground", *, follow: bool = True) -> None:
         """The engine starts on a run at stage `first`; what earlier stages left stays on the screen.
@@ -287,21 +305,25 @@ class ReconstructTab(QWidget):
         self.stages.begin(first)
         self.input.set_busy(True)
         self._set_retry(False)
+        self._working_on = key
         self.following = follow
         if follow:
             self.follow_run(key, name, first)
 
-    def follow_run(self, key: str, name: str, first: str = "foreground") -> None:
-        """Show the run in work, which began at stage `first`."""
-        self.following = True
-        self.banner.hide()
-        self.shown_key = key
-        self._show_used({})
-        self.title.setText(name)
+    def follow_run(self, key: str, name: str, first: str = "foreground", contents: RunContents | None = None) -> None:
+        """Show the run in work, which began at stage `first`, with what earlier stages have left in `contents`."""
         order = list(STAGES)
-        if order.index(first) <= order.index("views"):
+        draws = order.index(first) <= order.index("views")
+        if draws or key != self.shown_key:
             self.views.clear()
             self.elevation.clear()
+        self.following = True
+        self.banner.hide()
+        self.shown_key, self._shown = key, None
+        self._show_used({})
+        self.title.setText(name)
+        if contents is not None and not draws:
+            self._show_views(contents)
         self._show_mesh(None)
         self.preview.show_image(caption=f"{STAGE_WORDS[first]}…")
         self._show_page(self.preview)
@@ -331,6 +353,7 @@ class ReconstructTab(QWidget):
             elif kind == "view":
                 name, picture = what
                 self.views.set_view(name, picture)
+                self._enlarge.setEnabled(True)
                 image = self.views.images.get(name)
             elif kind == "elevation":
                 self._show_elevation(what[0])
@@ -348,8 +371,9 @@ class ReconstructTab(QWidget):
             self.views.set_busy(None)
             self._show_contents(contents)
             self.clock.setText(clock)
-        else:
-            self._set_retry(len(self.views.images) == 40)
+        elif self._shown is not None:  # the stages are its own again, and it may be gone on with
+            self._show_contents(self._shown)
+            self._show_time(self._shown)
 
     def give_up_run(self) -> None:
         """The run ended, and what it left cannot be read."""
@@ -365,8 +389,7 @@ class ReconstructTab(QWidget):
         self.elevation.clear()
         self._show_mesh(None)
         self._show_contents(contents)
-        if not self.stages.running:
-            self.clock.setText(f"Took {sum(contents.seconds.values()):.0f} s" if contents.status == "done" else "")
+        self._show_time(contents)
 
     def show_error(self, text: str, actions: dict[str, Callable[[], Any]] | None = None) -> None:
         """Something went wrong: say it in place."""
@@ -398,10 +421,21 @@ class ReconstructTab(QWidget):
             self.history.search.setFocus()
             self.history.search.selectAll()
 
+    def focus_next(self) -> None:
+        """Move the keyboard on: picture or history, mesh, views, and round again."""
+        left = self.history.list if self._left_pages.currentWidget() is self.history else self.input.editor
+        middle = [] if self._viewport is None else [self._viewport]
+        stops = [part for part in (left, *middle, self.views) if part.isVisible()]
+        here = QApplication.focusWidget()
+        at = next((i for i, part in enumerate(stops) if here and (part is here or part.isAncestorOf(here))), -1)
+        stops[(at + 1) % len(stops)].setFocus(Qt.FocusReason.ShortcutFocusReason)
+
     def escape(self) -> bool:
         """Close what lies on top, else cancel the run; whether there was something to do."""
         if self.overlay.isVisible():
             self.overlay.dismiss()
+        elif self.history.search.hasFocus():
+            self.history.leave_search()
         elif self.stages.running:
             self.cancel_requested.emit()
         elif self.banner.isVisible():
@@ -418,22 +452,29 @@ class ReconstructTab(QWidget):
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _show_contents(self, contents: RunContents) -> None:
-        self.shown_key = contents.key
-        self.title.setText(contents.name)
-        self._show_used(contents.used)
+    def _show_time(self, contents: RunContents) -> None:
         if not self.stages.running:
-            self.stages.show_report(contents.seconds, contents.status, contents.stage)
+            self.clock.setText(f"Took {sum(contents.seconds.values()):.0f} s" if contents.status == "done" else "")
+
+    def _show_views(self, contents: RunContents) -> None:
         if contents.elevation is not None:
             self._show_elevation(contents.elevation)
         for name, picture in contents.views.items():
             self.views.set_view(name, picture)
+
+    def _show_contents(self, contents: RunContents) -> None:
+        self.shown_key, self._shown = contents.key, contents
+        self.title.setText(contents.name)
+        self._show_used(contents.used)
+        if not self.stages.running:
+            self.stages.show_report(contents.seconds, contents.status, contents.stage)
+        self._show_views(contents)
         if not contents.picture.isNull():
             self.preview.show_image(contents.picture, "")
+        self._show_mesh(contents.mesh)
         if self._viewport is not None:
             self._viewport.set_height(contents.height_m)
             self._viewport.set_save_target(Path(self.last_folder), contents.name)
-        self._show_mesh(contents.mesh)
         if contents.mesh is None:
             self._show_page(self.preview)
         self._set_retry(not self.stages.running and len(self.views.images) == 40)
@@ -487,7 +528,7 @@ class ReconstructTab(QWidget):
     def _set_retry(self, on: bool) -> None:
         self.views.can_retry = on
         self._retry.setEnabled(on)
-        self._enlarge.setEnabled(on)
+        self._enlarge.setEnabled(bool(self.views.images))
 
     def _retry_current(self) -> None:
         self.views.retry(self.views.current)
@@ -497,9 +538,12 @@ class ReconstructTab(QWidget):
             self.overlay.show_view(self.views.current)
 
     def _delete(self, key: str) -> None:
+        if self.stages.running and key == self._working_on:
+            self.banner.show_message("This run is being worked on. Cancel it first, then delete it.", "warning")
+            return
         entry = next((e for e in self.history.model.shown if e.key == key), None)
         self.history.hide_entry(key)
-        if key == self.shown_key and not self.stages.running:
+        if key == self.shown_key:
             self.clear_run()
         self.toast.show_action(
             f"Deleted “{entry.title if entry else key}”.",

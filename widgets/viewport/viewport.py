@@ -579,7 +579,7 @@ class Viewport(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         self._bar_text, self._bar = QLabel(), QProgressBar(maximum=1000, textVisible=False)
         self._bar.setMaximumHeight(8)
-        stop = QToolButton(text="Cancel")
+        stop = QToolButton(text="Cancel", toolTip="Stop writing the film; nothing is kept of it")
         stop.clicked.connect(self.cancel_film)
         row.addWidget(self._bar_text)
         row.addWidget(self._bar, 1)
