@@ -429,17 +429,20 @@ class Session:
 
     async def open_run(self, key: str) -> None:
         """Show a run of the past, or the one in work."""
+        contents, problem = None, ""
         try:
             run = await self.files.submit(self.history.get, key)
             contents = await self.files.submit(_contents, run)
         except OrielError as error:
-            self.tab.show_error(str(error))
-            await self.refresh_history()
-            return
+            problem = str(error)
         if self._current_run is not None and self._current_run[0] == key:
-            self.tab.follow_run(*self._current_run, contents)
+            self.tab.follow_run(*self._current_run, contents)  # without what is just being written
             for event in list(self._previews):
                 self.tab.show_event(event)
+            return
+        if contents is None:
+            self.tab.show_error(problem)
+            await self.refresh_history()
             return
         self.tab.show_run(contents)
         picture = await self._picture_of(run)

@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 FAMILIES: tuple[str, ...] = (*ARCHITECTURE, "generic")
 Split = Literal["train", "validation", "heldout"]
-_GENERIC_SHARE = 0.12
+_GENERIC_SHARE = 0.35
 _SPLITS: dict[str, range] = {
     "train": range(0, 2_000_000_000),
     "validation": range(2_000_000_000, 2_000_000_100),
