@@ -577,7 +577,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--picture", type=Path, help="picture to reconstruct; by default the first sample")
-    parser.add_argument("--part", choices=("all", *PARTS), default="all", help="take the pictures of a part only")
+    parser.add_argument(
+        "--part", choices=("all", "reconstruct", *PARTS), default="all", help="take the pictures of a part only"
+    )
     parser.add_argument("--study", type=Path, help="take pictures of the report of this finished `oriel study` instead")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
