@@ -8,6 +8,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
+def unexpected(error: Exception) -> str:
+    """What is said in the window of an error in the program itself; the terminal gets where it came from."""
+    traceback.print_exception(error)
+    return f"Something unexpected went wrong: {error}"
+
+
 class Tasks:
     """Coroutines on the window's event loop. What nobody expected to go wrong in one is told with `tell`."""
 
@@ -42,5 +48,4 @@ class Tasks:
             await work
         except Exception as error:
             if not self.closing:
-                traceback.print_exc()
-                self._tell(f"Something unexpected went wrong: {error}")
+                self._tell(unexpected(error))

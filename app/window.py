@@ -29,7 +29,7 @@ from app.model_previews import VIEWER_MODULES
 from app.render_session import RenderSession
 from app.screen_session import ScreenSession
 from app.settings import Settings
-from app.tasks import Tasks
+from app.tasks import Tasks, unexpected
 from engine.errors import Cancelled, OrielError
 from engine.progress import CancelToken, Progress
 from widgets.common import opaque, to_qimage
@@ -294,16 +294,15 @@ class Session:
         if run is None:
             return
         picture = self._pictures.get(run.folder.name)
-        if picture is not None and picture is self.tab.input.picture:
+        panel = self.tab.input
+        if picture is not None and picture is panel.picture:
             drawn = {"box": picture.box, "strokes": picture.strokes, "points": picture.points}
-            models = self.tab.input.models.values()
-            panel = self.tab.input
-            chosen = {"mode": panel.mode.currentData(), "quality": panel.quality.currentData()}
+            chosen = {"mode": panel.mode.currentData(), "quality": panel.quality.currentData(), **panel.models.values()}
             elevation, before = panel.known_elevation, run.options.elevation
             if elevation is not None and before is not None and abs(elevation - before) < 0.051:
                 elevation = before  # the panel shows one decimal of it
             try:
-                await self.files.submit(lambda: run.change(elevation=elevation, **chosen, **drawn, **models))
+                await self.files.submit(lambda: run.change(elevation=elevation, **chosen, **drawn))
             except OrielError as error:
                 self.tab.show_error(str(error))
                 return
@@ -339,11 +338,7 @@ class Session:
                 try:
                     await self._do(self.current, follow=first or self.tab.following)
                 except Exception as error:
-                    if not isinstance(error, OrielError):
-                        traceback.print_exc()
-                    refused.append(
-                        str(error) if isinstance(error, OrielError) else f"Something unexpected went wrong: {error}"
-                    )
+                    refused.append(str(error) if isinstance(error, OrielError) else unexpected(error))
                     self.tab.show_error(refused[-1])
                 finally:
                     self.current = self._current_run = None

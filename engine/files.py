@@ -50,6 +50,23 @@ def lock_folder(folder: Path, name: str, busy: str) -> FileLock:
     return lock
 
 
+def claim_run(folder: Path, checkpoint: str, log: str, *, resume: bool) -> Path:
+    """Make a training run's folder and see that its `log` can be written; returns the path of its last `checkpoint`.
+
+    Raises `InputError` for a folder that has one already, unless it is to be resumed; `OutputError` for one that cannot
+    be written.
+    """
+    last = folder / checkpoint
+    if last.exists() and not resume:
+        raise InputError(f"{folder} holds a run already. Go on with it (--resume), or give another folder (--out).")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / log).touch()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return last
+
+
 def sync(path: Path) -> None:
     """Put what was written to a file, or a folder, on the disk."""
     number = os.open(path, os.O_RDONLY)

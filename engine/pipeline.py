@@ -412,10 +412,11 @@ class Run:
         first = STAGES.index(start)
         from engine.imaging import sam
 
-        if not missing:  # a finished run stays one where weights are missing
+        if not missing:  # a finished run stays one where weights are missing; any other fails
             _require_models(self.options, STAGES[first:])
         with self._executing(progress, cancel) as work:
-            _require_models(self.options, STAGES[first:])
+            if missing:
+                _require_models(self.options, STAGES[first:])
             # A new elevation makes the views stale.
             done = [s for s in STAGES[:first] if not (s == "views" and start == "elevation")]
             self._mark(stages_done=done)

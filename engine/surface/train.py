@@ -34,7 +34,7 @@ from engine.data import split_seeds
 from engine.device import pick_device
 from engine.errors import InputError
 from engine.evaluation.geometry import f_score_of, sample_mesh
-from engine.files import unwritable
+from engine.files import claim_run
 from engine.mesh import Mesh
 from engine.progress import CancelToken
 from engine.surface.cases import CaseMaker, SurfaceCase, degrade
@@ -197,14 +197,8 @@ def train_surface(options: TrainOptions, cancel: CancelToken | None = None) -> P
     config = CONFIGS[options.config]
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = pick_device(auto if options.device == "auto" else options.device)
-    out, last = options.out, options.out / "last.ckpt"
-    if last.exists() and not options.resume:
-        raise InputError(f"{out} holds a run already. Go on with it (--resume), or give another folder (--out).")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "log.csv").touch()
-    except OSError as error:
-        raise unwritable(out, error) from error
+    out = options.out
+    last = claim_run(out, "last.ckpt", "log.csv", resume=options.resume)
     torch.manual_seed(options.seed)
     network = build_surface(config).to(device)
     average = copy.deepcopy(network)

@@ -32,7 +32,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from engine import weights
 from engine.device import mixed_precision, pick_device
 from engine.errors import InputError
-from engine.files import unwritable
+from engine.files import claim_run
 from engine.views.cases import CasePool, CaseSize, DevicePool
 from engine.views.manhattan import CANDIDATES
 from engine.views.network import MODEL, FieldCode, FieldConfig, FieldNetwork, stretch_positions
@@ -256,14 +256,7 @@ def train(options: TrainOptions) -> Path:
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = pick_device(auto if options.device == "auto" else options.device)
     out = options.out
-    last = out / "last.pt"
-    if last.exists() and not options.resume:
-        raise InputError(f"{out} holds a run already. Go on with it (--resume), or give another folder (--out).")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "log.jsonl").touch()
-    except OSError as error:
-        raise unwritable(out, error) from error
+    last = claim_run(out, "last.pt", "log.jsonl", resume=options.resume)
     torch.manual_seed(options.seed)
     network = FieldNetwork(options.network).to(device).to(memory_format=torch.channels_last)
     if options.start:

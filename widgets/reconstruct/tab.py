@@ -302,8 +302,7 @@ class ReconstructTab(QWidget):
 
         Without `follow`, what is on the screen stays and only the stage bar changes.
         """
-        self.stages.begin(first)
-        self.input.set_busy(True)
+        self.prepare_run(first)
         self._set_retry(False)
         self._working_on = key
         self.following = follow
