@@ -77,6 +77,8 @@ class ProceduralObject:
     _scale: float = 1.0
     _shift: Array = field(default_factory=lambda: np.zeros(3), repr=False)
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    textures: None = None
+    """No pictures of its own: every finish is of `texture_library()`."""
 
     def contains(self, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Whether each of the points (N, 3) lies inside the object."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,8 +19,11 @@ from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.views import GENERATORS
 from engine.views.network import MODEL, FieldCode, FieldConfig, FieldNetwork, elevation_of, to_frustum
 from engine.views.raster import render_mesh
+from engine.views.spatial import SpatialConfig, SpatialNetwork
 
 FloatArray = npt.NDArray[np.float32]
+
+_Network: TypeAlias = FieldNetwork | SpatialNetwork
 
 _CHUNK = 65536
 _MARGIN = 1.0  # logit that the silhouette demands of a foreground ray
@@ -34,8 +38,8 @@ _LEAN = 0.4  # logit by which doubt counts as solid: thin parts of unsure depth 
 class _Field:
     """The network's answer about one picture and its mirror image, held to the picture's silhouette."""
 
-    network: FieldNetwork
-    code: FieldCode
+    network: _Network
+    code: Any
     """Of two pictures: the input, and its mirror image, whose world is mirrored in y."""
     elevation: float
     boost: Tensor
@@ -64,7 +68,7 @@ class _Field:
 
 
 def _both(
-    network: FieldNetwork, code: FieldCode, points: Tensor, elevation: float, *, color: bool
+    network: _Network, code: Any, points: Tensor, elevation: float, *, color: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Mean answer about world points (N, 3) of a picture and its mirror image: logits (N,) and RGB (N, 3)."""
     pair = torch.stack([points, points * points.new_tensor([1.0, -1.0, 1.0])])
@@ -78,12 +82,12 @@ def _elevation(code: FieldCode) -> float:
 
 
 class BuiltInGenerator:
-    """Views of a `FieldNetwork`'s solid: meshed once, then drawn from any side."""
+    """Views of a network's solid: meshed once, then drawn from any side."""
 
     name = "built-in"
     label = GENERATORS["built-in"]
 
-    def __init__(self, network: FieldNetwork) -> None:
+    def __init__(self, network: _Network) -> None:
         self.network = network.eval().requires_grad_(False)
         self._last: tuple[bytes, float, Mesh] | None = None
 
@@ -93,7 +97,9 @@ class BuiltInGenerator:
         found = weights.find(path or "views")
         tensors = found.load(MODEL)
         try:
-            network = FieldNetwork(FieldConfig(**found.card["network"]))
+            sizes = found.card["network"]
+            spatial = "field" in sizes
+            network = SpatialNetwork(SpatialConfig.from_json(sizes)) if spatial else FieldNetwork(FieldConfig(**sizes))
             network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
             missing = {k for k, v in network.state_dict().items() if v.is_floating_point()} - set(tensors)
             if missing:
@@ -195,7 +201,7 @@ class BuiltInGenerator:
         small = cv2.resize(np.asarray(image, np.float32), (side, side), interpolation=cv2.INTER_AREA)
         if seed:
             rng = np.random.default_rng(seed)
-            scale, shift = rng.uniform(0.97, 1.03), rng.uniform(-2, 2, 2)
+            scale, shift = rng.uniform(0.97, 1.03), rng.uniform(-2, 2, 2) * side / 64
             middle = (side - 1) / 2 * (1 - scale)
             matrix = np.array([[scale, 0, middle + shift[0]], [0, scale, middle + shift[1]]])
             small = cv2.warpAffine(small, matrix, (side, side), borderValue=(1, 1, 1, 0))

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context, shared_memory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from engine import cameras
-from engine.data.renderer import Light, Renderer, frame_object
+from engine.data.ground import on_ground
+from engine.data.photo import photograph
+from engine.data.renderer import FramedObject, Light, Renderer, Shading, Solid, frame_object
 from engine.views.manhattan import CANDIDATES, edge_votes
+
+if TYPE_CHECKING:
+    from engine.data.models import ModelLibrary
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.intp]
 
-ELEVATIONS = (-10.0, 70.0)
-"""Range of input elevations in training, degrees."""
+ELEVATIONS, COMMON_ELEVATIONS = (-15.0, 75.0), (0.0, 45.0)
+"""Range of input elevations in training, degrees, and the part of it that most are from."""
+LENSES, COMMON_LENSES = (24.0, 100.0), (35.0, 50.0)
+"""Range of input focal lengths in millimetres before a picture 36 mm wide, and the part of it that many are from."""
+SHADED, ON_GROUND = 0.8, 0.15
+"""Shares of objects with shadows, and of pictures whose mask has kept some ground."""
+_CLOSEST = 0.5
+"""Least distance of the input camera from an object's nearest point, in world units (`INPUT_RADIUS` to its middle)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,11 @@ class CaseSize:
     """Points along each of them."""
 
     def fields(self) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """Shape and type of each array of a case."""
+        """Shape and type of each array of a case.
+
+        `mask` is the object's true coverage, without the errors and the ground that the picture's alpha may have;
+        `kind` is 0 for a procedural object, 1 for a model of a building and 2 for one of a thing.
+        """
         return {
             "picture": ((self.picture, self.picture, 4), np.uint8),
             "points": ((self.points, 3), np.float16),
@@ -54,6 +71,8 @@ class CaseSize:
             "ray_hit": ((self.rays,), np.uint8),
             "elevation": ((), np.float32),
             "votes": ((2, len(CANDIDATES)), np.float16),
+            "mask": ((self.picture, self.picture), np.uint8),
+            "kind": ((), np.uint8),
         }
 
 
@@ -86,6 +105,22 @@ class _Lens:
 
 
 @dataclass(frozen=True)
+class _Outline:
+    """What framing needs of an object: the corners of its convex hull."""
+
+    vertices: FloatArray
+    """(V, 3)."""
+
+    @classmethod
+    def of(cls, vertices: FloatArray) -> _Outline:
+        """The outline of points (N, 3)."""
+        try:
+            return cls(vertices[ConvexHull(vertices).vertices])
+        except QhullError:  # flat
+            return cls(vertices)
+
+
+@dataclass(frozen=True)
 class _Looks:
     """What other cameras see of an object, in its own frame."""
 
@@ -102,24 +137,50 @@ class _Looks:
 
 
 class CaseMaker:
-    """Makes cases of one object: `views` pictures of it under one light, with labels, and edge `votes` or not."""
+    """Makes cases of one object: `views` pictures of it under one light, with labels, and edge `votes` or not.
 
-    def __init__(self, size: CaseSize, views: int = 3, votes: bool = True) -> None:
+    The share `share` of objects are drawn from `models`, of these the share `buildings` buildings; the others are
+    procedural.
+    """
+
+    def __init__(
+        self,
+        size: CaseSize,
+        views: int = 3,
+        votes: bool = True,
+        models: ModelLibrary | None = None,
+        share: float = 0.0,
+        buildings: float = 0.5,
+    ) -> None:
         self.size, self.views, self.votes = size, views, votes
+        self.models, self.share, self.buildings = models, share, buildings
         self._inputs = Renderer(size.picture)
         self._others = Renderer(96, supersample=1)
 
     def make(self, seed: int) -> list[dict[str, npt.NDArray[Any]]]:
         """The cases of object `seed`; the same seed gives the same cases."""
+        rng = np.random.default_rng([7, seed])
+        return self.cases_of(self._draw(seed, rng), rng)
+
+    def _draw(self, seed: int, rng: np.random.Generator) -> Solid:
         from engine.data import make_object
 
-        rng = np.random.default_rng([7, seed])
-        obj = make_object(seed)
+        if self.models is not None and rng.random() < self.share:
+            for _ in range(8):
+                try:
+                    return self.models.draw(rng, "train", buildings=self.buildings)
+                except Exception:  # a file can be broken in any way, and the worker has to go on
+                    logging.getLogger(__name__).warning("A model could not be used; another is drawn.", exc_info=True)
+        return make_object(seed)
+
+    def cases_of(self, obj: Solid, rng: np.random.Generator) -> list[dict[str, npt.NDArray[Any]]]:
+        """The cases of a given solid."""
         light = Light.random(rng)
-        poses = [(rng.uniform(*ELEVATIONS), rng.uniform(0, 360)) for _ in range(self.views)]
-        looks = self._look_around(obj, light, rng)
+        shading = Renderer.shade(obj, light, float(rng.uniform(0.3, 2.0))) if rng.random() < SHADED else None
+        looks = self._look_around(obj, light, shading, rng)
         surface, _ = obj.sample_surface(self.size.points, rng)
-        cases = [self._case(obj, light, *pose, surface, looks, rng) for pose in poses]
+        outline = _Outline.of(obj.vertices)
+        cases = [self._case(obj, outline, light, shading, surface, looks, rng) for _ in range(self.views)]
         if not self.votes:
             return cases
         pictures = torch.from_numpy(np.stack([case["picture"] for case in cases])).permute(0, 3, 1, 2) / 255
@@ -127,13 +188,13 @@ class CaseMaker:
             case["votes"] = votes.astype(np.float16)
         return cases
 
-    def _look_around(self, obj: Any, light: Light, rng: np.random.Generator) -> _Looks:
+    def _look_around(self, obj: Solid, light: Light, shading: Shading | None, rng: np.random.Generator) -> _Looks:
         """What three other cameras see: lit surface points, and rays that hit the object or miss it."""
         n, side = 3, 96
         k = cameras.intrinsics(side)
         turn = rng.uniform(0, 360)
         c2ws = cameras.camera_to_world(rng.uniform(-10, 55, n), turn + np.arange(n) * 360 / n, 1.9)
-        rgba, depth = self._others.render(obj, c2ws, k, light=light)
+        rgba, depth = self._others.render(obj, c2ws, k, light=light, shading=shading)
         parts = []
         for c2w, picture, z in zip(c2ws, rgba, depth, strict=True):
             seen = z > 0
@@ -163,7 +224,7 @@ class CaseMaker:
         return rows[chosen], columns[chosen]
 
     def _depths(
-        self, obj: Any, origin: FloatArray, rays: FloatArray, depth: FloatArray, rng: np.random.Generator
+        self, obj: Solid, origin: FloatArray, rays: FloatArray, depth: FloatArray, rng: np.random.Generator
     ) -> FloatArray:
         """Depths (N, samples) along rays through the object's box, one of them just under the surface that is hit."""
         low, high = obj.vertices.min(0) - 0.05, obj.vertices.max(0) + 0.05
@@ -177,38 +238,73 @@ class CaseMaker:
         out[:, 0] = np.where(depth > 0, depth + rng.uniform(0.005, 0.03, len(rays)), out[:, 0])
         return out.astype(np.float32)
 
+    def _place(
+        self, outline: _Outline, elevations: tuple[float, float], rng: np.random.Generator
+    ) -> tuple[FramedObject, _Lens, float]:
+        """An object before an input camera: framed, with a lens, seen from an azimuth (degrees, as it stands).
+
+        Drawn again where the object would not fit into the volume or would come too near to the lens: a long house from
+        its end, a tower from above. Nobody takes such a picture.
+        """
+        tries: list[tuple[float, int, FramedObject, _Lens, float]] = []
+        for _ in range(12):
+            common = COMMON_ELEVATIONS if rng.random() < 0.65 else ELEVATIONS
+            elevation = rng.uniform(max(common[0], elevations[0]), min(common[1], elevations[1]))
+            azimuth = rng.uniform(0, 360)
+            low, high = np.log(COMMON_LENSES if rng.random() < 0.4 else LENSES)
+            lens = _Lens(float(np.exp(rng.uniform(low, high))) / 36 * cameras.REFERENCE_SIZE)
+            fraction = rng.uniform(*((0.7, 0.8) if rng.random() < 0.7 else (0.6, 0.85)))
+            framed = frame_object(outline, elevation, azimuth, focal=lens.focal, fraction=fraction, step=0.5)
+            reach = framed.depth_reach
+            excess = max(
+                reach * lens.focal / cameras.REFERENCE_FOCAL - cameras.VOLUME_EXTENT,
+                reach + _CLOSEST - cameras.INPUT_RADIUS,
+            )
+            tries.append((excess, len(tries), framed, lens, azimuth))
+            if excess <= 0:
+                break
+        _, _, framed, lens, azimuth = min(tries)
+        if rng.random() < 0.3:  # off the centre, as a mask's error or a forgotten corner would have it
+            away = np.clip(rng.normal(0, 0.02, 2), -0.05, 0.05) * cameras.REFERENCE_SIZE
+            away *= cameras.INPUT_RADIUS / lens.focal
+            axes = cameras.camera_to_world(framed.elevation, 0.0)[:3, :2]
+            framed.model[:3, 3] += axes @ away.astype(np.float32)
+        return framed, lens, azimuth
+
     def _case(
         self,
-        obj: Any,
+        obj: Solid,
+        outline: _Outline,
         light: Light,
-        elevation: float,
-        azimuth: float,
+        shading: Shading | None,
         surface: FloatArray,
         looks: _Looks,
         rng: np.random.Generator,
     ) -> dict[str, npt.NDArray[Any]]:
         size = self.size
-        lens = _Lens(cameras.REFERENCE_FOCAL * float(np.exp(rng.normal(0, 0.15))))
-        fraction = rng.uniform(0.7, 0.8)
-        framed = frame_object(obj, elevation, azimuth, focal=lens.focal, fraction=fraction)
-        while framed.depth_reach > cameras.VOLUME_EXTENT and elevation > 5:
-            # a tower from above reaches up to the lens: nobody takes such a picture
-            elevation = max(elevation - 15, 5)
-            framed = frame_object(obj, elevation, azimuth, focal=lens.focal, fraction=fraction)
+        grounded = on_ground(obj, rng) if rng.random() < ON_GROUND else None
+        if grounded is None:
+            framed, lens, azimuth = self._place(outline, ELEVATIONS, rng)
+        else:  # from below the ground would hide what stands on it
+            whole = np.concatenate([outline.vertices, grounded.vertices[len(obj.vertices) :]])
+            framed, lens, azimuth = self._place(_Outline(whole), (3.0, ELEVATIONS[1]), rng)
+        framed = replace(framed, obj=obj)
+        elevation = framed.elevation
         c2w = cameras.camera_to_world(elevation, 0.0)
-        focal = lens.focal * size.picture / cameras.REFERENCE_SIZE
+        k = cameras.intrinsics(size.picture, lens.focal * size.picture / cameras.REFERENCE_SIZE)
         # the light turns with the object
         turn = np.radians(-azimuth)
         x, y, z = light.to_light
-        to_light = (x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn), z)
-        picture, _ = self._inputs.render(
-            obj,
-            c2w,
-            cameras.intrinsics(size.picture, focal),
-            light=Light(to_light, light.diffuse, light.sky, light.ground, light.specular, light.shininess),
-            model=framed.model,
-            depth=False,
+        turned = replace(light, to_light=(x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn), z))
+        (drawn,), _ = self._inputs.render(
+            grounded or obj, c2w, k, light=turned, model=framed.model, depth=False, shading=shading
         )
+        mask = drawn[..., 3]
+        if grounded is not None:
+            (alone,), _ = self._inputs.render(obj, c2w, k, model=framed.model, depth=False)
+            mask = alone[..., 3]
+        chosen = rng.integers(0, len(looks.colors), size.colors)
+        picture, colors = photograph(drawn, looks.colors[chosen], rng)
         rotation = c2w[:3, :3]
 
         def reference(points: npt.NDArray[Any]) -> FloatArray:
@@ -228,43 +324,29 @@ class CaseMaker:
         cam = (points - c2w[:3, 3]) @ rotation
         real = lens.from_reference(cam.astype(np.float32)) @ rotation.T + c2w[:3, 3]
         inside = framed.contains(real.astype(np.float32))
-        chosen = rng.integers(0, len(looks.colors), size.colors)
         rays = rng.permutation(len(looks.hits))[: size.rays]
         ray_points = reference(framed.to_world(looks.ray_points[rays].reshape(-1, 3)))
         return {
-            "picture": _jitter(picture[0], rng),
+            "picture": picture,
             "points": points.astype(np.float16),
             "inside": inside.astype(np.uint8),
             "color_points": reference(framed.to_world(looks.color_points[chosen])).astype(np.float16),
-            "colors": looks.colors[chosen].astype(np.uint8),
+            "colors": colors,
             "ray_points": ray_points.reshape(size.rays, size.samples, 3).astype(np.float16),
             "ray_inside": looks.ray_inside[rays].astype(np.uint8),
             "ray_hit": looks.hits[rays].astype(np.uint8),
             "elevation": np.asarray(elevation, np.float32),
+            "mask": mask,
+            "kind": np.asarray(getattr(obj, "kind", 0), np.uint8),
         }
 
 
-def _jitter(picture: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Sensor noise and a soft focus now and then: pictures are not always crisp."""
-    kind = rng.random()
-    if kind < 0.6:
-        return picture
-    out = picture.astype(np.float32)
-    if kind < 0.85:
-        blurred = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.4, 1.2)))
-        out = np.asarray(blurred, np.float32)
-    noise = rng.normal(0, rng.uniform(1, 7), out.shape[:2])[..., None]
-    out[..., :3] += noise * (out[..., 3:] > 0)
-    return np.clip(out, 0, 255).astype(np.uint8)
-
-
-def _work(size: CaseSize, views: int, votes: bool, memory: str, slots: int, free: Any, ready: Any, seeds: Any) -> None:
+def _work(maker: CaseMaker, memory: str, slots: int, free: Any, ready: Any, seeds: Any) -> None:
     os.environ["LP_NUM_THREADS"] = "0"  # one core a worker: Mesa's software renderer would take them all
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     block = shared_memory.SharedMemory(memory)
-    arrays = _views(block, size, slots)
-    maker = CaseMaker(size, views, votes)
+    arrays = _views(block, maker.size, slots)
     parent = os.getppid()
     try:
         while os.getppid() == parent:
@@ -308,7 +390,7 @@ class CasePool:
     A slot is never written while it may be read: workers take free slots from one queue and hand them
     over through another. With `turns`, workers wait while the trainer works and the other way round: for training on
     the same cores, where threads that wait for each other at every operation lose more than they gain. Without `votes`
-    those of edges are left to whoever takes the cases.
+    those of edges are left to whoever takes the cases. `models`, `share` and `buildings` are `CaseMaker`'s.
     """
 
     def __init__(
@@ -323,6 +405,9 @@ class CasePool:
         views: int = 3,
         turns: bool = False,
         votes: bool = True,
+        models: ModelLibrary | None = None,
+        share: float = 0.0,
+        buildings: float = 0.5,
     ) -> None:
         self.size, self.slots, self.reuse, self.turns = size, slots, max(1, reuse), turns
         total = sum(
@@ -340,7 +425,8 @@ class CasePool:
         self._rng = np.random.default_rng(seed)
         self.made = 0
         self.waited = 0.0
-        args = (size, views, votes, self._block.name, slots, self._free, self._ready, self._seeds)
+        maker = CaseMaker(size, views, votes, models, share, buildings)
+        args = (maker, self._block.name, slots, self._free, self._ready, self._seeds)
         self._workers = [context.Process(target=_work, args=args, daemon=True) for _ in range(workers)]
         for worker in self._workers:
             worker.start()

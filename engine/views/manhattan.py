@@ -20,6 +20,7 @@ from engine.cameras import REFERENCE_TANGENT
 CANDIDATES = torch.arange(-15.0, 75.1, 2.5)
 """Elevations in degrees that are voted for."""
 _AZIMUTHS = torch.arange(0.0, 180.0, 7.5)
+_SIDE = 64  # pixels; of larger pictures the edges are looked for at this size
 _EDGES = 512
 _TOLERANCE = math.radians(6.0)  # a vote has fallen to 0 at this angle between edge and direction
 
@@ -27,7 +28,10 @@ _TOLERANCE = math.radians(6.0)  # a vote has fallen to 0 at this angle between e
 @torch.no_grad()
 def edge_votes(pictures: Tensor) -> Tensor:
     """Votes (B, 2, CANDIDATES) in 0..1 of pictures (B, 3 or more, S, S): for the vertical; for any main direction."""
-    normals, rays, weight = _edge_planes(pictures[:, :3].float())
+    rgb = pictures[:, :3].float()
+    if rgb.shape[-1] > _SIDE:
+        rgb = F.adaptive_avg_pool2d(rgb, _SIDE)
+    normals, rays, weight = _edge_planes(rgb)
     level, vertical = _directions(pictures.device)
     up = _votes(normals, rays, vertical)
     pairs = _votes(normals, rays, level).view(*up.shape, -1)

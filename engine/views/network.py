@@ -135,6 +135,10 @@ class FieldCode:
     """(B, G) global code."""
     elevation_logits: Tensor
     """(B, CANDIDATES) how likely each candidate elevation of the camera is."""
+    map: Tensor
+    """(B, M, S/2, S/2) the features before they are made ready for the decoder."""
+    coarse: Tensor
+    """(B, 4 W, S/8, S/8) features at an eighth of the resolution, where the widest transformer works."""
 
     @property
     def elevation(self) -> Tensor:
@@ -237,7 +241,7 @@ class FieldNetwork(nn.Module):
         votes = edge_votes(picture) if votes is None else votes
         elevation = self.to_elevation(torch.cat([*pooled, 10 * (votes - votes.mean(2, keepdim=True)).flatten(1)], 1))
         elevation = elevation.float() + (votes * self.trust_votes[:, None]).sum(1)
-        return FieldCode(picture, self.from_features(x) + of_points, volume, code, elevation)
+        return FieldCode(picture, self.from_features(x) + of_points, volume, code, elevation, x, maps[1])
 
     def decode(
         self, code: FieldCode, points: Tensor, elevation: Tensor, *, color: bool = True, volume: Tensor | None = None

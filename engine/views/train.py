@@ -1,24 +1,22 @@
 """Training of the built-in view generator.
 
-    python -m engine.views.train --minutes 60 --out out/views
+    oriel train views --minutes 60 --out out/views --models MODELS
 
 Runs on CPU or CUDA; the same command with `--resume` goes on where it stopped. On a CPU a third of the time goes into
 memory that is given back to the system and fetched again at every step, unless the allocator keeps it, as with the
 environment variable `LD_PRELOAD=libtcmalloc_minimal.so.4` (Debian's libtcmalloc-minimal4). On a GPU cases are kept in
 its memory and drawn again and again while the workers make new ones. Needs numpy, scipy, torch, opencv, moderngl,
-safetensors and tqdm only.
+trimesh, safetensors and tqdm only.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import json
-import math
+import dataclasses
 import os
-import signal
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,70 +24,68 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor, nn
 
 from engine import weights
-from engine.device import mixed_precision, pick_device
+from engine.data import make_object, split_seeds
+from engine.data.models import ModelLibrary
+from engine.data.renderer import Solid
+from engine.data.variation import finished
 from engine.errors import InputError
-from engine.files import claim_run
-from engine.views.cases import CasePool, CaseSize, DevicePool
+from engine.training import trainer
+from engine.training.muon import Muon
+from engine.training.trainer import TrainerOptions
+from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool
 from engine.views.manhattan import CANDIDATES
-from engine.views.network import MODEL, FieldCode, FieldConfig, FieldNetwork, stretch_positions
+from engine.views.network import MODEL, stretch_positions
+from engine.views.spatial import SpatialConfig, SpatialNetwork
 
-_SIZES = ("input_size", "width", "blocks", "layers", "fine_layers", "fine_width", "hidden")
-"""Sizes of the network that the command line can set."""
+WEIGHTS = "views.safetensors"
+_KINDS = ("procedural", "building", "thing")
+"""Names of the kinds of objects, as numbered in a case."""
 
 
 @dataclass
-class TrainOptions:
-    """Everything a training run depends on."""
+class ViewsOptions(TrainerOptions):
+    """Everything a training run of the view generator depends on."""
 
-    out: Path
-    """Folder of checkpoints, log and weights."""
-    minutes: float | None = None
-    """Budget in minutes of training, resumed runs added up."""
-    steps: int | None = None
-    """Budget in steps; the first budget reached ends the run."""
-    batch: int = 32
-    """Pictures a step."""
     points: int = 512
     """Labelled points of each picture a step."""
     rays: int = 32
     """Rays of other cameras for each picture a step, each with some labelled points."""
     colors: int = 160
     """Coloured surface points of each picture a step."""
-    rate: float = 1.2e-3
-    """Highest learning rate (Muon for the transformers' matrices, AdamW for the rest; short warm-up, cosine)."""
-    seed: int = 0
-    """Seed of weights, order and data; another seed sees other objects."""
+    models: list[Path] = field(default_factory=list)
+    """Folders of real models to learn from, beside the procedural objects."""
+    cache: Path | None = None
+    """Folder for their solids, made once; by default `models` in the run's folder."""
+    share: float = 0.6
+    """Share of real models among the objects, where there are any."""
+    buildings: float = 0.65
+    """Share of buildings among those."""
+    field_rate: float = 0.3
+    """Part of the rate that the network which reads the picture takes; 0 leaves it as it is."""
     workers: int = os.cpu_count() or 1
     """Processes that make data; on a CPU they and the trainer take turns."""
-    slots: int = 8192
+    slots: int = 6000
     """Cases held in memory."""
-    reuse: int = 3
+    reuse: int = 4
     """Steps that each case takes part in."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    resume: bool = False
-    """Go on from the folder's last checkpoint."""
     start: list[Path] = field(default_factory=list)
     """Weights to start from (.safetensors of this program); what has another shape starts anew. Of several, runs from
     the same weights, the mean: often better than each (Wortsman et al., "Model soups", 2022)."""
-    evaluate_every: float = 8.0
-    """Minutes between validation figures."""
-    validation: int = 64
-    """Validation objects behind those figures."""
-    network: FieldConfig = field(default_factory=lambda: FieldConfig(input_size=64, fine_layers=6))
-    """Sizes of the network. After 1.3 million pictures, those of 64 px had given more than those of 96."""
+    validation: int = 48
+    """Validation objects of each kind behind the figures."""
+    network: SpatialConfig = field(default_factory=SpatialConfig)
+    """Sizes of the network."""
 
 
-def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors: int, rays: int) -> dict[str, Tensor]:
+def losses(network: SpatialNetwork, batch: dict[str, Tensor], points: int, colors: int, rays: int) -> dict[str, Tensor]:
     """The training losses of one batch.
 
     Occupancy: cross-entropy of the whole field on `points` of the labelled points and on the points of `rays` rays of
-    other cameras, and (half weight) of the frustum volume alone, which costs little, on all of them. Rays: for every
-    pixel, the largest occupancy along its ray through the frustum volume against the picture's alpha, so that
+    other cameras, and (half weight) of the frustum volume alone and of the feature volume alone. Rays: for every
+    pixel, the largest occupancy along its ray through the frustum volume against the object's true coverage, so that
     foreground rays hit something and background rays nothing. Silhouette: the same for the rays of other cameras, in
     the whole field; and overlap: one less the soft intersection of these rays over their union in each picture, which
     asks for a decision where cross-entropy is content with a doubt. Colour: L1 at `colors` surface points. Elevation:
@@ -97,29 +93,29 @@ def losses(network: FieldNetwork, batch: dict[str, Tensor], points: int, colors:
     """
     picture, elevation = batch["picture"], batch["elevation"]
     code = network.encode(picture, batch["votes"].float())
-    labelled = batch["points"].shape[1]
     n, r, c = (
         int(torch.randint(0, batch[name].shape[1] - count + 1, ()).item())
         for name, count in (("points", points), ("ray_points", rays), ("colors", colors))
     )
     ray_points = batch["ray_points"][:, r : r + rays].float().flatten(1, 2)
-    where = torch.cat([batch["points"].float(), ray_points, batch["color_points"][:, c : c + colors].float()], 1)
-    inside = torch.cat([batch["inside"], batch["ray_inside"][:, r : r + rays].flatten(1)], 1).float()
+    labelled = batch["points"][:, n : n + points].float()
+    where = torch.cat([labelled, ray_points, batch["color_points"][:, c : c + colors].float()], 1)
+    inside = torch.cat([batch["inside"][:, n : n + points], batch["ray_inside"][:, r : r + rays].flatten(1)], 1).float()
     volume, own_rays = network.look_up(code, where, elevation)
-    chosen = torch.cat([torch.arange(n, n + points), torch.arange(labelled, where.shape[1])]).to(picture.device)
-    logit, _, rgb = network.decode(code, where[:, chosen], elevation, volume=volume[:, chosen])
+    logit, own, rgb, cell = network.decode_parts(code, where, elevation, volume=volume)
     assert rgb is not None
-    answers = points + ray_points.shape[1]
+    answers = inside.shape[1]
     other_rays = logit[:, points:answers].unflatten(1, (rays, -1)).amax(2)
     other_hits = batch["ray_hit"][:, r : r + rays].float()
     soft = other_rays.float().sigmoid()
     both = (soft * other_hits).sum(1)
-    hit = F.interpolate(picture[:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0]
+    hit = F.interpolate(batch["mask"][:, None].float() / 255, size=code.volume.shape[-2:], mode="area")[:, 0]
     near = -0.5 * ((CANDIDATES.to(picture.device) - elevation[:, None]) / 2) ** 2
     cross_entropy = F.binary_cross_entropy_with_logits
     return {
-        "occupancy": cross_entropy(logit[:, :answers], inside[:, chosen[:answers]])
-        + 0.5 * cross_entropy(volume[:, : inside.shape[1], 0], inside),
+        "occupancy": cross_entropy(logit[:, :answers], inside),
+        "frustum": 0.5 * cross_entropy(own[:, :answers], inside),
+        "space": 0.5 * cross_entropy(cell[:, :answers], inside),
         "rays": 0.15 * cross_entropy(own_rays, hit),
         "silhouette": 0.12 * cross_entropy(other_rays, other_hits),
         "overlap": 0.08 * (1 - both / (soft.sum(1) + other_hits.sum(1) - both).clamp_min(1)).mean(),
@@ -143,20 +139,11 @@ def mirror_some(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     sign[:, :, 1] -= 2 * flip[:, None]
     return batch | {
         "picture": torch.where(flip[:, None, None, None], picture.flip(3), picture),
+        "mask": torch.where(flip[:, None, None], batch["mask"].flip(2), batch["mask"]),
         "points": batch["points"].float() * sign,
         "color_points": batch["color_points"].float() * sign,
         "ray_points": batch["ray_points"].float() * sign[:, None],
     }
-
-
-def validation_cases(size: CaseSize, count: int) -> dict[str, Any]:
-    """Fixed cases of the validation split, one picture an object, with uniform points added for IoU."""
-    from engine.data import split_seeds
-    from engine.views.cases import CaseMaker
-
-    maker = CaseMaker(size, views=1)
-    cases = [maker.make(seed)[0] for seed in list(split_seeds("validation"))[:count]]
-    return {k: np.stack([c[k] for c in cases]) for k in cases[0]}
 
 
 def _iou(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -165,313 +152,238 @@ def _iou(predicted: Tensor, truth: Tensor) -> Tensor:
     return (both / either.clamp_min(1)).cpu()
 
 
-@torch.no_grad()
-def validate(network: FieldNetwork, cases: dict[str, Any], device: torch.device) -> dict[str, float]:
-    """Figures on validation cases: IoU of labelled points (with true elevation), elevation error, colour error."""
-    network.eval()
-    ious, errors, colors, rays, others = [], [], [], [], []
-    count = len(cases["picture"])
-    for start in range(0, count, 16):
+def measure(network: SpatialNetwork, cases: dict[str, Any], device: torch.device) -> dict[str, float]:
+    """Figures on validation cases with the true elevation: IoU of labelled points and of rays of other cameras, errors
+    of the elevation (degrees) and of the colours."""
+    found: dict[str, list[Tensor]] = {"point_iou": [], "ray_iou": [], "elevation": [], "color_l1": []}
+    for start in range(0, len(cases["picture"]), 16):
         batch = to_tensors({k: v[start : start + 16] for k, v in cases.items()}, device)
-        code: FieldCode = network.encode(batch["picture"])
+        code = network.encode(batch["picture"], batch["votes"].float())
         logit, _, _ = network.decode(code, batch["points"].float(), batch["elevation"], color=False)
-        _, _, rgb = network.decode(code, batch["color_points"].float(), batch["elevation"])
-        assert rgb is not None
-        ious.append(_iou(logit > 0, batch["inside"] > 0))
+        found["point_iou"].append(_iou(logit > 0, batch["inside"] > 0))
         along, _, _ = network.decode(code, batch["ray_points"].float().flatten(1, 2), batch["elevation"], color=False)
         hits = batch["ray_hit"] > 0
-        others.append(_iou(along.unflatten(1, (hits.shape[1], -1)).amax(2) > 0, hits))
-        errors.append((code.elevation - batch["elevation"]).abs().cpu())
-        colors.append((rgb - batch["colors"].float() / 255).abs().mean((1, 2)).cpu())
-        hit = F.interpolate(batch["picture"][:, 3:], size=code.volume.shape[-2:], mode="area")[:, 0] > 0.5
-        ray = code.volume[:, 0].amax(1) > 0
-        rays.append(_iou(ray, hit))
-    network.train()
-    elevation = torch.cat(errors)
-    return {
-        "point_iou": float(torch.cat(ious).mean()),
-        "elevation_median": float(elevation.median()),
-        "elevation_p90": float(elevation.quantile(0.9)),
-        "color_l1": float(torch.cat(colors).mean()),
-        "ray_iou": float(torch.cat(rays).mean()),
-        "other_ray_iou": float(torch.cat(others).mean()),
-    }
+        found["ray_iou"].append(_iou(along.unflatten(1, (hits.shape[1], -1)).amax(2) > 0, hits))
+        _, _, rgb = network.decode(code, batch["color_points"].float(), batch["elevation"])
+        assert rgb is not None
+        found["color_l1"].append((rgb - batch["colors"].float() / 255).abs().mean((1, 2)).cpu())
+        found["elevation"].append((code.elevation - batch["elevation"]).abs().cpu())
+    joined = {name: torch.cat(values) for name, values in found.items()}
+    return {name: float(v.median() if name == "elevation" else v.mean()) for name, v in joined.items()}
 
 
-def _optimizers(network: FieldNetwork, rate: float, *, fused: bool) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024) for the transformers' matrices, AdamW for the rest.
+class ViewsProblem:
+    """The view generator and its training cases, as the training loop asks for them."""
 
-    Each group's `share` is what part of the learning rate it takes.
-    """
-    # Attention learns at less than half the rate: at the convolutions' it drowns the features in a constant.
-    slow = set(network.attention.parameters()) | {network.position}
-    transformers = [network.attention]
-    if network.fine is not None:
-        slow |= set(network.fine.parameters())
-        transformers.append(network.fine.attention)
-    inner = [p for transformer in transformers for p in transformer.parameters() if p.ndim == 2]
-    matrices = set(inner)
-    outer = [p for p in network.parameters() if p not in matrices]
-    groups = [
-        {
-            "params": [p for p in outer if (p in slow) == is_slow and (p.ndim > 1) == is_matrix],
-            "share": 0.4 if is_slow else 1.0,
-            "weight_decay": 0.02 if is_matrix else 0.0,
+    def __init__(self, options: ViewsOptions) -> None:
+        """Raises `InputError` for an option that the network, its cases or their pool cannot work with, and for a
+        folder of models in which nothing can be used; `WeightsError` for weights to start from that do not fit."""
+        case, side = CaseSize(), options.network.field.input_size
+        # A pool on a CPU is refilled when a quarter of it is spent: a batch has to find its cases in the rest.
+        largest = options.slots * 3 // 4
+        trainer.check(
+            ("batch", options.batch, 1 <= options.batch <= largest, f"1 to {largest}, three quarters of --slots"),
+            ("points", options.points, 1 <= options.points <= case.points, f"1 to {case.points}"),
+            ("rays", options.rays, 1 <= options.rays <= case.rays, f"1 to {case.rays}"),
+            ("workers", options.workers, options.workers >= 1 or options.steps == 0, "at least 1"),
+            ("share", options.share, 0 <= options.share <= 1, "0 to 1"),
+            ("picture", 2 * side, side > 0 and side % 16 == 0, "a multiple of 32"),
+        )
+        self.options = options
+        self.device = trainer.pick(options.device)
+        torch.manual_seed(options.seed)
+        self.network = SpatialNetwork(options.network)
+        if options.start:
+            _start(self.network, options.start)
+        self.library: ModelLibrary | None = None
+        if options.models:
+            self.library = ModelLibrary.scan(options.models, options.cache or options.out / "models")
+            self.library.write_report()
+        self.size = CaseSize(picture=options.network.input_size)
+        self._pool: CasePool | None = None
+        self._cases: dict[str, dict[str, Any]] | None = None
+
+    def optimizers(self, rate: float) -> list[torch.optim.Optimizer]:
+        """Muon for the matrices of the transformer, AdamW for the rest."""
+        network, own = self.network, self.options.field_rate
+        matrices = [p for p in network.layers.parameters() if p.ndim == 2]
+        # Attention learns at less than half the rate: at the convolutions' it drowns the features in a constant.
+        slow = [network.layers, network.field.attention, *([network.field.fine] if network.field.fine else [])]
+        is_slow = {p for part in slow for p in part.parameters()} | {network.field.position}
+        of_field, of_muon = set(network.field.parameters()), set(matrices)
+        network.field.requires_grad_(own > 0)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for p in network.parameters():
+            if p.requires_grad and p not in of_muon:
+                share = (0.4 if p in is_slow else 1.0) * (own if p in of_field else 1.0)
+                groups.setdefault((share, 0.02 if p.ndim > 1 else 0.0), []).append(p)
+        of_adam = [{"params": ps, "share": share, "weight_decay": decay} for (share, decay), ps in groups.items()]
+        return [
+            torch.optim.AdamW(of_adam, lr=rate, betas=(0.9, 0.98), fused=self.device.type == "cuda"),
+            Muon([{"params": matrices, "share": 0.4}], rate, weight_decay=0.02),
+        ]
+
+    def open(self, state: dict[str, Any]) -> None:
+        """Start the workers; meanwhile make the validation cases."""
+        options, on_cpu = self.options, self.device.type == "cpu"
+        first = state.get("next_seed", _first_seed(options.seed))
+        self._pool = CasePool(
+            self.size,
+            workers=options.workers if options.steps != 0 else 0,
+            slots=options.slots if on_cpu else min(options.slots, 16 * options.workers + options.batch),
+            reuse=options.reuse,
+            first_seed=first,
+            seed=options.seed + first,
+            turns=on_cpu,
+            votes=on_cpu,
+            models=self.library,
+            share=options.share,
+            buildings=options.buildings,
+        )
+        self._source = self._pool if on_cpu else DevicePool(self._pool, options.slots, self.device)
+        self._validation()
+
+    def state(self) -> dict[str, Any]:
+        """The first object that no worker has taken."""
+        return {"next_seed": self._pool.next_seed} if self._pool else {}
+
+    def batch(self, count: int) -> dict[str, Tensor]:
+        """`count` cases, half of them mirrored."""
+        return mirror_some(to_tensors(self._source.batch(count), self.device))
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See `losses`."""
+        return losses(self.network, batch, self.options.points, self.options.colors, self.options.rays)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """`measure` of each kind of object there is, named `<kind>_<figure>`."""
+        assert isinstance(network, SpatialNetwork)
+        return {
+            f"{kind}_{name}": value
+            for kind, cases in self._validation().items()
+            for name, value in measure(network, cases, self.device).items()
         }
-        for is_slow in (True, False)
-        for is_matrix in (True, False)
-    ]
-    return [
-        torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=fused),
-        torch.optim.Muon([{"params": inner, "share": 0.4, "weight_decay": 0.02}], rate, adjust_lr_fn="match_rms_adamw"),
-    ]
 
+    def score(self, figures: dict[str, float]) -> float:
+        """What users need: real buildings where there are any, else the procedural ones."""
+        kind = "building" if "building_point_iou" in figures else "procedural"
+        return figures[f"{kind}_point_iou"] + figures[f"{kind}_ray_iou"] - 0.01 * figures[f"{kind}_elevation"]
 
-def _check(options: TrainOptions) -> None:
-    """Raise `InputError` for an option that the network, its cases or their pool cannot work with."""
-    case, side = CaseSize(), options.network.input_size
-    # A pool on a CPU is refilled when a quarter of it is spent: a batch has to find its cases in the rest.
-    largest = options.slots * 3 // 4
-    rules = (
-        ("minutes", options.minutes, options.minutes is None or options.minutes > 0, "more than 0"),
-        ("steps", options.steps, options.steps is None or options.steps >= 0, "0 or more"),
-        ("batch", options.batch, 1 <= options.batch <= largest, f"1 to {largest}, three quarters of --slots"),
-        ("points", options.points, 1 <= options.points <= case.points, f"1 to {case.points}"),
-        ("rays", options.rays, 1 <= options.rays <= case.rays, f"1 to {case.rays}"),
-        ("workers", options.workers, options.workers >= 1 or options.steps == 0, "at least 1"),
-        ("input-size", side, side > 0 and side % 16 == 0, "a multiple of 16"),
-    )
-    for name, value, fits, wanted in rules:
-        if not fits:
-            raise InputError(f"--{name} is {value}, but has to be {wanted}.")
-
-
-def train(options: TrainOptions) -> Path:
-    """Run the training; returns the path of the float16 weights (with a card beside them).
-
-    Raises `InputError` for options that do not work and for a folder that holds a run, unless it is resumed;
-    `OutputError` for one that cannot be written.
-    """
-    _check(options)
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    device = pick_device(auto if options.device == "auto" else options.device)
-    out = options.out
-    last = claim_run(out, "last.pt", "log.jsonl", resume=options.resume)
-    torch.manual_seed(options.seed)
-    network = FieldNetwork(options.network).to(device).to(memory_format=torch.channels_last)
-    if options.start:
-        own = network.state_dict()
-        given = [_load(path, options.network.input_size) for path in options.start]
-        fitting = {k: [g[k] for g in given if k in g and g[k].shape == v.shape] for k, v in own.items()}
-        found = {k: torch.stack(values).mean(0) for k, values in fitting.items() if values}
-        network.load_state_dict(found, strict=False)
-        new = [k for k, v in own.items() if v.is_floating_point() and k not in found]
-        _log(out, {"event": "start", "weights": [str(p) for p in options.start], "tensors": len(found), "new": new})
-    average = copy.deepcopy(network).requires_grad_(False)
-    optimizers = _optimizers(network, options.rate, fused=device.type == "cuda")
-    size = CaseSize(picture=options.network.input_size)
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": -1.0, "next_seed": _first_seed(options.seed)}
-    if last.exists():
-        saved = torch.load(last, map_location=device, weights_only=True)
-        if "optimizers" not in saved:
-            raise InputError(
-                f"{last} is of an earlier version. Start anew in another folder from its weights: "
-                f"--start {out}/views.safetensors"
-            )
-        try:
-            network.load_state_dict(saved["network"])
-            average.load_state_dict(saved["average"])
-        except RuntimeError:
-            raise InputError(
-                f"{last} is of a network of other sizes. Give the sizes of that run, or start anew in another folder "
-                f"from its weights: --start {out}/views.safetensors"
-            ) from None
-        for optimizer, content in zip(optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(content)
-        state = saved["state"]
-        torch.set_rng_state(saved["rng"].cpu())
-        _log(out, {"event": "resumed", **state})
-
-    def share() -> float:
-        parts = [state["step"] / options.steps if options.steps else 1.0] if options.steps is not None else []
-        parts += [state["seconds"] / 60 / options.minutes] if options.minutes else []
-        return max(parts, default=0.0)
-
-    on_cpu = device.type == "cpu"
-    pool = CasePool(
-        size,
-        workers=options.workers if share() < 1 else 0,
-        slots=options.slots if on_cpu else min(options.slots, 16 * options.workers + options.batch),
-        reuse=options.reuse,
-        first_seed=state["next_seed"],
-        seed=options.seed + state["step"],
-        turns=on_cpu,
-        votes=on_cpu,
-    )
-    source = pool if on_cpu else DevicePool(pool, options.slots, device)
-    autocast = mixed_precision(device)
-    earlier = evaluated = state["seconds"]
-    sums, count = dict[str, Tensor](), 0
-    averaged, current = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (average, network))
-
-    def save() -> None:
-        state["next_seed"] = pool.next_seed
-        content = {
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimizers": [o.state_dict() for o in optimizers],
-            "state": state,
-            "rng": torch.get_rng_state(),
+    def export(self, network: nn.Module, path: Path, run: dict[str, Any]) -> None:
+        """Write float16 weights and their card."""
+        assert isinstance(network, SpatialNetwork)
+        options, device = self.options, run["device"]
+        tensors = {k: v.half() for k, v in network.state_dict().items() if v.is_floating_point()}
+        card = {
+            "model": MODEL,
+            "description": "Built-in view generator, trained by Oriel on its own procedural architecture"
+            + (" and on openly licensed models." if options.models else "."),
+            "network": network.config.to_json(),
+            "commit": weights.commit(),
+            "command": " ".join(["oriel train views", *_arguments(options)]),
+            "hours": round(run["hours"], 3),
+            "hardware": torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
+            "data": {"pictures_seen": run["samples"], "seed": options.seed, "source": "engine.data"},
+            "validation": run["figures"],
         }
-        torch.save(content, out / "last.tmp")
-        (out / "last.tmp").replace(last)
+        weights.save(path, tensors, card)
 
-    def evaluate() -> None:
-        with autocast:
-            figures = validate(average, cases, device)
-        score = figures["point_iou"] - 0.005 * figures["elevation_median"]
-        _log(out, {"event": "validation", "step": state["step"], "minutes": state["seconds"] / 60, **figures})
-        if score > state["best"]:
-            state["best"] = score
-            export(average, out / "views.safetensors", options, state, figures, device)
-        save()
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool:
+            self._pool.close()
 
-    try:
-        cases = validation_cases(size, options.validation)  # meanwhile the workers fill the pool
-        started = reported = time.perf_counter()
-        while share() < 1:
-            batch = mirror_some(to_tensors(source.batch(options.batch), device))
-            done = share()
-            factor = min(1.0, (state["step"] + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002
-            for group in (g for o in optimizers for g in o.param_groups):
-                group["lr"] = options.rate * factor * group["share"]
-            with autocast:
-                parts = losses(network, batch, options.points, options.colors, options.rays)
-                total = torch.stack(list(parts.values())).sum()
-            network.zero_grad(set_to_none=True)
-            total.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            for p in network.parameters():
-                if p.grad is not None:  # one that overflowed counts as 0; asking which would make a GPU wait
-                    p.grad.nan_to_num_(0.0, 0.0, 0.0)
-            for optimizer in optimizers:
-                optimizer.step()
-            state["step"] += 1
-            state["seconds"] = earlier + time.perf_counter() - started
-            keep = min(0.999, state["step"] / (state["step"] + 20))
-            get_ema_multi_avg_fn(keep)(averaged, current, None)
-            count += 1
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0) + value.detach()
-            now = time.perf_counter()
-            if now - reported > 30:
-                means = {k: round(float(v) / count, 4) for k, v in sums.items()}
-                speed = count * options.batch / (now - reported)
-                _log(
-                    out,
-                    {
-                        "event": "step",
-                        "step": state["step"],
-                        "minutes": round(state["seconds"] / 60, 2),
-                        "pictures_per_s": round(speed, 1),
-                        "waiting": round(pool.waited / (now - started), 3),
-                        "made": pool.made,
-                        **means,
-                    },
-                )
-                reported, count = now, 0
-                sums.clear()
-            if state["seconds"] - evaluated > options.evaluate_every * 60:
-                evaluate()
-                evaluated = state["seconds"]
-        evaluate()
-    except KeyboardInterrupt:
-        save()
-        raise
-    finally:
-        pool.close()
-    return out / "views.safetensors"
+    def _validation(self) -> dict[str, dict[str, Any]]:
+        """Fixed cases of held-back objects, one picture each, by kind; made once."""
+        if self._cases is None:
+            maker, self._cases = CaseMaker(self.size, views=1), {}
+            for kind, name in enumerate(_KINDS):
+                made = [
+                    maker.cases_of(solid, np.random.default_rng([8, i]))[0]
+                    for i, solid in enumerate(self._held_back(kind))
+                ]
+                if made:
+                    self._cases[name] = {k: np.stack([c[k] for c in made]) for k in made[0]}
+        return self._cases
+
+    def _held_back(self, kind: int) -> Iterator[Solid]:
+        """Solids of the validation split, as many as the options say."""
+        if not kind:
+            yield from map(make_object, list(split_seeds("validation"))[: self.options.validation])
+        elif self.library:
+            of_kind = [i for i, e in enumerate(self.library.entries) if (e.split, e.kind) == ("validation", kind)]
+            left = self.options.validation
+            for i in np.random.default_rng(kind).permutation(of_kind):
+                if left:
+                    with suppress(InputError):  # left out; the library's report says why
+                        yield finished(self.library.solid(int(i)), np.random.default_rng(int(i)))
+                        left -= 1
 
 
-def export(
-    network: FieldNetwork,
-    path: Path,
-    options: TrainOptions,
-    state: dict[str, Any],
-    figures: dict[str, float],
-    device: torch.device,
-) -> None:
-    """Write float16 weights and their card."""
-    tensors = {k: v.half() for k, v in network.state_dict().items() if v.is_floating_point()}
-    card = {
-        "model": MODEL,
-        "description": "Built-in view generator, trained by Oriel on its own procedural architecture.",
-        "network": options.network.to_json(),
-        "commit": weights.commit(),
-        "command": " ".join(["python", "-m", "engine.views.train", *_arguments(options)]),
-        "hours": round(state["seconds"] / 3600, 3),
-        "hardware": torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
-        "data": {"pictures_seen": state["step"] * options.batch, "seed": options.seed, "source": "engine.data"},
-        "validation": figures,
-    }
-    weights.save(path, tensors, card)
+def train(options: ViewsOptions) -> Path:
+    """Run the training; returns the path of the float16 weights (with a card beside them). See `trainer.train`."""
+    return trainer.train(ViewsProblem(options), options, WEIGHTS)
 
 
-def _load(path: Path, side: int) -> dict[str, Tensor]:
-    """Weights for a network that reads pictures of `side` px."""
-    given = {k: v.float() for k, v in weights.find(path).load(MODEL).items()}
-    for name, pixels in (("position", 16), ("fine.position", 8)):
-        if name in given:
-            given[name] = stretch_positions(given[name], side // pixels)
-    return given
+def _start(network: SpatialNetwork, paths: list[Path]) -> None:
+    """Put the mean of some weights into a network, as far as shapes fit; a `FieldNetwork`'s go to its `field`."""
+    own = network.state_dict()
+    given = []
+    for path in paths:
+        found = weights.find(path)
+        tensors = {k: v.float() for k, v in found.load(MODEL).items()}
+        if "field" not in found.card["network"]:
+            tensors = {f"field.{k}": v for k, v in tensors.items()}
+        for name, pixels in (("field.position", 16), ("field.fine.position", 8)):
+            if name in tensors:
+                tensors[name] = stretch_positions(tensors[name], network.config.field.input_size // pixels)
+        given.append(tensors)
+    fitting = {k: [g[k] for g in given if k in g and g[k].shape == v.shape] for k, v in own.items()}
+    network.load_state_dict({k: torch.stack(v).mean(0) for k, v in fitting.items() if v}, strict=False)
 
 
 def _first_seed(seed: int) -> int:
     """First object of a run: a million of them lie between two runs' seeds."""
-    from engine.data import split_seeds
-
     objects = split_seeds("train")
     return int(objects[seed * 1_000_000 % len(objects)])
 
 
-def _arguments(options: TrainOptions) -> list[str]:
+def _arguments(options: ViewsOptions) -> list[str]:
+    """What was set otherwise than by default, as on the command line; of paths the names alone."""
+    plain = ViewsOptions(Path())
     args = []
-    for name in ("minutes", "steps", "batch", "points", "rays", "rate", "seed", "workers", "slots", "reuse"):
+    for name in (f.name for f in dataclasses.fields(options)):
         value = getattr(options, name)
-        if value is not None:
-            args += [f"--{name}", str(value)]
-    if options.start:
-        args += ["--start", *(path.name for path in options.start)]
-    default = TrainOptions(Path()).network
+        if name in ("out", "cache", "resume", "network", "device") or value == getattr(plain, name):
+            continue
+        values = [v.name if isinstance(v, Path) else str(v) for v in (value if isinstance(value, list) else [value])]
+        args += [f"--{name.replace('_', '-')}", *values]
     for name in _SIZES:
-        if getattr(options.network, name) != getattr(default, name):
+        if getattr(options.network, name) != getattr(plain.network, name):
             args += [f"--{name.replace('_', '-')}", str(getattr(options.network, name))]
     return args
 
 
-def _log(out: Path, row: dict[str, Any]) -> None:
-    line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
-    print(line, flush=True)
-    with (out / "log.jsonl").open("a") as file:
-        file.write(line + "\n")
+_SIZES = ("tokens", "width", "layers", "picture_tokens", "space_tokens", "channels", "hidden")
+"""Sizes of the network that the command line can set."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `oriel train views`."""
-    default = TrainOptions(Path())
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints, log and weights")
-    parser.add_argument("--minutes", type=float, help="budget in minutes of training")
-    parser.add_argument("--steps", type=int, help="budget in steps")
-    parser.add_argument("--batch", type=int, default=default.batch, help="pictures a step")
+    default = ViewsOptions(Path())
+    trainer.add_arguments(parser, default)
+    parser.add_argument("--models", type=Path, action="append", default=[], help="folder of models to learn from")
+    parser.add_argument("--cache", type=Path, help="folder for the models' solids (default: models in --out)")
+    parser.add_argument("--share", type=float, default=default.share, help="share of models among the objects")
+    parser.add_argument("--buildings", type=float, default=default.buildings, help="share of buildings among those")
     parser.add_argument("--points", type=int, default=default.points, help="labelled points of each picture a step")
     parser.add_argument("--rays", type=int, default=default.rays, help="rays of other cameras of each picture a step")
-    parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
-    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument(
+        "--field-rate", type=float, default=default.field_rate, help="part of the rate that the picture's network takes"
+    )
     parser.add_argument("--workers", type=int, default=default.workers, help="processes that make data")
     parser.add_argument("--slots", type=int, default=default.slots, help="cases held in memory (about 0.1 MB each)")
     parser.add_argument("--reuse", type=int, default=default.reuse, help="steps that each case takes part in")
-    parser.add_argument("--device", default=default.device, choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
     parser.add_argument(
         "--start",
         type=Path,
@@ -479,44 +391,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="weights to start from; the mean of several (--steps 0: only it)",
     )
-    parser.add_argument("--evaluate-every", type=float, default=default.evaluate_every, help="minutes between figures")
     for name in _SIZES:
         value = getattr(default.network, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"network: {name}")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"network: {name}")
 
 
 def run(args: argparse.Namespace) -> int:
     """`oriel train views`."""
-    if args.minutes is None and args.steps is None:
-        raise InputError("Say how long to train: --minutes 60 or --steps 5000.")
-    # Either signal stops and saves; a shell that starts a job in the background has it ignore the first.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    network = FieldConfig(**{name: getattr(args, name) for name in _SIZES})
-    names = (
-        "out",
-        "minutes",
-        "steps",
-        "batch",
-        "points",
-        "rays",
-        "rate",
-        "seed",
-        "workers",
-        "slots",
-        "reuse",
-        "device",
-        "resume",
-        "start",
-    )
-    options = TrainOptions(**{n: getattr(args, n) for n in names}, evaluate_every=args.evaluate_every, network=network)
-    try:
-        path = train(options)
-    except KeyboardInterrupt:
-        print(f"stopped; the same command with --resume goes on from {options.out / 'last.pt'}")
-        return 130
-    print(f"weights: {path}")
-    return 0
+    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(ViewsOptions) if hasattr(args, f.name)}
+    network = SpatialConfig(**{name: getattr(args, name) for name in _SIZES})
+    options = ViewsOptions(**given, network=network)
+    return trainer.run_command(options, lambda: train(options))
 
 
 if __name__ == "__main__":

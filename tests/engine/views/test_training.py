@@ -4,31 +4,40 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+import trimesh
 from safetensors.torch import load_file
 
-from engine import cameras
+from engine import cameras, weights
 from engine.errors import Cancelled, InputError, OutputError, WeightsError
 from engine.evaluation import mask_iou
 from engine.mesh import Mesh
 from engine.progress import CancelToken
 from engine.views import load_generator
 from engine.views.builtin import BuiltInGenerator
-from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool
-from engine.views.network import FieldConfig
+from engine.views.network import MODEL, FieldConfig, FieldNetwork
 from engine.views.raster import render_mesh
-from engine.views.train import TrainOptions, mirror_some, to_tensors, train
+from engine.views.spatial import SpatialConfig
+from engine.views.train import ViewsOptions, train
 
-TINY = FieldConfig(input_size=64, width=8, layers=1, fine_layers=1, fine_width=64, bins=16, hidden=32)
+FIELD = FieldConfig(input_size=32, width=8, layers=1, fine_layers=1, fine_width=64, bins=16, hidden=32)
+TINY = SpatialConfig(FIELD, cells=16, width=64, layers=1, picture_tokens=24, space_tokens=24, channels=4, hidden=32)
 
 
-def options(out: Path, **changes) -> TrainOptions:
-    return TrainOptions(
-        out, batch=4, points=128, colors=32, slots=48, workers=1, validation=6, network=TINY, device="cpu", **changes
-    )
+def options(out: Path, **changes) -> ViewsOptions:
+    sizes = {
+        "device": "cpu",
+        "batch": 4,
+        "points": 128,
+        "colors": 32,
+        "slots": 24,
+        "workers": 1,
+        "validation": 4,
+        "network": TINY,
+    }
+    return ViewsOptions(out, **sizes | changes)
 
 
 @pytest.fixture(scope="module")
@@ -44,31 +53,47 @@ def test_training_resumes_and_writes_weights_with_a_card(trained):
     resumed = [r for r in rows if r["event"] == "resumed"]
     assert resumed and resumed[0]["step"] == 3
     assert rows[-1]["event"] == "validation" and rows[-1]["step"] == 6
-    assert {"point_iou", "elevation_median", "ray_iou"} <= rows[-1].keys()
+    assert {"procedural_point_iou", "procedural_elevation", "procedural_ray_iou"} <= rows[-1].keys()
     card = json.loads(trained.with_suffix(".json").read_text())
-    assert card["network"]["width"] == 8
-    assert "--steps 6" in card["command"] or "--steps 3" in card["command"]
-
-
-def test_a_checkpoint_of_an_earlier_version_names_the_way_on(trained, tmp_path):
-    saved = torch.load(trained.parent / "last.pt", weights_only=True)
-    torch.save({"optimizer": saved.pop("optimizers")[0]} | saved, tmp_path / "last.pt")
-    with pytest.raises(InputError, match=r"earlier version.*--start"):
-        train(options(tmp_path, steps=7, resume=True))
+    assert card["network"]["field"]["width"] == 8
+    assert "oriel train views --steps 6" in card["command"] or "--steps 3" in card["command"]
 
 
 def test_a_checkpoint_of_other_sizes_names_the_way_on(trained):
     network = replace(TINY, hidden=2 * TINY.hidden)
     with pytest.raises(InputError, match=r"other sizes.*--start"):
-        train(replace(options(trained.parent, steps=7, resume=True), network=network))
+        train(options(trained.parent, steps=7, resume=True, network=network))
 
 
-def test_training_goes_on_from_weights_of_another_picture_size(trained, tmp_path):
-    network = replace(TINY, input_size=32)
-    weights = train(replace(options(tmp_path, steps=1), start=[trained], network=network))
-    first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
-    assert first["event"] == "start" and first["new"] == []
-    assert load_generator("built-in", weights).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
+def test_training_goes_on_from_the_networks_that_had_no_space(tmp_path):
+    """Weights of a `FieldNetwork`, of another picture size, become the part that reads the picture."""
+    field = FieldNetwork(replace(FIELD, input_size=64))
+    tensors = {k: v.half() for k, v in field.state_dict().items() if v.is_floating_point()}
+    weights.save(tmp_path / "field.safetensors", tensors, {"model": MODEL, "network": field.config.to_json()})
+    found = load_file(train(options(tmp_path / "out", steps=0, start=[tmp_path / "field.safetensors"])))
+    assert torch.equal(found["field.trunk.0.weight"], tensors["trunk.0.weight"])
+    assert found["field.position"].shape != tensors["position"].shape
+
+
+def test_training_learns_from_a_folder_of_models(tmp_path):
+    """Real models, some of them bad, beside the procedural objects; a stopped run goes on, and its weights work."""
+    folder = tmp_path / "models" / "houses"
+    folder.mkdir(parents=True)
+    for i in range(16):
+        sides = (1.0, 0.5 + 0.03 * i, 0.4 + 0.02 * i)
+        trimesh.creation.box(extents=sides).export(folder / f"house {i}.glb")
+    (folder / "empty.glb").touch()
+    (folder / "not a model.obj").write_text("hello")
+    given = {"models": [folder.parent], "share": 1.0}
+    with pytest.raises(InputError, match="holds a run already"):
+        for _ in range(2):
+            train(options(tmp_path / "out", steps=2, **given))
+    path = train(options(tmp_path / "out", steps=4, resume=True, **given))
+    last = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 4 and "building_point_iou" in last
+    report = (tmp_path / "out" / "models" / "models-report.csv").read_text()
+    assert "houses/empty.glb,left out" in report and "houses/not a model.obj,left out" in report
+    assert load_generator("built-in", path).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
 
 
 def test_training_can_start_from_the_mean_of_two_runs(trained, tmp_path):
@@ -81,7 +106,7 @@ def test_training_can_start_from_the_mean_of_two_runs(trained, tmp_path):
     assert found.keys() == first.keys()
     for name, value in found.items():
         assert torch.allclose(value.float(), (first[name].float() + second[name].float()) / 2, atol=2e-3), name
-    assert (first["from_point.weight"] != second["from_point.weight"]).any()
+    assert (first["from_volume.weight"] != second["from_volume.weight"]).any()
     assert load_generator("built-in", mean).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
 
 
@@ -107,17 +132,16 @@ def test_a_folder_that_holds_only_weights_can_be_trained_in(trained, tmp_path):
         ({"rays": 65}, "--rays is 65, but has to be 1 to 64."),
         ({"points": 2049}, "--points is 2049, but has to be 1 to 2048."),
         ({"workers": 0}, "--workers is 0, but has to be at least 1."),
-        ({"batch": 37}, "--batch is 37, but has to be 1 to 36, three quarters of --slots."),
-        ({"minutes": 0.0}, "--minutes is 0.0, but has to be more than 0."),
-        ({"steps": -1}, "--steps is -1, but has to be 0 or more."),
-        ({"network": replace(TINY, input_size=72)}, "--input-size is 72, but has to be a multiple of 16."),
+        ({"batch": 19}, "--batch is 19, but has to be 1 to 18, three quarters of --slots."),
+        ({"share": 1.5}, "--share is 1.5, but has to be 0 to 1."),
+        ({"models": [Path("nowhere")]}, "nowhere"),
         ({"device": "cuda"}, "no cuda device"),
     ],
 )
 def test_options_that_do_not_work_are_named(tmp_path, monkeypatch, changes, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=re.escape(said)):
-        train(replace(options(tmp_path / "out", steps=1), **changes))
+        train(options(tmp_path / "out", steps=1, **changes))
     assert not (tmp_path / "out").exists()
 
 
@@ -130,100 +154,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_training_says_which_start_is_missing(tmp_path):
     with pytest.raises(WeightsError, match=r"no weights at .*one\.safetensors"):
         train(options(tmp_path, steps=1, start=[tmp_path / "one.safetensors"]))
-
-
-def in_silhouette(picture, points, elevation):
-    """Share of world points that project onto or next to the object in the picture (S, S, 4), 0..1."""
-    side = len(picture)
-    pixels, _ = cameras.project(points, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(side))
-    column, row = np.clip(pixels, 0, side - 1).astype(int).T
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    near = cv2.dilate((picture[..., 3] > 20 / 255).astype(np.uint8), cross)
-    return near[row, column].mean()
-
-
-def test_a_case_fits_together():
-    """Points labelled inside project into the silhouette, whatever the lens; rays that hit hold points inside."""
-    size = CaseSize(picture=128)
-    for seed in range(6):
-        for case in CaseMaker(size, views=2).make(seed):
-            inside, ray_inside, hit = (case[name] > 0 for name in ("inside", "ray_inside", "ray_hit"))
-            for points in (case["points"][inside], case["ray_points"][ray_inside]):
-                assert in_silhouette(case["picture"] / 255, points.astype(np.float32), float(case["elevation"])) > 0.97
-            assert 0.2 < hit.mean() < 0.8
-            assert ray_inside[hit].any(1).mean() > 0.75  # a wall can be thinner than the step under its surface
-            assert ray_inside[~hit].mean() < 0.01
-
-
-def test_a_mirrored_case_fits_together():
-    case = {name: value[None] for name, value in CaseMaker(CaseSize(picture=128), views=1).make(3)[0].items()}
-    batch = to_tensors({name: np.repeat(value, 12, 0) for name, value in case.items()}, torch.device("cpu"))
-    torch.manual_seed(0)
-    mirrored = mirror_some(batch)
-    flipped = (mirrored["picture"] != batch["picture"]).flatten(1).any(1)
-    assert 0 < flipped.sum() < 12
-    for i in range(12):
-        picture = mirrored["picture"][i].permute(1, 2, 0).numpy()
-        for points, inside in (("points", "inside"), ("ray_points", "ray_inside")):
-            at = mirrored[points][i][batch[inside][i] > 0].numpy()
-            assert in_silhouette(picture, at, float(case["elevation"][0])) > 0.97
-
-
-def test_the_same_seed_makes_the_same_case():
-    size = CaseSize(picture=64, points=64, colors=16)
-    one, two = (CaseMaker(size, views=1).make(7)[0] for _ in range(2))
-    assert all((one[k] == two[k]).all() for k in one)
-
-
-def test_pool_serves_whole_cases_and_makes_new_ones():
-    size = CaseSize(picture=64, points=64, colors=16)
-    pool = CasePool(size, workers=1, slots=24, reuse=1, first_seed=0, seed=0)
-    try:
-        seen = set()
-        for _ in range(10):
-            batch = pool.batch(4)
-            assert batch["picture"].shape == (4, 64, 64, 4)
-            assert np.ptp(batch["picture"]) > 0
-            seen |= {float(e) for e in batch["elevation"]}
-        assert len(seen) == 40  # with reuse 1 no case comes twice
-    finally:
-        pool.close()
-
-
-def test_makers_and_trainer_take_turns():
-    """On the same cores cases are made while the trainer waits: a quarter of the stock at a time, none in between."""
-    pool = CasePool(CaseSize(picture=64, points=64, colors=16), workers=1, slots=24, reuse=1, first_seed=0, seed=0,
-                    turns=True)  # fmt: skip
-    try:
-        made = []
-        for _ in range(6):
-            pool.batch(2)
-            made.append(pool.made)
-        assert made == [24, 24, 24, 30, 30, 30]
-    finally:
-        pool.close()
-
-
-def test_a_device_keeps_the_newest_cases():
-    """Every kept case is whole, with the votes of its own edges; the oldest give way."""
-    size = CaseSize(picture=64, points=64, colors=16)
-    pool = CasePool(size, workers=1, slots=12, reuse=1, first_seed=0, seed=0, votes=False)
-    made = [case for seed in range(24) for case in CaseMaker(size).make(seed)]
-    known = {case["points"].tobytes(): case for case in made}
-    try:
-        device = DevicePool(pool, 18, torch.device("cpu"))
-        seen = []
-        while pool.made < 48:
-            batch = device.batch(6)
-            assert pool.made >= 18  # waits until there is something to choose from
-            names = [points.numpy().tobytes() for points in batch["points"]]
-            seen.append(set(names))
-            for i, case in enumerate(known[name] for name in names):
-                assert all((batch[name][i].numpy() == case[name]).all() for name in case if name != "votes")
-                assert np.allclose(batch["votes"][i], case["votes"], atol=2e-3)
-        assert not seen[0] & seen[-1]
-    finally:
-        pool.close()
 
 
 def test_generator_draws_offsets_and_keeps_the_inputs_colours(trained):

@@ -1,0 +1,290 @@
+"""One training loop for every network: one resume, one log, one claim of the folder.
+
+A *problem* brings the network, its batches, losses and figures; the loop brings learning rates, the running average of
+the weights, checkpoints, the log and the clock. The rate warms up, stays level, and falls to nothing over the last part
+of the budget (Hu et al., "MiniCPM", 2024, section 4), so that a run which has ended can be given more time and goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from engine.device import mixed_precision, pick_device
+from engine.errors import InputError
+from engine.files import claim_run
+
+LAST, LOG = "last.pt", "log.jsonl"
+"""Checkpoint and log in a run's folder."""
+_WARM_UP = 200  # steps
+_REPORT = 30.0  # seconds between lines of the log
+
+
+@dataclass
+class TrainerOptions:
+    """What a run of any network depends on."""
+
+    out: Path
+    """Folder of checkpoints, log and weights."""
+    minutes: float | None = None
+    """Budget in minutes of training, resumed runs added up."""
+    steps: int | None = None
+    """Budget in steps; the first budget reached ends the run."""
+    batch: int = 32
+    """Samples a step."""
+    rate: float = 1e-3
+    """Highest learning rate."""
+    decay: float = 0.2
+    """Share of the budget at its end over which the rate falls."""
+    seed: int = 0
+    """Seed of weights, order and data; another seed sees other data."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    resume: bool = False
+    """Go on from the folder's last checkpoint."""
+    evaluate_every: float = 15.0
+    """Minutes between validation figures."""
+
+
+class Problem(Protocol):
+    """What the loop asks of a network and its data."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+
+    def optimizers(self, rate: float) -> list[torch.optim.Optimizer]:
+        """Optimizers of the network; a group's `share` is what part of the rate it takes."""
+
+    def open(self, state: dict[str, Any]) -> None:
+        """Start making data; `state` is the problem's own, as `state` returned it before a checkpoint."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain values to be kept in the checkpoint."""
+
+    def batch(self, count: int) -> dict[str, Tensor]:
+        """Training samples on the device; may wait for them."""
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Named losses, already weighted; their sum is minimised."""
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Figures of a network on held-back data."""
+
+    def score(self, figures: dict[str, float]) -> float:
+        """What the best checkpoint has most of."""
+
+    def export(self, network: nn.Module, path: Path, run: dict[str, Any]) -> None:
+        """Write weights and their card; `run` holds hours, samples, hardware and figures."""
+
+    def close(self) -> None:
+        """End what makes data."""
+
+
+def train(problem: Problem, options: TrainerOptions, weights_name: str) -> Path:
+    """Run the training; returns the path of the best weights, `weights_name` in the run's folder.
+
+    A stop (Ctrl-C, SIGTERM) saves the checkpoint and raises `KeyboardInterrupt`. Raises `InputError` for a folder that
+    holds a run, unless it is resumed, and for a checkpoint of another network; `OutputError` for a folder that cannot
+    be written.
+    """
+    check(
+        ("minutes", options.minutes, options.minutes is None or options.minutes > 0, "more than 0"),
+        ("steps", options.steps, options.steps is None or options.steps >= 0, "0 or more"),
+        ("batch", options.batch, options.batch >= 1, "at least 1"),
+        ("decay", options.decay, 0 <= options.decay <= 1, "0 to 1"),
+    )
+    device = pick(options.device)
+    last = claim_run(options.out, LAST, LOG, resume=options.resume)
+    best_path = options.out / weights_name
+    torch.manual_seed(options.seed)
+    network = problem.network.to(device)
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimizers = problem.optimizers(options.rate)
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "samples": 0, "best": -math.inf, "problem": {}}
+    if last.exists():
+        state = _restore(last, best_path, network, average, optimizers, device)
+        log(options.out, {"event": "resumed", **{k: v for k, v in state.items() if k != "problem"}})
+    averaged, current = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (average, network))
+    autocast = mixed_precision(device)
+
+    def share() -> float:
+        parts = [state["step"] / options.steps if options.steps else 1.0] if options.steps is not None else []
+        parts += [state["seconds"] / 60 / options.minutes] if options.minutes else []
+        return max(parts, default=0.0)
+
+    def save() -> None:
+        state["problem"] = problem.state()
+        content = {
+            "network": network.state_dict(),
+            "average": average.state_dict(),
+            "optimizers": [o.state_dict() for o in optimizers],
+            "state": state,
+            "rng": torch.get_rng_state(),
+        }
+        torch.save(content, options.out / "last.tmp")
+        (options.out / "last.tmp").replace(last)
+
+    def evaluate() -> None:
+        average.eval()
+        with torch.no_grad(), autocast:
+            figures = problem.validate(average)
+        average.train()
+        minutes = round(state["seconds"] / 60, 2)
+        log(options.out, {"event": "validation", "step": state["step"], "minutes": minutes, **figures})
+        if problem.score(figures) > state["best"]:
+            state["best"] = problem.score(figures)
+            run = {"hours": state["seconds"] / 3600, "samples": state["samples"], "figures": figures, "device": device}
+            problem.export(average, best_path, run)
+        save()
+
+    try:
+        problem.open(state["problem"])
+        earlier = evaluated = state["seconds"]
+        started = reported = time.perf_counter()
+        sums, count, waited, waiting = dict[str, Tensor](), 0, 0.0, 0.0
+        while share() < 1:
+            asked = time.perf_counter()
+            batch = problem.batch(options.batch)
+            waited = time.perf_counter() - asked
+            factor = min(1.0, (state["step"] + 1) / _WARM_UP, (1 - share()) / options.decay if options.decay else 1.0)
+            for group in (g for o in optimizers for g in o.param_groups):
+                group["lr"] = options.rate * factor * group["share"]
+            with autocast:
+                parts = problem.losses(batch)
+                total = torch.stack(list(parts.values())).sum()
+            network.zero_grad(set_to_none=True)
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            for p in network.parameters():
+                if p.grad is not None:  # one that overflowed counts as 0; asking which would make a GPU wait
+                    p.grad.nan_to_num_(0.0, 0.0, 0.0)
+            for optimizer in optimizers:
+                optimizer.step()
+            state["step"] += 1
+            state["samples"] += options.batch
+            state["seconds"] = earlier + time.perf_counter() - started
+            get_ema_multi_avg_fn(min(0.998, state["step"] / (state["step"] + 20)))(averaged, current, None)
+            count, waiting = count + 1, waiting + waited
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0) + value.detach()
+            now = time.perf_counter()
+            if now - reported > _REPORT:
+                row = {
+                    "event": "step",
+                    "step": state["step"],
+                    "minutes": round(state["seconds"] / 60, 2),
+                    "samples_per_s": round(count * options.batch / (now - reported), 2),
+                    "waiting": round(waiting / (now - reported), 3),
+                }
+                log(options.out, row | {k: round(float(v) / count, 4) for k, v in sums.items()})
+                reported, count, waiting = now, 0, 0.0
+                sums.clear()
+            if state["seconds"] - evaluated > options.evaluate_every * 60:
+                evaluate()
+                evaluated = state["seconds"]
+        evaluate()
+    except KeyboardInterrupt:
+        save()
+        raise
+    finally:
+        problem.close()
+    return best_path
+
+
+def _restore(
+    last: Path,
+    best_path: Path,
+    network: nn.Module,
+    average: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    device: torch.device,
+) -> dict[str, Any]:
+    """Put a checkpoint's content in place; returns its state."""
+    saved = torch.load(last, map_location=device, weights_only=True)
+    advice = f"Start anew in another folder from its weights: --start {best_path}"
+    try:
+        state = dict(saved["state"])
+        state["samples"], state["problem"]
+    except KeyError:
+        raise InputError(f"{last} is of an earlier version. {advice}") from None
+    try:
+        network.load_state_dict(saved["network"])
+        average.load_state_dict(saved["average"])
+    except RuntimeError:
+        raise InputError(f"{last} is of a network of other sizes. Give the sizes of that run. {advice}") from None
+    for optimizer, content in zip(optimizers, saved["optimizers"], strict=True):
+        optimizer.load_state_dict(content)
+    torch.set_rng_state(saved["rng"].cpu())
+    return state
+
+
+def pick(device: str) -> torch.device:
+    """The device to train on: `auto` is CUDA where there is one, else the CPU."""
+    return pick_device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+def check(*rules: tuple[str, Any, bool, str]) -> None:
+    """Raise `InputError` for the first of (option, value, whether it fits, what is wanted) that does not fit."""
+    for name, value, fits, wanted in rules:
+        if not fits:
+            raise InputError(f"--{name} is {value}, but has to be {wanted}.")
+
+
+def log(out: Path, row: dict[str, Any]) -> None:
+    """Print a line and append it to the run's log."""
+    line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
+    print(line, flush=True)
+    with (out / LOG).open("a") as file:
+        file.write(line + "\n")
+
+
+def add_arguments(parser: argparse.ArgumentParser, default: TrainerOptions) -> None:
+    """The options of any run on a command line."""
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints, log and weights")
+    parser.add_argument("--minutes", type=float, help="budget in minutes of training, resumed runs added up")
+    parser.add_argument("--steps", type=int, help="budget in steps")
+    parser.add_argument("--batch", type=int, default=default.batch, help="samples a step")
+    parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
+    parser.add_argument("--decay", type=float, default=default.decay, help="share of the budget with a falling rate")
+    parser.add_argument("--seed", type=int, default=default.seed, help="another seed sees other data")
+    parser.add_argument("--device", default=default.device, choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
+    parser.add_argument("--evaluate-every", type=float, default=default.evaluate_every, help="minutes between figures")
+
+
+def run_command(options: TrainerOptions, work: Callable[[], Path]) -> int:
+    """Run a training from the command line, stopped by either signal; returns the exit code."""
+    if options.minutes is None and options.steps is None:
+        raise InputError("Say how long to train: --minutes 60 or --steps 5000.")
+    try:
+        with _stopped_by_signals():
+            print(f"weights: {work()}")
+    except KeyboardInterrupt:
+        print(f"stopped; the same command with --resume goes on from {options.out / LAST}")
+        return 130
+    return 0
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    # A shell that starts a job in the background has it ignore the first.
+    before = [(number, signal.signal(number, signal.default_int_handler)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
