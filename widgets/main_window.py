@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from widgets.about import AboutDialog
 from widgets.common import ElidedLabel, IconButton, ShortcutSheet, label, with_key
 from widgets.crawl import CrawlTab
 from widgets.crawl.incoming import folder_in, list_in
@@ -40,6 +41,7 @@ KEYS = {
         ("F11", "full screen"),
         ("Ctrl+Shift+L", "dark or light"),
         ("F1", "the keys of each page"),
+        ("Shift+F1", "about this program"),
         ("Ctrl+Q", "quit"),
     ],
     "Picture": [
@@ -224,6 +226,11 @@ class MainWindow(QMainWindow):
         line.setContentsMargins(16, 4, 16, 5)
         line.addWidget(self._message, 1)
         line.addWidget(label("F1 shows the keys"))
+        about = QToolButton()
+        about.setText("About")
+        about.setToolTip(with_key("Version, licence, and who made the models that it learnt from", "Shift+F1"))
+        about.clicked.connect(self.show_about)
+        line.addWidget(about)
         centre = QWidget()
         column = QVBoxLayout(centre)
         column.setContentsMargins(0, 0, 0, 0)
@@ -250,6 +257,7 @@ class MainWindow(QMainWindow):
         keys: list[tuple[str, Any]] = [(f"Ctrl+{i + 1}", lambda i=i: self.show_tab(i)) for i in range(len(TABS))]
         keys += [
             ("F1", self.toggle_sheet),
+            ("Shift+F1", self.show_about),
             ("F11", self.toggle_full_screen),
             ("Ctrl+Shift+L", self.toggle_theme),
             ("Ctrl+M", self.toggle_models),
@@ -323,6 +331,10 @@ class MainWindow(QMainWindow):
         else:
             page = "Models" if self.pages.currentWidget() is self.models else TABS[self.pages.currentIndex()]
             self.sheet.open_with({name: KEYS[name] for name in ("Everywhere", *KEYS_OF.get(page, (page,)))})
+
+    def show_about(self) -> None:
+        """Show version, licence and credits."""
+        AboutDialog(self).open()
 
     def toggle_theme(self) -> None:
         """Change between dark and light."""

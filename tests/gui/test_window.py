@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QImage
-from PySide6.QtWidgets import QApplication, QToolButton
+from PySide6.QtWidgets import QApplication, QTextBrowser, QToolButton
 
 from engine import cameras
 from engine.elevation import ElevationEstimate
 from engine.progress import Progress
+from widgets.about import AboutDialog
 from widgets.main_window import MainWindow
 from widgets.reconstruct.incoming import pictures_from_mime
 from widgets.reconstruct.request import HistoryEntry, Picture, QueueEntry
@@ -541,3 +542,13 @@ def test_cameras_of_the_run_are_ready_for_the_viewport(window) -> None:
     tab.take_progress([Progress("elevation", 1, 1, "", ("elevation", ESTIMATE))])
     assert len(tab._poses) == 33 and tab._poses[0] == cameras.Pose(23.4, 0.0)
     tab.stages.finish()
+
+
+def test_about_names_whom_the_weights_have_learnt_from(window, qtbot):
+    qtbot.keyClick(window, Qt.Key.Key_F1, Qt.KeyboardModifier.ShiftModifier)
+    dialog = window.findChild(AboutDialog)
+    assert dialog.isVisible()
+    said = dialog.findChild(QTextBrowser).toPlainText()
+    assert "Kenney" in said and "CC-BY-4.0" in said
+    qtbot.keyClick(dialog, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: window.findChild(AboutDialog) is None)
