@@ -31,6 +31,7 @@ MODES = ("auto", "alpha", "plain", "grabcut", "sam", "whole")
 QUALITIES = ("draft", "standard", "fine")
 FORMATS = ("glb", "obj", "ply", "stl")
 SAMPLERS = ("fast", "published")
+METHODS = ("field", "views")
 DELEGATED = {
     ("crawl",): "app.crawl_cli",
     ("screen",): "app.screen_cli",
@@ -110,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", type=Path, default=Path("out/demo"), metavar="OUT", help="default: out/demo")
     sub.add_argument("--sample", default="church", help="name of the bundled picture (default: church)")
     sub.add_argument("--quality", choices=QUALITIES, default="standard")
+    _add_method(sub)
     sub.set_defaults(run=_demo)
 
     sub = commands.add_parser("weights", help="list, fetch, check, use or remove model weights")
@@ -133,8 +135,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    text = "how the surface comes about: the view generator's own solid, or a surface network that reads 32 views"
+    parser.add_argument("--method", choices=METHODS, help=f"{text} (default: what suits --generator and --surface)")
+
+
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quality", choices=QUALITIES, default="standard")
+    _add_method(parser)
     parser.add_argument("--format", dest="formats", action="append", choices=FORMATS, help="repeat for several")
     parser.add_argument("--elevation", type=float, metavar="DEG", help="known elevation of the camera")
     best = "(default: published weights if they are here, else what is built in; `oriel weights list`)"
@@ -167,11 +175,13 @@ def _reconstruct(arguments: argparse.Namespace) -> int:
 
     if (arguments.point or arguments.remove_point) and arguments.mode != "sam":
         raise InputError("--point and --remove-point are for --foreground sam. Add it, or leave the points out.")
+    method = arguments.method or ""
     options = Options(
         mode=arguments.mode,
         mask=arguments.mask,
         elevation=arguments.elevation,
-        generator=arguments.generator or choices.preferred("generator"),
+        method=method,
+        generator=arguments.generator or choices.preferred("generator", method),
         sampler=arguments.sampler,
         matcher=arguments.matcher or choices.preferred("matcher"),
         surface=arguments.surface or choices.preferred("surface"),
@@ -255,8 +265,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     from app.history import free_folder
     from engine.pipeline import Options, Run
 
-    picture = sample(arguments.sample)
-    run = Run.create(picture, free_folder(arguments.output / picture.stem), Options(quality=arguments.quality))
+    picture, options = sample(arguments.sample), Options(quality=arguments.quality, method=arguments.method or "")
+    run = Run.create(picture, free_folder(arguments.output / picture.stem), options)
     _execute(run, picture.name)
     sheet = run.folder / "sheet.png"
     write_sheet(run, sheet)
@@ -275,7 +285,7 @@ def _runs_list(arguments: argparse.Namespace) -> int:
         return 0
     for run in runs:
         seconds = f"{run.report['seconds']:.1f} s" if run.status == "done" and "seconds" in run.report else ""
-        print(f"{run.folder.name:<40} {run.status:<10} {run.options.quality:<9} {seconds}")
+        print(f"{run.folder.name:<40} {run.status:<10} {run.options.quality:<9} {run.options.method:<6} {seconds}")
     if not runs:
         print(f"no runs in {_history().root}", file=sys.stderr)
     return 0
@@ -290,8 +300,9 @@ def _runs_show(arguments: argparse.Namespace) -> int:
         if value is not None:
             print(f"{key:<10} {', '.join(value) if isinstance(value, list) else value}")
     for part, what in run.report.get("used", {}).items():
-        place = f", {what['path']} ({what['source']})" if what["path"] else ""
-        print(f"{part:<10} {what['label']}{place}, on {what['device']}")
+        place = f", {what['path']} ({what['source']})" if what.get("path") else ""
+        machine = f", on {what['device']}" if "device" in what else ""
+        print(f"{part:<10} {what['label']}{place}{machine}")
     for stage, cost in run.report.get("stages", {}).items():
         print(f"{stage:<10} {cost['seconds']:6.1f} s  {cost['peak_mb']:6.0f} MB")
     return 0
@@ -399,6 +410,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "created": run.created.isoformat(),
         "folder": str(run.folder),
         "quality": run.options.quality,
+        "method": run.options.method,
         "generator": run.options.generator,
         "matcher": run.options.matcher,
         "surface": run.options.surface,

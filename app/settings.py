@@ -32,7 +32,7 @@ class Settings:
     theme: str = "system"
     """`light`, `dark` or `system`."""
     models: dict[str, Any] = field(default_factory=dict)
-    """What the user picked for `generator`, `sampler`, `matcher` and `surface`, where not the best that is here."""
+    """What the user picked for `method`, `generator`, `sampler`, `matcher` and `surface`, where not the best here."""
     quality: str = "standard"
     weights_folder: str | None = None
     """Further folder with model weights."""

@@ -113,7 +113,7 @@ class Session:
         self.tasks = Tasks(self.tab.show_error)
         self._pictures: dict[str, Picture] = {}
         self._previews: list[Progress] = []
-        self._current_run: tuple[str, str, str] | None = None  # key, name, first stage of the run in work
+        self._current_run: tuple[str, str, str, str] | None = None  # key, name, first stage, method of the run in work
         self._preview_cancel = CancelToken()
         self._pixels: tuple[Picture, Any] | None = None
         self._thumbnails: dict[str, tuple[int, QImage]] = {}
@@ -370,11 +370,12 @@ class Session:
             raise
         key = run.folder.name
         self.tab.stages.set_expected(expected)
-        self._current_run = (key, run.name, first)
+        method = run.options.method
+        self._current_run = (key, run.name, first, method)
         if job.view is not None:
             self.tab.begin_retry(key, run.name, job.view)
         else:
-            self.tab.begin_run(key, run.name, first, follow=follow)
+            self.tab.begin_run(key, run.name, first, follow=follow, method=method)
         if job.cancel.cancelled:
             self.tab.stages.cancelling()
         await self.refresh_history()
@@ -431,7 +432,8 @@ class Session:
         except OrielError as error:
             problem = str(error)
         if self._current_run is not None and self._current_run[0] == key:
-            self.tab.follow_run(*self._current_run, contents)  # without what is just being written
+            *what, method = self._current_run
+            self.tab.follow_run(*what, contents, method=method)  # without what is just being written
             for event in list(self._previews):
                 self.tab.show_event(event)
             return
@@ -443,7 +445,7 @@ class Session:
         picture = await self._picture_of(run)
         if self.tab.shown_key == key and picture is not None:
             options = run.options
-            models = {part: getattr(options, part) for part in ROWS}
+            models = {part: getattr(options, part) for part in ("method", *ROWS)}
             self.tab.input.set_options(mode=options.mode, quality=options.quality, **models)
             self.tab.input.set_elevation(options.elevation)
             self.tab.input.set_pictures([picture])
@@ -647,6 +649,7 @@ def _options(request: Request) -> Options:
         strokes=request.strokes,
         points=request.points,
         elevation=request.elevation,
+        method=request.method,
         generator=request.generator,
         sampler=request.sampler,
         matcher=request.matcher,
@@ -788,7 +791,7 @@ def _entries(history: History, thumbnails: dict[str, tuple[int, QImage]]) -> lis
         seconds = run.report.get("seconds")
         words = seconds_text(seconds) if status == "done" and seconds else status
         options = run.options
-        haystack = [run.name, run.source or "", key, status, options.quality, options.generator, date]
+        haystack = [run.name, run.source or "", key, status, options.quality, options.method, options.generator, date]
         haystack.append(created.strftime("%Y-%m-%d"))
         entries.append(
             HistoryEntry(
@@ -804,10 +807,11 @@ def _entries(history: History, thumbnails: dict[str, tuple[int, QImage]]) -> lis
 
 
 def _expected_seconds(history: History, options: Options) -> dict[str, float]:
-    """Mean seconds of each stage over the last finished runs of the same quality by the same models."""
+    """Mean seconds of each stage over the last finished runs of the same quality and method by the same models."""
+    decisive = ("quality", "method", "generator", "surface")
 
     def alike(other: Options) -> bool:
-        return all(getattr(other, name) == getattr(options, name) for name in ("quality", "generator", "surface"))
+        return all(getattr(other, name) == getattr(options, name) for name in decisive)
 
     recent = [run for run in history.runs() if run.status == "done" and alike(run.options)][:RECENT_RUNS]
     stages = [run.report.get("stages", {}) for run in recent]
@@ -849,6 +853,7 @@ def _contents(run: Run) -> RunContents:
         height_m=run.options.height_m,
         used=run.report.get("used", {}),
         error_kind=run.error_kind,
+        method=run.options.method,
     )
 
 

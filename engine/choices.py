@@ -1,16 +1,48 @@
 """What may do each part of the work, which weights that takes, and whether they are here.
 
 A part is `generator`, `matcher`, `surface` or `foreground`, as the fields of `engine.pipeline.Options` (its `mode` for
-the last). Looking whether weights are here reads no file: it is quick enough for a window.
+the last). The `method` says which of the parts are taken, and what for. Looking whether weights are here reads no file:
+it is quick enough for a window.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine import weights
 from engine.errors import InputError, WeightsError
 
+
+@dataclass(frozen=True)
+class Method:
+    """A way from the framed picture to the surface."""
+
+    label: str
+    """What people see."""
+    meaning: str
+    """One line for who has to choose."""
+    source_views: bool
+    """Whether 32 source views are drawn and a surface network builds the surface from them."""
+    generators: tuple[str, ...] | None = None
+    """View generators that can do it; None for all."""
+
+
+METHODS = {
+    "field": Method(
+        "Direct",
+        "The surface is the view generator's own solid: quick, and smooth on all sides",
+        source_views=False,
+        generators=("built-in",),
+    ),
+    "views": Method(
+        "32 views (One-2-3-45)",
+        "As One-2-3-45: 32 views are drawn, and a surface network reads the surface off them",
+        source_views=True,
+    ),
+}
+DEFAULT_METHOD = "field"
+"""What is done unless something else is asked for, where the generator can."""
 SURFACES = {
     "built-in": "Built-in (trained by Oriel on procedural architecture)",
     "one-2-3-45": "One-2-3-45 (published)",
@@ -51,6 +83,8 @@ def names(part: str) -> dict[str, str]:
         from engine.elevation import MATCHERS
 
         return MATCHERS
+    if part == "method":
+        return {name: method.label for name, method in METHODS.items()}
     return SURFACES if part == "surface" else FOREGROUNDS
 
 
@@ -69,10 +103,36 @@ def present(part: str, name: str) -> bool:
     return not models(part, name) or find(part, name) is not None
 
 
-def preferred(part: str) -> str:
-    """What does a part unless the user says otherwise: published weights where they are here, else what is built in."""
+def preferred(part: str, method: str = "") -> str:
+    """What does a part unless the user says otherwise: published weights where they are here, else what is built in.
+
+    Of the view generators one that can do `method`, if that is given.
+    """
     best = _BEST[part]
+    if part == "generator" and method in METHODS:
+        best = tuple(name for name in best if refusal(method, name) is None)
     return next((name for name in best[:-1] if present(part, name)), best[-1])
+
+
+def refusal(method: str, generator: str) -> str | None:
+    """Why a generator cannot do a method, and what to choose instead; None if it can."""
+    able = METHODS[method].generators
+    if able is None or generator in able:
+        return None
+    label = names("generator").get(generator, generator)
+    return (
+        f"{label} has no solid of its own, which the method {method!r} takes for the surface. "
+        f"Choose the view generator {' or '.join(able)}, or the method 'views'."
+    )
+
+
+def preferred_method(generator: str, surface: str = "built-in") -> str:
+    """The method for a generator and a surface network unless the user says otherwise.
+
+    A network other than what is built in was chosen to be used, so it is.
+    """
+    usual = surface == "built-in" and refusal(DEFAULT_METHOD, generator) is None
+    return DEFAULT_METHOD if usual else "views"
 
 
 def check(part: str, name: str) -> None:

@@ -5,7 +5,8 @@ A run folder holds, each written to a temporary name and then renamed:
     input.<ext>          the picture as it was given
     run.json             options, status, owner process, times, finished stages
     mask.png, framed.png the foreground in the picture, and the picture as the generator sees it
-    views/               view_0.png .. view_7.png, view_0_0_10.png .. view_7_3_10.png (RGBA over white)
+    views/               view_0.png .. view_7.png, view_0_0_10.png .. view_7_3_10.png (RGBA over white); of the latter
+                         the first four at most where the method needs no source views
     pose.json            cameras of the views, in One-2-3-45's layout
     elevation.json       the estimate with its error curve
     surface.npz          the mesh with vertex colours
@@ -14,7 +15,7 @@ A run folder holds, each written to a temporary name and then renamed:
 
 The elevation is estimated from four views and the other views depend on it, so the work goes
 foreground, four views, elevation, all other views, surface, texture. Seconds and memory of both parts of the
-views are counted together.
+views are counted together. With a method that needs no source views, only those four and the principal ones are drawn.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,8 @@ ELEVATION_RANGE = (-60.0, 89.0)
 """Degrees that a typed elevation may take."""
 SAME_ELEVATION = 0.25
 """Degrees within which views drawn for one elevation are kept for another."""
+PREVIEW_RESOLUTION = 80
+"""Grid of the generator's own solid that is shown at once: it takes less than a second."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class Quality:
     view_size: int
     """Side of the generated views in pixels."""
     resolution: int
-    """Voxels along a side of the grid that the surface is extracted from."""
+    """Voxels along a side of the grid that the surface network's surface is extracted from."""
+    solid_resolution: int
+    """The same of the generator's own solid, which is smoother and slower to ask."""
     faces: int
     """Triangles that the surface is reduced to: unwrapping a texture takes time by the triangle."""
     texture_size: int
@@ -85,9 +90,15 @@ class Quality:
 
 
 QUALITIES = {
-    "draft": Quality(view_size=128, resolution=128, faces=12_000, texture_size=512, input_size=256),
-    "standard": Quality(view_size=256, resolution=256, faces=24_000, texture_size=1024, input_size=512),
-    "fine": Quality(view_size=256, resolution=320, faces=60_000, texture_size=2048, input_size=768),
+    "draft": Quality(
+        view_size=128, resolution=128, solid_resolution=112, faces=12_000, texture_size=512, input_size=256
+    ),
+    "standard": Quality(
+        view_size=256, resolution=256, solid_resolution=192, faces=24_000, texture_size=1024, input_size=512
+    ),
+    "fine": Quality(
+        view_size=256, resolution=320, solid_resolution=256, faces=60_000, texture_size=2048, input_size=768
+    ),
 }
 
 
@@ -107,6 +118,8 @@ class Options:
     """(H, W) finished mask, 0 or 255, used instead of finding one: an array, or a picture file."""
     elevation: float | None = None
     """Known elevation of the camera in degrees, instead of an estimate."""
+    method: str = ""
+    """How the surface comes about: a name in `engine.choices.METHODS`; by default what suits generator and surface."""
     generator: str = "built-in"
     """What draws the views: a name in `engine.views.GENERATORS`."""
     sampler: str = "fast"
@@ -114,7 +127,10 @@ class Options:
     matcher: str = "dense-flow"
     """What finds the same points in two views: a name in `engine.elevation.MATCHERS`."""
     surface: str = "built-in"
-    """Reconstruction networks: a name in `engine.choices.SURFACES`, or a file with weights of one of them."""
+    """Reconstruction networks: a name in `engine.choices.SURFACES`, or a file with weights of one of them.
+
+    Of use to methods with source views only.
+    """
     memory_gb: float | None = None
     """Memory of the GPU that the models may fill, in GB; None for what is free."""
     quality: str = "standard"
@@ -132,6 +148,9 @@ class Options:
             if value not in allowed:
                 raise InputError(f"{what} is {value!r}, but has to be one of {', '.join(allowed)}.")
 
+        if not self.method:
+            object.__setattr__(self, "method", choices.preferred_method(self.generator, self.surface))
+        one_of("Method", self.method, tuple(choices.METHODS))
         one_of("Foreground mode", self.mode, MODES)
         one_of("Quality", self.quality, tuple(QUALITIES))
         one_of("Sampler", self.sampler, SAMPLERS)
@@ -157,6 +176,7 @@ _FIRST_STAGE = {
     "points": "foreground",
     "strokes": "foreground",
     "mask": "foreground",
+    "method": "views",
     "generator": "views",
     "sampler": "views",
     "quality": "views",
@@ -171,6 +191,21 @@ _FIRST_STAGE = {
 """The first stage that an option changes. The memory changes none: what was made with less is as good."""
 _STAGE_OF = {"foreground": "foreground", "generator": "views", "matcher": "elevation", "surface": "surface"}
 """The stage that each part of the report's `used` belongs to."""
+
+
+class _SolidGenerator(Protocol):
+    """What a generator has that can do a method without source views."""
+
+    def mesh(
+        self,
+        image: FloatArray,
+        elevation: float | None = None,
+        *,
+        resolution: int = 112,
+        seed: int = 0,
+        cancel: CancelToken | None = None,
+    ) -> Mesh:
+        """Its own solid of `image` (S, S, 4), with vertex colours. `EmptyResultError` when nothing is solid."""
 
 
 @dataclass
@@ -194,8 +229,9 @@ class Run:
         self.report: dict[str, Any] = report
         """`stages`: seconds, peak_mb and, where a GPU was used, peak_gpu_mb; `seconds`, `peak_mb`, `vertices`, `faces`.
 
-        `used`: for `foreground`, `generator`, `matcher` and `surface` what did the work: `name`, `label`, `device`, and
-        `path` and `source` of its weights, None where it needs none.
+        `used`: for `foreground`, `generator`, `matcher` and, where the method takes one, `surface` what did the work:
+        `name`, `label`, `device`, and `path` and `source` of its weights, None where it needs none. For `method` its
+        `name` and `label`.
         """
         self._record = record
         self._picture: ByteArray | None = None
@@ -424,7 +460,9 @@ class Run:
             if start == "elevation":  # draws views as well, but the first of them may all be kept
                 used |= {k: v for k, v in self.report.get("used", {}).items() if k == "generator"}
             stages = {s: t for s, t in self.report.get("stages", {}).items() if s in done}
-            self.report = {"stages": stages, "used": used}
+            method = self._method
+            chosen = {"name": self.options.method, "label": method.label}
+            self.report = {"stages": stages, "used": {"method": chosen, **used}}
             if first <= STAGES.index("foreground"):
                 self._stage("foreground", self._foreground, work, restart=True)
             sam.release()  # a preview may have loaded it as well
@@ -434,10 +472,13 @@ class Run:
             if first <= STAGES.index("elevation"):
                 self._stage("elevation", self._estimate_elevation, work, restart=True)
                 self._stage("views", self._other_views, work, restart=first == STAGES.index("elevation"))
-            work.generator = None
-            _free_memory()
+            if method.source_views:
+                work.generator = None
+                _free_memory()
             if first <= STAGES.index("surface"):
-                self._stage("surface", self._surface, work, restart=True)
+                body = self._surface if method.source_views else self._solid_surface
+                self._stage("surface", body, work, restart=True)
+                work.generator = None
                 _free_memory()
             self._stage("texture", self._texture, work, restart=True)
         _free_memory()
@@ -453,9 +494,15 @@ class Run:
         """Draw principal view `index` (0..7) and its four neighbours again, by default with a new seed.
 
         Then `execute(start="surface")` rebuilds the mesh. View 0 is the input itself: only its neighbours change.
+        InputError where the method needs no source views: its views are pictures of the finished solid.
         """
         if not 0 <= index < 8:
             raise InputError(f"View is {index}, but has to be 0 to 7.")
+        if not self._method.source_views:
+            raise InputError(
+                f"The views of {self.name} are pictures of one solid, so that none can be drawn again alone. "
+                "Choose the method 'views', or another seed."
+            )
         estimate = self.elevation()
         if estimate is None or "views" not in self.stages_done:
             raise InputError(f"The run {self.name} has no views yet. Reconstruct it first.")
@@ -506,15 +553,19 @@ class Run:
 
     def _first_views(self, work: _Work) -> None:
         """The generator's own guess, and the four neighbours of the input that the estimate rests on."""
-        work.report("views", 0, 40, "Loading the generator of views")
+        total = 40 if self._method.source_views else 12
+        work.report("views", 0, total, "Loading the generator of views")
         framed, options = self._framed(), self.options
+        if not self._method.source_views:
+            solid = self._solid(work, options.elevation, PREVIEW_RESOLUTION)
+            work.report("views", 0, total, "Drawing views", ("mesh", solid))
         if options.elevation is not None:
             return
         guess = self._generator(work).estimate_elevation(framed)
         work.cancel.check()
         origin = cameras.Pose(0.0 if guess is None else guess, 0.0)
         jobs = [(cameras.source_name(j), p) for j, p in enumerate(cameras.neighbour_poses(origin))]
-        drawn = self._draw(work, jobs, guess, options.seed, done=0, total=40, origin=origin)
+        drawn = self._draw(work, jobs, guess, options.seed, done=0, total=total, origin=origin)
         (self.folder / "views").mkdir(exist_ok=True)
         for name, picture in drawn.items():
             _write_picture(self.folder / "views" / f"{name}.png", picture)
@@ -555,14 +606,17 @@ class Run:
         size = QUALITIES[options.quality].view_size
         value = estimate.value
         jobs = [(cameras.principal_name(i), p) for i, p in enumerate(cameras.principal_poses(value)) if i > 0]
-        jobs += [(cameras.source_name(i), p) for i, p in enumerate(cameras.source_poses(value))]
         # The first neighbours are kept if they were drawn for (nearly) the elevation that came out, or by a
-        # generator that takes no elevation.
+        # generator that takes no elevation; and where nothing but the estimate of the elevation rests on them.
+        neighbours = [cameras.source_name(j) for j in range(4)]
         kept: list[str] = []
-        if options.elevation is None:
-            drawn_for = self._record.get("views_elevation")
-            if drawn_for is None or abs(drawn_for - value) <= SAME_ELEVATION:
-                kept = [cameras.source_name(j) for j in range(4)]
+        drawn_for = self._record.get("views_elevation")
+        if not self._method.source_views:
+            kept = neighbours if self._record.get("generator_elevation") is not None else []
+        else:
+            jobs += [(cameras.source_name(i), p) for i, p in enumerate(cameras.source_poses(value))]
+            if options.elevation is None and (drawn_for is None or abs(drawn_for - value) <= SAME_ELEVATION):
+                kept = neighbours
         jobs = [job for job in jobs if job[0] not in kept]
         views = {cameras.principal_name(0): _resize(framed, size)}
         total = len(kept) + 1 + len(jobs)
@@ -609,6 +663,20 @@ class Run:
             raise EmptyResultError(
                 f"No surface was found in the views of {self.name}. Correct the foreground, or retry the views."
             )
+        self._keep_surface(work, mesh)
+
+    def _solid_surface(self, work: _Work) -> None:
+        from engine.surface.cleaning import clean_mesh
+
+        estimate, quality = self.elevation(), QUALITIES[self.options.quality]
+        if estimate is None:
+            raise InputError(f"The run {self.name} has lost its elevation. Run it again from the views on.")
+        work.report("surface", 0, 3, "Extracting the surface")
+        mesh = self._solid(work, estimate.value, quality.solid_resolution)
+        work.report("surface", 2, 3, "Cleaning the mesh", ("mesh", mesh))
+        self._keep_surface(work, clean_mesh(mesh, target_faces=quality.faces))
+
+    def _keep_surface(self, work: _Work, mesh: Mesh) -> None:
         _write_mesh(self.folder / "surface.npz", mesh)
         (self.folder / "mesh.npz").unlink(missing_ok=True)
         work.report("surface", 1, 1, f"{len(mesh.faces):,} triangles", ("mesh", mesh))
@@ -619,7 +687,8 @@ class Run:
 
         work.report("texture", 0, 1, "Baking the texture")
         options, quality = self.options, QUALITIES[self.options.quality]
-        estimate, principal, source, mask = self.elevation(), self.principal_views(), self.source_views(), self.mask()
+        estimate, principal, mask = self.elevation(), self.principal_views(), self.mask()
+        source = self.source_views() if self._method.source_views else ()
         if estimate is None or principal is None or source is None or mask is None:
             raise InputError(f"The run {self.name} has lost its views. Run it again from the views on.")
         if not (self.folder / "surface.npz").exists():
@@ -628,14 +697,14 @@ class Run:
         picture = frame(self.picture(), mask, quality.input_size).image
         self._picture = None
         poses = [cameras.Pose(estimate.value, 0.0), *cameras.principal_poses(estimate.value)[1:]]
-        poses += cameras.source_poses(estimate.value)
+        poses += cameras.source_poses(estimate.value)[: len(source)]
         views = [_resize(v, quality.input_size) for v in (*principal[1:], *source)]
         mesh = bake_texture(
             surface,
             np.stack([picture, *views]),
             np.stack([p.matrix() for p in poses]),
             cameras.intrinsics(quality.input_size),
-            weights=np.array([100.0] + [2.0] * 7 + [1.0] * 32, np.float32),
+            weights=np.array([100.0] + [2.0] * 7 + [1.0] * len(source), np.float32),
             size=quality.texture_size,
             progress=_as_stage("texture", work.progress),
             cancel=work.cancel,
@@ -649,6 +718,17 @@ class Run:
         work.report("texture", 1, 1, "Mesh written", ("mesh", mesh))
 
     # -- helpers of the stages ---------------------------------------------------------------------------
+
+    @property
+    def _method(self) -> choices.Method:
+        return choices.METHODS[self.options.method]
+
+    def _solid(self, work: _Work, elevation: float | None, resolution: int) -> Mesh:
+        """The generator's own solid of the framed picture."""
+        generator = cast("_SolidGenerator", self._generator(work))
+        return generator.mesh(
+            self._framed(), elevation, resolution=resolution, seed=self.options.seed, cancel=work.cancel
+        )
 
     def _generator(self, work: _Work) -> ViewGenerator:
         if work.generator is None:
@@ -1042,6 +1122,8 @@ def _as_stage(stage: str, progress: ProgressCallback) -> ProgressCallback:
 def _check_choices(options: Options) -> None:
     for part in ("generator", "matcher", "surface"):
         choices.check(part, getattr(options, part))
+    if (reason := choices.refusal(options.method, options.generator)) is not None:
+        raise InputError(reason)
 
 
 def _require_models(options: Options, stages: Sequence[str]) -> None:
@@ -1049,6 +1131,10 @@ def _require_models(options: Options, stages: Sequence[str]) -> None:
     chosen = {part: getattr(options, part) for part in ("generator", "matcher", "surface")}
     if options.elevation is not None:
         del chosen["matcher"]
+    if not choices.METHODS[options.method].source_views:
+        del chosen["surface"]
+        if "surface" in stages:
+            choices.require("generator", options.generator)
     if options.mask is None:
         chosen["foreground"] = options.mode
     for part, name in chosen.items():
@@ -1079,6 +1165,7 @@ def _options_to_json(options: Options, folder: Path) -> dict[str, Any]:
 
 def _options_from_json(record: dict[str, Any], folder: Path) -> Options:
     values = {f.name: record[f.name] for f in dataclasses.fields(Options) if f.name in record}
+    values.setdefault("method", "views")  # runs from before there was a choice
     values["formats"] = tuple(values.get("formats", ("glb",)))
     if values.get("box") is not None:
         values["box"] = tuple(values["box"])

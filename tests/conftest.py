@@ -58,7 +58,7 @@ def tiny_draft(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.views.zero123 import generator
 
     monkeypatch.setattr(generator, "FAST_STEPS", 2)
-    tiny = pipeline.Quality(view_size=64, resolution=48, faces=400, texture_size=64, input_size=64)
+    tiny = pipeline.Quality(view_size=64, resolution=48, solid_resolution=48, faces=400, texture_size=64, input_size=64)
     monkeypatch.setitem(pipeline.QUALITIES, "draft", tiny)
 
 

@@ -18,12 +18,10 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from engine.errors import EmptyResultError, InputError
-from engine.evaluation.geometry import f_score_of, sample_mesh
+from engine.evaluation.geometry import Surface, f_score_of, sample_mesh
 from engine.mesh import Mesh
 
 Array = npt.NDArray[np.float64]
-Surface = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""Points (N, 3) and the unit normals (N, 3) there."""
 
 UP_AXES: dict[str, tuple[float, float, float]] = {
     "+x": (1, 0, 0),

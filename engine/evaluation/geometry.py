@@ -1,4 +1,4 @@
-"""How close a mesh is to the true solid: volume IoU, Chamfer distance, F-score.
+"""How close a mesh is to the true solid: volume IoU, Chamfer distance, F-score, also of the far side, and normals.
 
 All figures are after one common scaling that makes the longest side of the *truth* 1; nothing is aligned.
 """
@@ -16,6 +16,8 @@ from engine.mesh import Mesh
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+Surface = tuple[FloatArray, FloatArray]
+"""Points (N, 3) spread evenly over a surface and the unit normals (N, 3) there."""
 
 
 class Solid(Protocol):
@@ -129,6 +131,39 @@ def f_score_of(to_truth: npt.NDArray, to_prediction: npt.NDArray, threshold: flo
     """`f_score` of distances that `surface_distances` returned."""
     precision, recall = float((to_truth < threshold).mean()), float((to_prediction < threshold).mean())
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+
+
+def surface_figures(
+    predicted: Surface, actual: Surface, *, unit: float = 1.0, hidden: tuple[BoolArray, BoolArray] | None = None
+) -> dict[str, float]:
+    """`f_score`, `chamfer` and `normal_consistency` of a prediction's and the truth's surface, and `far_f_score`.
+
+    `unit`: the truth's longest side in the common frame. `hidden` (N,), (M,): which points of the prediction and of
+    the truth the input's camera does not see (each surface seen as a whole, by the camera that it belongs to).
+
+    `f_score`, `chamfer`: as the functions of these names. `far_f_score`: F of the far side, P over the hidden points
+    of the prediction, R over those of the truth, each against the *whole* other surface, so that no more is asked of
+    either than that there is a surface where it lies; 0 where either has no far side. `normal_consistency`
+    (Mescheder et al. 2019, Occupancy Networks): mean |cos| between the normal at a point and that at the nearest
+    point of the other surface, averaged over both directions; 1 for the same surface, 0.5 for normals at random.
+    """
+    (p, p_normals), (t, t_normals) = predicted, actual
+    to_truth, nearest_truth = cKDTree(t).query(p)
+    to_prediction, nearest_prediction = cKDTree(p).query(t)
+    to_truth, to_prediction = to_truth / unit, to_prediction / unit
+    cosines = [
+        float(np.abs((p_normals * t_normals[nearest_truth]).sum(1)).mean()),
+        float(np.abs((t_normals * p_normals[nearest_prediction]).sum(1)).mean()),
+    ]
+    figures = {
+        "f_score": f_score_of(to_truth, to_prediction),
+        "chamfer": float((to_truth.mean() + to_prediction.mean()) / 2),
+        "normal_consistency": sum(cosines) / 2,
+    }
+    if hidden is not None:
+        far = to_truth[hidden[0]], to_prediction[hidden[1]]
+        figures["far_f_score"] = f_score_of(*far) if len(far[0]) and len(far[1]) else 0.0
+    return figures
 
 
 def sample_mesh(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:

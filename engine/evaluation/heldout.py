@@ -71,7 +71,7 @@ def heldout_case(index: int) -> HeldoutCase:
     elevation, light, obj = float(rng.uniform(*ELEVATIONS)), Light.random(rng), make_object(seed)
     for _ in range(32):
         truth = frame_object(obj, elevation, float(rng.uniform(0, 360)))
-        if _well_framed(truth):
+        if well_framed(truth):
             break
     image = _render(truth, camera_to_world(elevation, [0.0], INPUT_RADIUS), light, REFERENCE_SIZE)[0]
     return HeldoutCase(index, truth, elevation, light, image)
@@ -104,7 +104,7 @@ def evaluate_meshes(
     return {metric: np.array([row[metric] for row in rows]) for metric in METRICS}
 
 
-def _well_framed(truth: FramedObject) -> bool:
+def well_framed(truth: FramedObject) -> bool:
     """Whether the object lies in the volume, centred in the input's picture and of the right size to 2 px."""
     vertices = truth.to_world(truth.obj.vertices[np.unique(truth.obj.faces)])
     pixels, _ = project(vertices, camera_to_world(truth.elevation, 0.0), intrinsics(REFERENCE_SIZE))

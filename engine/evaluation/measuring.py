@@ -20,13 +20,15 @@ from engine.errors import Cancelled, OrielError
 from engine.evaluation.alignment import Alignment, align
 from engine.evaluation.clip import ClipSimilarity, mean_cosine
 from engine.evaluation.details import color_sums, frequency_sums
-from engine.evaluation.geometry import MeshSolid, distances_between, f_score_of, volume_iou
+from engine.evaluation.geometry import MeshSolid, Surface, surface_figures, volume_iou
+from engine.evaluation.likeness import Likeness
 from engine.evaluation.lpips import Lpips
 from engine.evaluation.pairs import MODEL_SUFFIXES, Model, Prediction
-from engine.evaluation.pictures import POSES, Shape, draw_shape, outer_points, read_shape
+from engine.evaluation.pictures import POSES, Shape, draw_shape, hidden_points, outer_points, read_shape
 from engine.evaluation.views import mask_iou, psnr, ssim
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
 SAMPLES = 20_000
 """Points of each surface for F-score and Chamfer distance."""
@@ -35,7 +37,8 @@ SHOWN = (cameras.Pose(20.0, 35.0, 1.75), cameras.Pose(20.0, 215.0, 1.75))
 _THUMBNAIL = 200
 _UNLIT = POSES[::4]
 """Cameras of the pictures without light."""
-_PICTURE_METRICS = {"clip", "psnr", "ssim", "lpips", "mask_iou"}
+_PICTURE_METRICS = {"clip", "psnr", "ssim", "lpips", "likeness", "mask_iou"}
+_SURFACE_METRICS = {"f_score", "far_f_score", "chamfer", "normal_consistency"}
 _MOST_SENT = 256 << 20
 
 
@@ -165,9 +168,11 @@ class _Truth:
         self.pictures = draw_shape(self.shape) if _PICTURE_METRICS & wanted else None
         check()
         self.unlit = draw_shape(self.shape, _UNLIT, lit=False)
-        self.embedded: FloatArray | None = None
-        if "clip" in wanted:
-            self.embedded = _clip(settings.clip).embed(self.pictures if self.pictures is not None else [])
+        self.embedded = {
+            key: eye(settings).embed(self.pictures if self.pictures is not None else [])
+            for key, eye in _EYES.items()
+            if key in wanted
+        }
         check()
 
 
@@ -179,7 +184,12 @@ def _measure(truth: _Truth, prediction: Prediction, settings: Settings, check: C
     check()
     alignment = align(shape.mesh, truth.shape.mesh, up=settings.up, points=(seen, truth.seen), check=check)
     placed = shape.moved(alignment.matrix())
-    figures = _geometry(placed, alignment.apply(seen[0]), truth, settings.metrics)
+    estimate = _elevation(prediction.path)
+    surface = alignment.apply(seen[0]), np.asarray(seen[1] @ alignment.rotation.T, np.float32)
+    hidden = None
+    if "far_f_score" in settings.metrics and estimate is not None:
+        hidden = _hidden(shape, seen, truth, alignment, estimate.value)
+    figures = _geometry(placed, surface, truth, settings.metrics, hidden)
     check()
     if truth.pictures is not None:
         figures |= _pictures(draw_shape(placed), truth, settings, check)
@@ -190,12 +200,10 @@ def _measure(truth: _Truth, prediction: Prediction, settings: Settings, check: C
         "colors": color_sums(unlit, truth.unlit).tolist(),
     }
     notes = list(shape.warnings)
-    if "elevation_error" in settings.metrics and truth.model.case.elevation is not None:
-        estimate = _elevation(prediction.path)
-        if estimate is not None:
-            figures["elevation_error"] = abs(estimate.value - truth.model.case.elevation)
-            if estimate.is_fallback:
-                notes.append("The elevation was not estimated but a default.")
+    if "elevation_error" in settings.metrics and truth.model.case.elevation is not None and estimate is not None:
+        figures["elevation_error"] = abs(estimate.value - truth.model.case.elevation)
+        if estimate.is_fallback:
+            notes.append("The elevation was not estimated but a default.")
     return Measured(
         prediction.label,
         prediction.name,
@@ -208,13 +216,37 @@ def _measure(truth: _Truth, prediction: Prediction, settings: Settings, check: C
     )
 
 
-def _geometry(placed: Shape, points: FloatArray, truth: _Truth, wanted: tuple[str, ...]) -> dict[str, float]:
-    """`points` (N, 3) are of the placed shape's outside."""
+def _hidden(
+    shape: Shape, seen: Surface, truth: _Truth, alignment: Alignment, elevation: float
+) -> tuple[BoolArray, BoolArray]:
+    """Which points of the shape's and of the truth's outside the camera of the run's input does not see.
+
+    The camera stands where the run had it; the truth is brought there by the alignment. Normals are not asked: in
+    models as artists leave them they may point either way.
+    """
+    pose = cameras.Pose(elevation, 0.0)
+    found = []
+    for side, (points, _), matrix in (
+        (shape, seen, np.eye(4)),
+        (truth.shape, truth.seen, np.linalg.inv(alignment.matrix())),
+    ):
+        to_run = np.linalg.inv(shape.frame) @ matrix  # of a run's mesh the file's coordinates are the run's own
+        at = np.asarray(points @ to_run[:3, :3].T + to_run[:3, 3], np.float32)
+        found.append(hidden_points(side.moved(to_run), at, None, pose))
+    return found[0], found[1]
+
+
+def _geometry(
+    placed: Shape,
+    surface: Surface,
+    truth: _Truth,
+    wanted: tuple[str, ...],
+    hidden: tuple[BoolArray, BoolArray] | None,
+) -> dict[str, float]:
+    """`surface` is of the placed shape's outside; `hidden` see `surface_figures`."""
     figures: dict[str, float] = {}
-    if {"f_score", "chamfer"} & set(wanted):
-        to_truth, to_prediction = distances_between(points, truth.seen[0])
-        figures["f_score"] = f_score_of(to_truth, to_prediction)
-        figures["chamfer"] = float((to_truth.mean() + to_prediction.mean()) / 2)
+    if _SURFACE_METRICS & set(wanted):
+        figures |= surface_figures(surface, truth.seen, hidden=hidden)
     if truth.solid is not None:
         figures["volume_iou"] = volume_iou(placed.mesh, truth.solid)
     return figures
@@ -230,8 +262,8 @@ def _pictures(drawn: FloatArray, truth: _Truth, settings: Settings, check: Calla
             check()
     if "mask_iou" in settings.metrics:
         figures["mask_iou"] = float(np.mean([mask_iou(p[..., 3], t[..., 3]) for p, t in pairs]))
-    if truth.embedded is not None:
-        figures["clip"] = mean_cosine(_clip(settings.clip).embed(drawn), truth.embedded)
+    for key, embedded in truth.embedded.items():
+        figures[key] = mean_cosine(_EYES[key](settings).embed(drawn), embedded)
         check()
     if "lpips" in settings.metrics:
         figures["lpips"] = _lpips(settings.lpips).distance(drawn, truth.pictures)
@@ -257,6 +289,18 @@ def _elevation(path: Path) -> Any:
 @functools.lru_cache(maxsize=1)
 def _clip(path: Path | None) -> ClipSimilarity:
     return ClipSimilarity(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _likeness() -> Likeness:
+    return Likeness()
+
+
+_EYES: dict[str, Callable[[Settings], ClipSimilarity | Likeness]] = {
+    "clip": lambda settings: _clip(settings.clip),
+    "likeness": lambda settings: _likeness(),
+}
+"""What sees how alike pictures are, by measure."""
 
 
 @functools.lru_cache(maxsize=1)

@@ -39,16 +39,40 @@ _ALL = (
         "round, in units of the true model's longest side.",
     ),
     Metric(
+        "far_f_score",
+        "Far-side F-score",
+        True,
+        4,
+        "F-score of what the input's camera does not see: P over such points of the prediction, R over such of the "
+        "true model, each against the whole other surface. Of run folders alone, whose camera is known.",
+    ),
+    Metric(
         "chamfer",
         "Chamfer distance",
         False,
         4,
         "Half the sum of the mean distances from each surface to the other, in units of the true model's longest side.",
     ),
+    Metric(
+        "normal_consistency",
+        "Normal consistency",
+        True,
+        4,
+        "Mean |cos| between the normals at each point and at the nearest one of the other surface, both ways; 0.5 for "
+        "normals at random.",
+    ),
     Metric("volume_iou", "Volume IoU", True, 4, "|P and T| / |P or T| over the voxels of a grid of 96."),
     Metric("psnr", "PSNR", True, 2, "-10 log10 of the mean squared difference of RGB over white, 32 pictures.", "dB"),
     Metric("ssim", "SSIM", True, 4, "Structural similarity of RGB over white, Gaussian window of 1.5 px, 32 pictures."),
     Metric("lpips", "LPIPS", False, 4, "Distance of AlexNet's features, weighted as learnt (v0.1), 32 pictures."),
+    Metric(
+        "likeness",
+        "Likeness",
+        True,
+        4,
+        "Mean over 32 cameras of the cosine of EfficientNet-Lite0's pooled features, as learnt from ImageNet, of both "
+        "pictures.",
+    ),
     Metric("mask_iou", "Mask IoU", True, 4, "|P and T| / |P or T| over the pixels of the silhouettes, 32 pictures."),
     Metric(
         "elevation_error",

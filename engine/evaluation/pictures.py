@@ -19,6 +19,7 @@ from engine.screening.loading import Unreadable, read_model
 from engine.screening.reducing import PreviewPart, reduce_model
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
 RADIUS = 1.9
 """Distance of the cameras from a truth whose longest side is 1, so that no corner of it is cut off."""
@@ -45,13 +46,16 @@ void main() { world = position; n = normal; c = color; t = uv; gl_Position = cli
 _FRAGMENT = """
 #version 330
 uniform sampler2D skin; uniform float textured; uniform float cutoff; uniform vec3 eye; uniform float lit;
+uniform vec3 sun;
 in vec3 n; in vec3 world; in vec3 c; in vec2 t;
 out vec4 color;
 void main() {
   vec4 texel = textured > 0.5 ? texture(skin, t) : vec4(1.0);
   if (texel.a < cutoff) discard;
-  float facing = abs(dot(normalize(n), normalize(eye - world)));
-  color = vec4(texel.rgb * c * mix(1.0, 0.55 + 0.45 * facing, lit), 1.0);
+  vec3 m = normalize(n); vec3 view = normalize(eye - world);
+  if (dot(m, view) < 0.0) m = -m;
+  float shade = dot(sun, sun) > 0.0 ? 0.48 + 0.12 * m.z + 0.55 * max(dot(m, sun), 0.0) : 0.55 + 0.45 * dot(m, view);
+  color = vec4(texel.rgb * c * mix(1.0, shade, lit), 1.0);
 }
 """
 
@@ -82,6 +86,11 @@ class Shape:
             for part in self.parts
         ]
         return Shape(Mesh(place(self.mesh.vertices), self.mesh.faces), parts, self.warnings, m @ self.frame)
+
+    def bare(self) -> Shape:
+        """The shape without its colours and textures; what a texture cuts out is there again."""
+        parts = [PreviewPart(part.points, part.triangles, part.normals) for part in self.parts]
+        return Shape(self.mesh, parts, self.warnings, self.frame)
 
     def to_unit(self) -> npt.NDArray[np.float64]:
         """The similarity (4x4) that puts the middle of the bounding box at the origin and makes its longest side 1."""
@@ -164,16 +173,57 @@ def _mesh_of_run(folder: Path) -> Mesh:
     return mesh
 
 
+def rear_poses(elevation: float) -> list[cameras.Pose]:
+    """Ten cameras behind an object whose input picture was taken at azimuth 0 and `elevation` degrees.
+
+    Azimuths 120 to 240 by 30, at both elevations of the 8 principal views.
+    """
+    heights = dict.fromkeys(pose.elevation for pose in cameras.principal_poses(elevation))
+    return [cameras.Pose(height, azimuth, RADIUS) for height in heights for azimuth in range(120, 241, 30)]
+
+
 def draw_shape(
-    shape: Shape, poses: Sequence[cameras.Pose] = POSES, size: int = cameras.REFERENCE_SIZE, *, lit: bool = True
+    shape: Shape,
+    poses: Sequence[cameras.Pose] = POSES,
+    size: int = cameras.REFERENCE_SIZE,
+    *,
+    lit: bool = True,
+    sun: npt.ArrayLike | None = None,
 ) -> FloatArray:
     """Pictures (N, size, size, 4) of a shape, RGB over white and the coverage, 0..1.
 
-    In its own colours (mid grey without any), by a lamp at the camera that lets the form be seen, or unlit.
+    In its own colours (mid grey without any), by a lamp at the camera that lets the form be seen, or unlit. With
+    `sun`, a direction (3,) towards it in the world, by that and the sky instead; nothing casts shadows.
     """
     with gl.context() as ctx:
-        pictures, _ = _draw(ctx, shape, poses, size, lit)
+        pictures, _ = _draw(ctx, shape, poses, size, lit, sun=sun)
     return pictures
+
+
+def hidden_points(shape: Shape, points: FloatArray, normals: FloatArray | None, pose: cameras.Pose) -> BoolArray:
+    """Which points (N, 3) of a shape's surface a camera does not see: bool (N,).
+
+    Those that lie behind another part of the shape; and, where the outward normals (N, 3) are known, those that face
+    away from it, which tells the back of a sheet. Of what lies beyond the picture's edge nothing counts as behind.
+    """
+    with gl.context() as ctx:
+        _, depths = _draw(ctx, shape, [pose], _DEPTH_SIZE, False, depth=True)
+    # Of a slanted surface the farthest depth within a pixel or so is the one to compare with.
+    farthest = np.asarray(cv2.dilate(depths[0], np.ones((3, 3), np.uint8)), np.float32)
+    there, distance = _look_up(farthest, points, pose)
+    hidden = (there > 0) & (distance > there + _DEPTH_SLACK)
+    return hidden if normals is None else hidden | ((normals * (pose.matrix()[:3, 3] - points)).sum(1) <= 0)
+
+
+def _look_up(depth: FloatArray, points: FloatArray, pose: cameras.Pose) -> tuple[FloatArray, FloatArray]:
+    """A depth picture at points (N, 3), 0 where it shows nothing or does not reach, and the points' own depths."""
+    size = len(depth)
+    pixels, distance = cameras.project(points, pose.matrix(), cameras.intrinsics(size))
+    column, row = np.floor(pixels).astype(np.int64).T
+    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size) & (distance > 0)
+    there = np.zeros(len(points), np.float32)
+    there[inside] = depth[row[inside], column[inside]]
+    return there, distance
 
 
 def outer_points(shape: Shape, n: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
@@ -185,18 +235,13 @@ def outer_points(shape: Shape, n: int, seed: int = 0) -> tuple[FloatArray, Float
     rng = np.random.default_rng(seed)
     with gl.context() as ctx:
         _, depths = _draw(ctx, shape, _AROUND, _DEPTH_SIZE, False, depth=True)
-    k = cameras.intrinsics(_DEPTH_SIZE)
     found: list[tuple[FloatArray, FloatArray]] = []
     count = 0
     for _ in range(12):
         points, normals = sample_mesh(shape.mesh, 2 * n, rng)
         seen = np.zeros(len(points), bool)
         for pose, depth in zip(_AROUND, depths, strict=True):
-            pixels, distance = cameras.project(points, pose.matrix(), k)
-            column, row = np.floor(pixels).astype(np.int64).T
-            inside = (column >= 0) & (column < _DEPTH_SIZE) & (row >= 0) & (row < _DEPTH_SIZE) & (distance > 0)
-            there = np.zeros(len(points), np.float32)
-            there[inside] = depth[row[inside], column[inside]]
+            there, distance = _look_up(depth, points, pose)
             seen |= (there > 0) & (distance < there + _DEPTH_SLACK)
         found.append((points[seen], normals[seen]))
         count += int(seen.sum())
@@ -218,7 +263,14 @@ def _repeated(
 
 
 def _draw(
-    ctx: Any, shape: Shape, poses: Sequence[cameras.Pose], size: int, lit: bool, *, depth: bool = False
+    ctx: Any,
+    shape: Shape,
+    poses: Sequence[cameras.Pose],
+    size: int,
+    lit: bool,
+    *,
+    depth: bool = False,
+    sun: npt.ArrayLike | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Pictures, and depths along the viewing axis where they are asked for (hard-edged, instead of the pictures)."""
     side = size if depth else size * _SUPERSAMPLE
@@ -228,6 +280,8 @@ def _draw(
         lambda c: c.framebuffer(c.renderbuffer((side, side), 4), c.depth_renderbuffer((side, side))),
     )
     program["skin"], program["lit"] = 0, float(lit)
+    lamp = np.zeros(3) if sun is None else np.asarray(sun, np.float64) / np.linalg.norm(np.asarray(sun, np.float64))
+    program["sun"] = tuple(lamp.tolist())
     drawn = [_upload(ctx, program, part) for part in shape.parts]
     k = cameras.intrinsics(size)
     pictures = np.zeros((0 if depth else len(poses), size, size, 4), np.float32)

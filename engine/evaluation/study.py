@@ -158,7 +158,7 @@ class Evaluation:
             wanted.append("lpips")
         found: dict[str, Path] = {}
         for key, check in _WEIGHTS.items():
-            chosen = getattr(options, key)
+            chosen = getattr(options, key, None)
             if key not in wanted:
                 continue
             try:
@@ -172,6 +172,12 @@ class Evaluation:
             wanted.remove("elevation_error")
             if options.metrics is not None:
                 self.unavailable["elevation_error"] = "No true elevations are known: cases.json beside the models."
+        if "far_f_score" in wanted and not any(p.path.is_dir() for p in self.pairs.predictions.values()):
+            wanted.remove("far_f_score")
+            if options.metrics is not None:
+                self.unavailable["far_f_score"] = (
+                    "The input's camera is known of run folders of `oriel reconstruct` alone."
+                )
         if not wanted:
             raise InputError(f"Nothing can be measured. {' '.join(self.unavailable.values())}")
         return Settings(tuple(dict.fromkeys(wanted)), found.get("clip"), found.get("lpips"), options.up)
@@ -347,7 +353,17 @@ def _lpips_path(chosen: Path | None) -> Path:
     return Lpips(chosen, device="cpu").path if chosen is not None else find_lpips()
 
 
-_WEIGHTS = {"clip": _clip_path, "lpips": _lpips_path}
+def _likeness_path(chosen: None) -> Path:
+    from engine.evaluation.likeness import find_likeness
+
+    return find_likeness()
+
+
+_WEIGHTS: dict[str, Callable[[Any], Path]] = {
+    "clip": _clip_path,
+    "lpips": _lpips_path,
+    "likeness": _likeness_path,
+}
 """What finds the weights of a measure that needs some."""
 
 

@@ -31,7 +31,8 @@ _TURN = 3.0  # degrees of elevation by which a finished solid may be turned
 _RAYS = 96  # rays along the picture's side that are held to the silhouette
 _DEPTHS = 10  # depths at which each of them is asked
 _PULL = 0.02  # depth range in world units that a missed ray is thickened by
-_LEAN = 0.4  # logit by which doubt counts as solid: thin parts of unsure depth would be lost to every view
+LEAN = 0.4
+"""Logit by which doubt counts as solid: thin parts of unsure depth would be lost to every view."""
 
 
 @dataclass
@@ -57,7 +58,7 @@ class _Field:
         lack, depth = boost[0, 0, 0], boost[0, 1, 0]
         logit = logit + lack * torch.exp(-(((z - depth) / _PULL) ** 2))
         edge = torch.nn.functional.grid_sample(self.silhouette, xy, padding_mode="border", align_corners=False)
-        return torch.minimum(logit + _LEAN, edge[0, 0, 0] * 150.0)
+        return torch.minimum(logit + LEAN, edge[0, 0, 0] * 150.0)
 
     @torch.no_grad()
     def colors(self, points: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from engine.errors import InputError
 from engine.training import trainer
 from engine.training.muon import Muon
 from engine.training.trainer import TrainerOptions
+from engine.views.builtin import LEAN
 from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool
 from engine.views.manhattan import CANDIDATES
 from engine.views.network import MODEL, stretch_positions
@@ -87,9 +88,9 @@ def losses(network: SpatialNetwork, batch: dict[str, Tensor], points: int, color
     other cameras, and (half weight) of the frustum volume alone and of the feature volume alone. Rays: for every
     pixel, the largest occupancy along its ray through the frustum volume against the object's true coverage, so that
     foreground rays hit something and background rays nothing. Silhouette: the same for the rays of other cameras, in
-    the whole field; and overlap: one less the soft intersection of these rays over their union in each picture, which
-    asks for a decision where cross-entropy is content with a doubt. Colour: L1 at `colors` surface points. Elevation:
-    cross-entropy with the candidates within 2 degrees or so of the truth.
+    the whole field. Volume and overlap: one less the soft intersection over union in each picture, of the labelled
+    points and of these rays, which asks for a decision where cross-entropy is content with a doubt. Colour: L1 at
+    `colors` surface points. Elevation: cross-entropy with the candidates within 2 degrees or so of the truth.
     """
     picture, elevation = batch["picture"], batch["elevation"]
     code = network.encode(picture, batch["votes"].float())
@@ -107,8 +108,6 @@ def losses(network: SpatialNetwork, batch: dict[str, Tensor], points: int, color
     answers = inside.shape[1]
     other_rays = logit[:, points:answers].unflatten(1, (rays, -1)).amax(2)
     other_hits = batch["ray_hit"][:, r : r + rays].float()
-    soft = other_rays.float().sigmoid()
-    both = (soft * other_hits).sum(1)
     hit = F.interpolate(batch["mask"][:, None].float() / 255, size=code.volume.shape[-2:], mode="area")[:, 0]
     near = -0.5 * ((CANDIDATES.to(picture.device) - elevation[:, None]) / 2) ** 2
     cross_entropy = F.binary_cross_entropy_with_logits
@@ -116,12 +115,21 @@ def losses(network: SpatialNetwork, batch: dict[str, Tensor], points: int, color
         "occupancy": cross_entropy(logit[:, :answers], inside),
         "frustum": 0.5 * cross_entropy(own[:, :answers], inside),
         "space": 0.5 * cross_entropy(cell[:, :answers], inside),
+        "volume": 0.2 * _soft_misfit(logit[:, :points], inside[:, :points])
+        + 0.1 * _soft_misfit(cell[:, :points], inside[:, :points]),
         "rays": 0.15 * cross_entropy(own_rays, hit),
         "silhouette": 0.12 * cross_entropy(other_rays, other_hits),
-        "overlap": 0.08 * (1 - both / (soft.sum(1) + other_hits.sum(1) - both).clamp_min(1)).mean(),
+        "overlap": 0.08 * _soft_misfit(other_rays, other_hits),
         "color": 0.5 * (rgb[:, answers:] - batch["colors"][:, c : c + colors].float() / 255).abs().mean(),
         "elevation": 0.15 * F.cross_entropy(code.elevation_logits, near.softmax(1)),
     }
+
+
+def _soft_misfit(logits: Tensor, truth: Tensor) -> Tensor:
+    """1 - IoU of probabilities with truths in 0..1, both (B, N), over each row; the mean."""
+    soft = logits.float().sigmoid()
+    both = (soft * truth).sum(1)
+    return (1 - both / (soft.sum(1) + truth.sum(1) - both).clamp_min(1)).mean()
 
 
 def to_tensors(arrays: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
@@ -153,17 +161,17 @@ def _iou(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def measure(network: SpatialNetwork, cases: dict[str, Any], device: torch.device) -> dict[str, float]:
-    """Figures on validation cases with the true elevation: IoU of labelled points and of rays of other cameras, errors
-    of the elevation (degrees) and of the colours."""
+    """Figures on validation cases with the true elevation: IoU of labelled points and of rays of other cameras, both
+    with the doubt that the generator gives, errors of the elevation (degrees) and of the colours."""
     found: dict[str, list[Tensor]] = {"point_iou": [], "ray_iou": [], "elevation": [], "color_l1": []}
     for start in range(0, len(cases["picture"]), 16):
         batch = to_tensors({k: v[start : start + 16] for k, v in cases.items()}, device)
         code = network.encode(batch["picture"], batch["votes"].float())
         logit, _, _ = network.decode(code, batch["points"].float(), batch["elevation"], color=False)
-        found["point_iou"].append(_iou(logit > 0, batch["inside"] > 0))
+        found["point_iou"].append(_iou(logit > -LEAN, batch["inside"] > 0))
         along, _, _ = network.decode(code, batch["ray_points"].float().flatten(1, 2), batch["elevation"], color=False)
         hits = batch["ray_hit"] > 0
-        found["ray_iou"].append(_iou(along.unflatten(1, (hits.shape[1], -1)).amax(2) > 0, hits))
+        found["ray_iou"].append(_iou(along.unflatten(1, (hits.shape[1], -1)).amax(2) > -LEAN, hits))
         _, _, rgb = network.decode(code, batch["color_points"].float(), batch["elevation"])
         assert rgb is not None
         found["color_l1"].append((rgb - batch["colors"].float() / 255).abs().mean((1, 2)).cpu())
@@ -283,10 +291,16 @@ class ViewsProblem:
             "command": " ".join(["oriel train views", *_arguments(options)]),
             "hours": round(run["hours"], 3),
             "hardware": torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
-            "data": {"pictures_seen": run["samples"], "seed": options.seed, "source": "engine.data"},
+            "data": {"pictures_seen": run["samples"], "seed": options.seed, "source": "engine.data", **self._credits()},
             "validation": run["figures"],
         }
         weights.save(path, tensors, card)
+
+    def _credits(self) -> dict[str, Any]:
+        """How many models there were, and whose, under which licence."""
+        used = [e for e in self.library.entries if not e.left_out] if self.library else []
+        authors = sorted({f"{e.author or 'unknown'} ({e.licence or 'licence unknown'})" for e in used})
+        return {"models": len(used), "model_authors": authors} if used else {}
 
     def close(self) -> None:
         """End the workers."""

@@ -20,7 +20,7 @@ from PIL import Image
 from app import cli
 from app.history import History
 from app.settings import Settings
-from engine import pipeline, weights
+from engine import choices, pipeline, weights
 from engine.pipeline import Run
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
@@ -74,6 +74,7 @@ def test_the_choices_are_those_of_the_pipeline():
     assert cli.MODES == pipeline.MODES
     assert cli.FORMATS == pipeline.FORMATS
     assert cli.SAMPLERS == pipeline.SAMPLERS
+    assert tuple(choices.METHODS) == cli.METHODS
     assert tuple(pipeline.QUALITIES) == cli.QUALITIES
 
 
@@ -196,7 +197,7 @@ def test_damaged_weights_are_named(name, house_picture, tmp_path, monkeypatch, c
     damaged.write_bytes(bytes(content))
     monkeypatch.setenv("ORIEL_WEIGHTS", str(tmp_path))
     out = tmp_path / "out"
-    assert cli.main(["reconstruct", str(house_picture), "-o", str(out), *QUICK]) == 2
+    assert cli.main(["reconstruct", str(house_picture), "-o", str(out), *QUICK, "--method", "views"]) == 2
     error = capsys.readouterr().err
     assert "damaged" in error
     assert str(damaged) in error
@@ -249,6 +250,18 @@ def test_without_a_folder_the_run_goes_to_the_history(house_picture, oriel_home,
     assert not run.folder.exists()
     assert cli.main(["runs", "show", name]) == 2
     assert "no run named" in capsys.readouterr().err
+
+
+def test_the_method_is_chosen_and_told(house_picture, tmp_path, capsys):
+    for method in choices.METHODS:
+        words = ["reconstruct", str(house_picture), "-o", str(tmp_path / method), *QUICK, "--method", method, "--json"]
+        assert cli.main(words) == 0
+        record = json.loads(capsys.readouterr().out)
+        assert (record["method"], record["report"]["used"]["method"]["name"]) == (method, method)
+    assert cli.main(["runs", "show", str(tmp_path / "field" / "house")]) == 0
+    shown = capsys.readouterr().out
+    assert choices.METHODS["field"].label in shown
+    assert "surface.safetensors" not in shown
 
 
 def test_killed_in_the_middle_the_run_is_unfinished_and_can_be_resumed(house_picture, tmp_path):

@@ -43,6 +43,7 @@ def test_published_models_run_the_whole_pipeline(
     assert cli.main([str(word) for word in command]) == 0, capsys.readouterr().err
     record = json.loads(capsys.readouterr().out)
     used = record["report"]["used"]
+    assert used.pop("method")["name"] == "views", "the generator has no solid of its own"
     assert {part: (what["name"], Path(what["path"]).name) for part, what in used.items()} == PUBLISHED
     assert {what["source"] for what in used.values()} == {"environment"}
     assert "published" in used["generator"]["label"]
@@ -64,7 +65,8 @@ def test_published_models_run_the_whole_pipeline(
     assert start == "surface"
     run.execute(start=start)
     assert (run.folder / "views" / "view_3.png").stat().st_mtime_ns == views
-    assert [what["name"] for what in run.report["used"].values()] == ["sam", "zero123-xl", "loftr", "built-in"]
+    names = [what["name"] for what in run.report["used"].values()]
+    assert names == ["views", "sam", "zero123-xl", "loftr", "built-in"]
 
 
 def test_models_are_found_in_the_settings_and_taken_by_name(house_picture, published_models, tmp_path, capsys):
@@ -85,6 +87,7 @@ def test_points_without_sam_and_wrong_names_are_refused(house_picture, tmp_path,
     for words, told in (
         (["--point", "3", "4"], "--foreground sam"),
         (["--matcher", "magic"], "dense-flow"),
+        (["--method", "field", "--generator", "zero123"], "Choose the view generator built-in, or the method 'views'"),
         (["--surface", "magic"], "one-2-3-45"),
         (["--memory", "0.5"], "memory budget is 0.5 GB"),
         (["--foreground", "sam"], "oriel weights fetch sam-vit"),

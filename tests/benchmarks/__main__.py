@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -13,11 +14,15 @@ from pathlib import Path
 import psutil
 import torch
 
+from engine import weights
 from engine.errors import OrielError
 from engine.evaluation.heldout import heldout_count
+from engine.evaluation.testsets import TEST_SETS
 from tests.benchmarks.published import measure_published
 from tests.benchmarks.quality import measure_quality
 from tests.benchmarks.ratios import measure_data, measure_extraction, measure_matchers
+from tests.benchmarks.shapes import ShapesOptions, measure_shapes, model_folders
+from tests.benchmarks.sheet import write_sheets
 from tests.benchmarks.speed import measure_speed
 from tests.benchmarks.table import Table
 
@@ -25,11 +30,12 @@ from tests.benchmarks.table import Table
 def main() -> int:
     """Returns 0, or 1 when something could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--count", type=int, default=24, help="held-out objects to measure (default 24)")
+    text = "objects to measure (default: 24 held-out ones, and all of the folders of models)"
+    parser.add_argument("--count", type=int, help=text)
     parser.add_argument("--all", action="store_true", help="measure every held-out object")
     parser.add_argument(
         "--stage",
-        choices=("speed", "quality", "ratios", "published"),
+        choices=("speed", "quality", "shapes", "ratios", "published"),
         help="only this part (default: all but published)",
     )
     parser.add_argument("--quality", choices=("draft", "standard", "fine"), default="standard", help="of held-out runs")
@@ -41,9 +47,44 @@ def main() -> int:
         default=Path("out/benchmarks.json"),
         help="where the figures are written, those of each object beside",
     )
+    shapes = parser.add_argument_group("shapes")
+    text = f"of {', '.join(TEST_SETS)}, with commas between (default: all)"
+    shapes.add_argument("--sets", metavar="NAMES", default=",".join(TEST_SETS), help=text)
+    text = "folder of a set's models; repeat for others (default: under their usual names in ORIEL_TEST_MODELS)"
+    shapes.add_argument("--models", metavar="NAME=FOLDER", action="append", default=[], help=text)
+    text = "the generator's own solid (default) or the pipeline's final mesh"
+    shapes.add_argument("--meshes", choices=("generator", "final"), default="generator", help=text)
+    shapes.add_argument("--elevation", choices=("estimated", "true"), default="estimated", help="of the input's camera")
+    shapes.add_argument("--weights", type=Path, metavar="FILE", help="of the built-in generator, instead of its own")
+    text = "of the run: its records and meshes, gone on with if they are there (default out/shapes)"
+    shapes.add_argument("--out", type=Path, default=Path("out/shapes"), metavar="FOLDER", help=text)
+    text = "for carved solids and the baselines' figures (default out/shapes-cache)"
+    shapes.add_argument("--cache", type=Path, default=Path("out/shapes-cache"), metavar="FOLDER", help=text)
+    text = "another run to compare with: its folder, or its shapes.jsonl"
+    shapes.add_argument("--against", type=Path, metavar="RUN", help=text)
+    shapes.add_argument("--sheet", type=Path, metavar="PNG", help="draw the meshes beside the truth, a picture a set")
+    shapes.add_argument("--before", type=Path, metavar="FOLDER", help="another run, drawn on the sheet as well")
     arguments = parser.parse_args()
     load_before = psutil.getloadavg()[2]
-    count = heldout_count() if arguments.all else max(1, min(arguments.count, heldout_count()))
+    count = heldout_count() if arguments.all else max(1, min(arguments.count or 24, heldout_count()))
+
+    def measure_all_shapes() -> None:
+        if arguments.weights is not None:
+            weights.set_paths({"views": arguments.weights})
+        options = ShapesOptions(
+            arguments.out,
+            arguments.cache,
+            model_folders(arguments.models, os.environ.get("ORIEL_TEST_MODELS")),
+            tuple(key.strip() for key in arguments.sets.split(",")),
+            {key: arguments.count for key in TEST_SETS if arguments.count} | {"heldout": count},
+            arguments.meshes == "final",
+            arguments.elevation == "true",
+            arguments.against,
+        )
+        measure_shapes(table, options)
+        if arguments.sheet is not None:
+            for path in write_sheets(arguments.sheet, options, arguments.before):
+                print(f"written to {path}")
 
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     objects = arguments.json.with_suffix(".objects.jsonl")
@@ -53,6 +94,7 @@ def main() -> int:
         parts: list[tuple[str, Callable[[], None]]] = [
             ("speed", lambda: measure_speed(table, folder / "speed")),
             ("quality", lambda: measure_quality(table, folder / "quality", objects, count, arguments.quality)),
+            ("shapes", measure_all_shapes),
             ("ratios", lambda: measure_extraction(table)),
             ("ratios", lambda: measure_matchers(table, min(count, 24))),
             ("ratios", lambda: measure_data(table)),

@@ -106,7 +106,7 @@ def _measure_object(index: int, folder: Path, quality: str) -> dict[str, Any]:
     """Figures of one held-out case: by the name of what was measured, then as in `LABELS`."""
     generator = _generator()
     case = heldout_case(index)
-    run = Run.create(_png(case.image), folder / f"heldout_{index:03d}", Options(quality=quality))
+    run = Run.create(as_png(case.image), folder / f"heldout_{index:03d}", Options(quality=quality))
     row: dict[str, Any] = {"index": index, "family": case.truth.obj.family}
     try:
         run.execute()
@@ -151,7 +151,7 @@ def _or_none(make) -> Mesh | None:
         return None
 
 
-def _png(image: FloatArray) -> bytes:
+def as_png(image: FloatArray) -> bytes:
     """PNG with straight alpha of a picture over white."""
     alpha = image[..., 3:]
     straight = np.where(alpha > 0, (image[..., :3] - (1 - alpha)) / np.maximum(alpha, 1e-3), 1.0)

@@ -26,10 +26,19 @@ VIEW_NAMES = {cameras.principal_name(i) for i in range(8)} | {cameras.source_nam
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, house_image: Image.Image) -> tuple[Path, list[Progress]]:
-    """Folder of a finished draft run, and the events it sent. Copy it before changing it."""
-    root = tmp_path_factory.mktemp("finished")
-    house_image.save(root / "house.png")
-    run = Run.create(root / "house.png", root / "run", Options(quality="draft"))
+    """Folder of a finished draft run through 32 views, and the events it sent. Copy it before changing it."""
+    return finish(tmp_path_factory.mktemp("finished"), house_image, "views")
+
+
+@pytest.fixture(scope="module")
+def finished_solid(tmp_path_factory: pytest.TempPathFactory, house_image: Image.Image) -> tuple[Path, list[Progress]]:
+    """The same by the generator's own solid."""
+    return finish(tmp_path_factory.mktemp("solid"), house_image, "field")
+
+
+def finish(root: Path, picture: Image.Image, method: str) -> tuple[Path, list[Progress]]:
+    picture.save(root / "house.png")
+    run = Run.create(root / "house.png", root / "run", Options(quality="draft", method=method))
     events: list[Progress] = []
     run.execute(events.append)
     return run.folder, events
@@ -45,7 +54,7 @@ def run(finished: tuple[Path, list[Progress]], tmp_path: Path) -> Run:
 @pytest.fixture
 def quick_surface(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the stages after the views of a draft as small as they can be."""
-    tiny = dataclasses.replace(QUALITIES["draft"], resolution=48, faces=400, texture_size=64)
+    tiny = dataclasses.replace(QUALITIES["draft"], resolution=48, solid_resolution=48, faces=400, texture_size=64)
     monkeypatch.setitem(QUALITIES, "draft", tiny)
 
 
@@ -86,6 +95,7 @@ def test_the_report_gives_seconds_and_memory_by_stage(finished):
 def test_the_report_says_what_did_each_part(finished):
     used = Run.open(finished[0]).report["used"]
     assert {part: what["name"] for part, what in used.items()} == {
+        "method": "views",
         "foreground": "alpha",
         "generator": "built-in",
         "matcher": "dense-flow",
@@ -110,14 +120,89 @@ def test_progress_tells_every_stage_and_shows_every_result(finished):
     assert all(picture.shape[2] == 4 for _, _, picture in views)
 
 
-def test_the_mesh_covers_the_input_from_its_camera(finished):
+@pytest.mark.parametrize("made", ["finished", "finished_solid"])
+def test_the_mesh_covers_the_input_from_its_camera(made, request):
     from engine.views.raster import render_mesh
 
-    run = Run.open(finished[0])
+    run = Run.open(request.getfixturevalue(made)[0])
     pose = cameras.Pose(run.elevation().value, 0.0)
     drawn, _ = render_mesh(run.mesh(), pose.matrix()[None], cameras.intrinsics(256), 256)
     mine, given = drawn[0, ..., 3] > 0.5, run.framed()[..., 3] > 0.5
     assert (mine & given).sum() / (mine | given).sum() > 0.85
+
+
+def test_the_own_solid_is_the_surface_and_no_source_views_are_drawn(finished_solid):
+    folder, events = finished_solid
+    run = Run.open(folder)
+    assert (run.status, run.stages_done, run.options.method) == ("done", STAGES, "field")
+    assert len(run.principal_views()) == 8
+    assert run.source_views() is None
+    mesh = run.mesh()
+    assert mesh.texture.shape == (512, 512, 3)
+    assert 1000 < len(mesh.faces) <= QUALITIES["draft"].faces
+    used = run.report["used"]
+    assert {part: what["name"] for part, what in used.items()} == {
+        "method": "field",
+        "foreground": "alpha",
+        "generator": "built-in",
+        "matcher": "dense-flow",
+    }
+    meshes = [e for e in events if e.preview is not None and e.preview[0] == "mesh"]
+    assert [e.stage for e in meshes] == ["views", "surface", "surface", "texture"], "there is a mesh before the views"
+    assert meshes[0].preview[1].colors is not None
+    assert all([e for e in events if e.stage == stage][-1].fraction == 1 for stage in STAGES)
+    with pytest.raises(InputError, match="pictures of one solid"):
+        run.retry_view(3)
+    assert run.status == "done"
+
+
+@pytest.mark.usefixtures("quick_surface")
+def test_a_run_by_the_own_solid_goes_on_and_changes_as_any_other(finished_solid, tmp_path):
+    shutil.copytree(finished_solid[0], tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    estimated = run.elevation().value
+    # The neighbours that the estimate rests on outlast a typed elevation.
+    for elevation in (35.0, None):
+        assert run.change(elevation=elevation) == "elevation"
+        stop_before("surface", run)
+        assert run.stages_done == ("foreground", "views", "elevation")
+    assert run.elevation().value == pytest.approx(estimated)
+    stages: list[str] = []
+    Run.open(run.folder).execute(lambda e: stages.append(e.stage), start="texture")
+    assert set(stages) == {"surface", "texture"}
+    assert Run.open(run.folder).status == "done"
+
+
+def stop_before(stage: str, run: Run) -> None:
+    """Execute a run up to a stage."""
+    token = CancelToken()
+    with pytest.raises(Cancelled):
+        run.execute(lambda e: token.cancel() if e.stage == stage else None, token, start="texture")
+
+
+@pytest.mark.usefixtures("quick_surface")
+def test_another_method_makes_the_views_and_what_follows_anew(run):
+    assert run.change(method="views") is None
+    assert run.change(method="field") == "views"
+    assert (run.status, run.stages_done) == ("unfinished", ("foreground",))
+    run.execute(start="views")
+    assert run.source_views() is None
+    assert (run.status, run.report["used"]["method"]["name"]) == ("done", "field")
+    assert "surface" not in run.report["used"]
+    assert run.change(method="views") == "views"
+    stop_before("surface", run)
+    assert len(run.source_views()) == 32
+
+
+def test_a_generator_without_a_solid_draws_views(house_picture, tmp_path):
+    assert Options(generator="zero123").method == "views"
+    assert Options(surface="one-2-3-45").method == "views", "a network that was chosen is used"
+    with pytest.raises(InputError, match=r"no solid of its own.*built-in.*'views'"):
+        Run.create(house_picture, tmp_path / "run", Options(generator="zero123", method="field"))
+    run = Run.create(house_picture, tmp_path / "run", Options(method="field"))
+    with pytest.raises(InputError, match="no solid of its own"):
+        run.change(generator="zero123")
+    assert run.options.generator == "built-in"
 
 
 @pytest.mark.usefixtures("quick_surface")
@@ -291,11 +376,11 @@ def test_a_run_from_before_there_was_a_choice_of_models_opens(house_picture, tmp
     run = Run.create(house_picture, tmp_path / "run", Options(quality="fine"))
     path = run.folder / "run.json"
     record = json.loads(path.read_text())
-    for name in ("points", "sampler", "matcher", "memory_gb"):
+    for name in ("points", "sampler", "matcher", "memory_gb", "method"):
         del record["options"][name]
     path.write_text(json.dumps(record))
     (run.folder / "report.json").write_text(json.dumps({"stages": {}, "generator": "Built-in"}))
-    assert Run.open(run.folder).options == Options(quality="fine")
+    assert Run.open(run.folder).options == Options(quality="fine", method="views"), "there was no other method"
 
 
 def test_missing_weights_are_said_before_any_work(house_picture, tmp_path):
@@ -334,6 +419,7 @@ def test_a_given_mask_is_used(house_picture, tmp_path):
         {"elevation": 100.0},
         {"height_m": -1.0},
         {"sampler": "slow"},
+        {"method": "magic"},
         {"memory_gb": 0.5},
         {"up": "X"},
         {"box": (10, 10, 5, 20)},

@@ -194,6 +194,23 @@ def test_what_is_here_is_preselected_until_the_user_picks(window) -> None:
     assert "surface.pth, missing" in models.boxes["surface"].currentText()
 
 
+def test_a_method_that_the_generator_cannot_do_is_greyed_with_the_reason(window) -> None:
+    models = window.reconstruct.input.models
+    box, at = models.method, models.method.findData("field")
+    models.choose(method="field")
+    assert models.value("method") == "field" and not models.boxes["surface"].isEnabled()
+    offer(window, here=True)
+    assert models.value("generator") == "zero123-xl" and models.value("method") == "views"
+    assert not box.model().item(at).isEnabled() and "no solid of its own" in box.itemData(
+        at, Qt.ItemDataRole.ToolTipRole
+    )
+    assert "no solid of its own" in box.toolTip() and models.boxes["surface"].isEnabled()
+    models.choose(generator="built-in")
+    assert box.model().item(at).isEnabled() and models.value("method") == "field", "what was picked is back"
+    models.choose(surface="/networks/own.safetensors")
+    assert models.value("method") == "views", "a network that was chosen is used"
+
+
 def test_the_choice_opens_with_a_key_and_leads_to_the_page(window, qtbot) -> None:
     both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
     qtbot.keyClick(window, Qt.Key.Key_M, both)

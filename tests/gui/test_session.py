@@ -217,6 +217,38 @@ def test_closing_at_once_leaves_nothing_behind(drive) -> None:
 
 
 @needs_weights
+def test_the_method_is_chosen_shown_and_remembered(drive, house_picture) -> None:
+    async def scenario(session: Session) -> None:
+        tab, box, stages = session.tab, session.tab.input.models.method, []
+        await until(lambda: tab.viewport is not None)
+        bring(session, house_picture)
+        tab.input.set_options(quality="draft")
+        box.setCurrentIndex(box.findData("field"))
+        box.activated.emit(box.currentIndex())
+        assert not tab.input.models.boxes["surface"].isEnabled()
+        tab.input.request()
+        await until(lambda: tab.viewport.mesh is not None, 30 * busy())
+        stages.append(tab.stages.stage)
+        await until(lambda: session.current is None, 100 * busy())
+        assert stages == ["views"], "a first mesh is there while the views are drawn"
+        assert banner(session) == "" and tab.viewport.mesh.texture is not None
+        assert set(tab.views.names) <= set(tab.views.images) and len(tab.views.names) == 8
+        assert not tab.views.can_retry and "Method: Direct" in tab.used.text()
+        run = session.history.runs()[0]
+        assert run.options.method == "field"
+        # Going on with it by another method draws what that one needs.
+        tab.input.set_options(method="views")
+        tab.continue_requested.emit()
+        await until(lambda: len(tab.views.names) == 40, 30 * busy())
+        session.cancel()
+        await until(lambda: session.current is None)
+        assert session.history.get(run.folder.name).stages_done == ("foreground",)
+
+    drive(scenario)
+    assert Settings.load().models["method"] == "field"
+
+
+@needs_weights
 def test_cancel_stops_a_run_within_a_second(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
         bring(session, house_picture)
@@ -252,7 +284,7 @@ def test_a_whole_run_shows_everything_and_the_window_stays_lively(drive, house_p
         await until(lambda: tab.viewport is not None)
         bring(session, house_picture)
         await until(lambda: "Found" in tab.input.note.text())
-        tab.input.set_options(quality="draft")
+        tab.input.set_options(quality="draft", method="views")
         probe.start()
         tab.input.request()
         await until(lambda: session.current is not None, 10)

@@ -40,7 +40,7 @@ QUALITIES = {
     "standard": ("Standard", "The usual choice"),
     "fine": ("Fine", "Finer mesh and larger texture, takes longer"),
 }
-METHODS = {
+FOUND = {
     "alpha": "Found by its alpha channel",
     "plain": "Found on its plain background",
     "grabcut": "Found by GrabCut",
@@ -48,6 +48,8 @@ METHODS = {
     "whole": "The whole picture is kept",
 }
 EDIT_DELAY_MS = 150
+SHORT = 560
+"""Height in pixels below which the panel stands closer and does without the samples, which the empty tab has too."""
 
 
 class ThumbnailStrip(QScrollArea):
@@ -233,17 +235,18 @@ class InputPanel(QWidget):
         self.quality = _combo(QUALITIES, "How fine the views, the mesh and the texture are")
         self.quality.setCurrentIndex(1)
         self.models = ModelChoices()
-        form = QGridLayout()
+        self._form = form = QGridLayout()
         form.setHorizontalSpacing(14)
         form.setVerticalSpacing(8)
         form.setColumnStretch(1, 1)
-        for box in (self.mode, self.elevation_kind, self.quality):
+        for box in (self.mode, self.elevation_kind, self.quality, self.models.method):
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         for row, (text, field) in enumerate(
             (
                 ("Object", self.mode),
                 ("Elevation", elevation_row),
                 ("Quality", self.quality),
+                ("Method", self.models.method),
                 ("Models", self.models),
             )
         ):
@@ -260,7 +263,7 @@ class InputPanel(QWidget):
         self.queue = QueueList()
         self.queue.remove_requested.connect(self.remove_requested)
 
-        column = QVBoxLayout(self)
+        self._column = column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(10)
         column.addLayout(top)
@@ -318,7 +321,7 @@ class InputPanel(QWidget):
         """Show the foreground that was found, float (H, W)."""
         if picture is self.picture:
             self.editor.set_mask(mask)
-            self.note.setText(f"{METHODS.get(method, method)}.")
+            self.note.setText(f"{FOUND.get(method, method)}.")
 
     def show_problem(self, picture: Picture, text: str, *, usable: bool = True) -> None:
         """Say what is wrong with the picture or its foreground; `usable` if another mode or a box may mend it."""
@@ -412,7 +415,7 @@ class InputPanel(QWidget):
 
     def _show_samples(self) -> None:
         self.strip.set_items([(image, f"Sample: {path.stem}") for path, image in self._samples])
-        self.strip.setVisible(bool(self._samples))
+        self._show_strip()
 
     def _refresh(self) -> None:
         picture = self.picture
@@ -423,10 +426,21 @@ class InputPanel(QWidget):
         if picture is None:
             self._pages.setCurrentIndex(0)
         self.note.setVisible(picture is not None)
-        self.strip.setVisible(len(self.pictures) > 1 or bool(self._samples))
+        self._show_strip()
         several = f" {len(self.pictures)} pictures" if len(self.pictures) > 1 else ""
         self.button.setText(f"Add{several} to the queue" if self._busy else f"Reconstruct{several}")
         self.button.setEnabled(picture is not None and (self._usable or len(self.pictures) > 1))
+
+    def _show_strip(self) -> None:
+        short = self.height() < theme.px(SHORT)
+        self.strip.setVisible(len(self.pictures) > 1 or (bool(self._samples) and not short))
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        short = self.height() < theme.px(SHORT)
+        self._column.setSpacing(6 if short else 10)
+        self._form.setVerticalSpacing(4 if short else 8)
+        self._show_strip()
 
     def _mode_changed(self) -> None:
         self.editor.allow_points(self.mode.currentData() == "sam")

@@ -1,4 +1,4 @@
-"""Which models a run uses: a button that says it in a word, and the sheet behind it."""
+"""By which method and which models a run works: a choice, a button that says the models in a word, and its sheet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QPushButton, QSizePolicy, QVBoxLayout
 
+from engine import choices as engine_choices
 from engine.views import GENERATORS
 from widgets.common import ElidedComboBox, label, with_key
 from widgets.reconstruct.request import Choice, short_label
@@ -27,6 +28,8 @@ SAMPLERS = (
 )
 MEMORY = (None, 6.0, 8.0, 12.0, 18.0)
 MISSING_TIP = "Not on this machine. The Models page (Ctrl+M) says how to get it."
+METHOD_TIP = "How the surface comes about"
+UNUSED_TIP = "The method that is chosen takes the view generator's own solid for the surface."
 KEY = "Ctrl+Shift+M"
 
 
@@ -34,11 +37,12 @@ class ModelChoices(QPushButton):
     """The button; `value` tells what is chosen.
 
     What a user picks goes before what was remembered from an earlier session, and that before what is preferred on this
-    machine. A choice whose weights are missing is listed, but cannot be picked.
+    machine. A choice whose weights are missing is listed, but cannot be picked; likewise a method that the generator
+    cannot do. `method` stands beside the button wherever its owner puts it.
     """
 
     picked = Signal(str, object)
-    """The user chose this for that row of `ROWS`."""
+    """The user chose this for the method or that row of `ROWS`."""
     models_requested = Signal()
 
     def __init__(self) -> None:
@@ -67,6 +71,11 @@ class ModelChoices(QPushButton):
             grid.addWidget(label(text, "muted"), row, 0)
             grid.addWidget(box, row, 1)
             self.boxes[part] = box
+        self.method = ElidedComboBox()
+        self.method.setAccessibleName("Method")
+        for name, method in engine_choices.METHODS.items():
+            self.method.addItem(method.label, name)
+        self.method.activated.connect(lambda _=0: self._pick("method"))
         self.note = label("", "warning", wrap=True)
         more = QPushButton("All models…")
         more.setToolTip(with_key("What is on this machine, and how to get the rest", "Ctrl+M"))
@@ -110,15 +119,18 @@ class ModelChoices(QPushButton):
     def choose(self, **values: Any) -> None:
         """Choose for the next run, as a run of the past had it; what no longer exists is listed as missing."""
         self._picked |= values
+        if values.get("surface", "built-in") != "built-in" and "method" not in values:
+            self._picked.pop("method", None)  # a network that was chosen is to be used
+            self._remembered.pop("method", None)
         self._choose()
 
     def value(self, part: str) -> Any:
-        """What is chosen for a row of `ROWS`."""
-        return self.boxes[part].currentData()
+        """What is chosen for the method or a row of `ROWS`."""
+        return (self.method if part == "method" else self.boxes[part]).currentData()
 
     def values(self) -> dict[str, Any]:
         """What is chosen, by the names of `engine.pipeline.Options`."""
-        return {part: self.value(part) for part in ROWS}
+        return {part: self.value(part) for part in ("method", *ROWS)}
 
     def open(self) -> None:
         """Show the sheet above the button, or below it where there is more room."""
@@ -171,14 +183,38 @@ class ModelChoices(QPushButton):
         self._refresh()
         self.picked.emit(part, self.value(part))
 
+    def _refresh_method(self) -> None:
+        """Offer the methods that the generator can do, and choose one of them."""
+        generator, surface = self.value("generator"), self.value("surface")
+        model = self.method.model()
+        assert isinstance(model, QStandardItemModel)
+        able = []
+        for at, (name, method) in enumerate(engine_choices.METHODS.items()):
+            refusal = engine_choices.refusal(name, generator)
+            model.item(at).setEnabled(refusal is None)
+            self.method.setItemData(at, refusal or method.meaning, Qt.ItemDataRole.ToolTipRole)
+            if refusal is None:
+                able.append(name)
+        wanted = [self._picked.get("method"), self._remembered.get("method")]
+        wanted.append(engine_choices.preferred_method(generator, surface))
+        self.method.setCurrentIndex(self.method.findData(next(name for name in wanted if name in able)))
+        chosen = engine_choices.METHODS[self.value("method")]
+        refused = [name for name in engine_choices.METHODS if name not in able]
+        reasons = [engine_choices.refusal(name, generator) or "" for name in refused]
+        self.method.setToolTip("\n".join([f"{METHOD_TIP}. {chosen.meaning}.", *reasons]))
+        self.boxes["surface"].setEnabled(chosen.source_views)
+        self.boxes["surface"].setToolTip(ROWS["surface"][1] if chosen.source_views else UNUSED_TIP)
+
     def _refresh(self) -> None:
+        self._refresh_method()
         diffusion = self.value("generator") not in (None, "built-in")
         self.boxes["sampler"].setEnabled(diffusion)
         self.note.setText(self._note if diffusion else "")
         self.note.setVisible(bool(self.note.text()))
         if self.sheet.isVisible():
             self._fit_sheet()
-        shown = [short_label(self.boxes[part].currentText()) for part in ("generator", "matcher", "surface")]
+        parts = [part for part in ("generator", "matcher", "surface") if self.boxes[part].isEnabled()]
+        shown = [short_label(self.boxes[part].currentText()) for part in parts]
         self._text = ", ".join(dict.fromkeys(shown))
         self.setAccessibleName(f"Models: {self._text}")
         self._elide()

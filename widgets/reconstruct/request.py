@@ -35,6 +35,7 @@ class Request:
     mode: str = "auto"
     elevation: float | None = None
     quality: str = "standard"
+    method: str = ""
     generator: str = "built-in"
     sampler: str = "fast"
     matcher: str = "dense-flow"

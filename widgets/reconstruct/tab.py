@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine import cameras
+from engine import cameras, choices
 from engine.progress import Progress
 from widgets.common import Banner, ElidedLabel, IconButton, Panel, Toast, label, opaque, to_qimage, with_key
 from widgets.reconstruct.elevation_panel import ElevationPanel
@@ -47,6 +47,8 @@ STAGE_WORDS = {
     "surface": "Building the surface",
     "texture": "Painting the texture",
 }
+RETRY_TIP = "Draw the chosen view again and rebuild (R)"
+NO_RETRY_TIP = "These views are pictures of one solid: none can be drawn again alone"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class RunContents:
     """What did each part of the work, as the run's report says."""
     error_kind: str | None = None
     """Class of the error, e.g. `WeightsError`."""
+    method: str = "views"
+    """Name in `engine.choices.METHODS`."""
 
 
 class ReconstructTab(QWidget):
@@ -161,7 +165,7 @@ class ReconstructTab(QWidget):
         self.elevation = ElevationPanel()
         views_panel = Panel("Views", spacing=8)
         self._enlarge = IconButton("full-screen", "Enlarge the chosen view (Return)", self._enlarge_current)
-        self._retry = IconButton("retry", "Draw the chosen view again and rebuild (R)", self._retry_current)
+        self._retry = IconButton("retry", RETRY_TIP, self._retry_current)
         views_panel.top.addWidget(self._enlarge)
         views_panel.top.addWidget(self._retry)
         views_panel.body.addWidget(self.views, 1)
@@ -195,6 +199,7 @@ class ReconstructTab(QWidget):
         self._drop_hint = DropHint(self)
         self._connect()
         self._set_retry(False)
+        self._show_chosen_method()
 
     def _connect(self) -> None:
         for source in (self.input, self.invitation):
@@ -205,6 +210,7 @@ class ReconstructTab(QWidget):
         self.input.picture_chosen.connect(self.picture_chosen)
         self.input.preview_wanted.connect(self.preview_wanted)
         self.input.remove_requested.connect(self.remove_requested)
+        self.input.models.method.currentIndexChanged.connect(lambda _=0: self._show_chosen_method())
         self.input.models.models_requested.connect(lambda: self.models_requested.emit(""))
         self.history.open_requested.connect(self.open_requested)
         self.history.folder_requested.connect(self.folder_requested)
@@ -282,6 +288,7 @@ class ReconstructTab(QWidget):
         self.views.clear()
         self.elevation.clear()
         self._show_mesh(None)
+        self._show_chosen_method()
         self._set_retry(False)
         self._show_page(self.preview if self.input.picture else self.invitation)
 
@@ -297,8 +304,10 @@ class ReconstructTab(QWidget):
         if self._shown is not None:
             self.stages.show_report(self._shown.seconds, self._shown.status, self._shown.stage)
 
-    def begin_run(self, key: str, name: str, first: str = "foreground", *, follow: bool = True) -> None:
-        """The engine starts on a run at stage `first`; what earlier stages left stays on the screen.
+    def begin_run(
+        self, key: str, name: str, first: str = "foreground", *, follow: bool = True, method: str = "views"
+    ) -> None:
+        """The engine starts on a run by `method` at stage `first`; what earlier stages left stays on the screen.
 
         Without `follow`, what is on the screen stays and only the stage bar changes.
         """
@@ -307,15 +316,25 @@ class ReconstructTab(QWidget):
         self._working_on = key
         self.following = follow
         if follow:
-            self.follow_run(key, name, first)
+            self.follow_run(key, name, first, method=method)
 
-    def follow_run(self, key: str, name: str, first: str = "foreground", contents: RunContents | None = None) -> None:
+    def follow_run(
+        self,
+        key: str,
+        name: str,
+        first: str = "foreground",
+        contents: RunContents | None = None,
+        *,
+        method: str = "views",
+    ) -> None:
         """Show the run in work, which began at stage `first`, with what earlier stages have left in `contents`."""
         order = list(STAGES)
         draws = order.index(first) <= order.index("views")
         if draws or key != self.shown_key:
             self.views.clear()
             self.elevation.clear()
+            self._poses = []
+        self._set_method(method)
         self.following = True
         self.banner.hide()
         self.shown_key, self._shown = key, None
@@ -461,12 +480,22 @@ class ReconstructTab(QWidget):
         for name, picture in contents.views.items():
             self.views.set_view(name, picture)
 
+    def _show_chosen_method(self) -> None:
+        """Lay the views out for the next run while none is shown."""
+        if self.shown_key is None:
+            self._set_method(self.input.models.value("method"))
+
+    def _set_method(self, method: str) -> None:
+        self.views.show_neighbours(choices.METHODS[method].source_views)
+        self._retry.setToolTip(RETRY_TIP if self.views.neighbours else NO_RETRY_TIP)
+
     def _show_contents(self, contents: RunContents) -> None:
         self.shown_key, self._shown = contents.key, contents
         self.title.setText(contents.name)
         self._show_used(contents.used)
         if not self.stages.running:
             self.stages.show_report(contents.seconds, contents.status, contents.stage)
+        self._set_method(contents.method)
         self._show_views(contents)
         if not contents.picture.isNull():
             self.preview.show_image(contents.picture, "")
@@ -518,7 +547,8 @@ class ReconstructTab(QWidget):
     def _show_elevation(self, estimate: Any) -> None:
         self.elevation.show_estimate(estimate)
         self.views.set_elevation(estimate.value)
-        self._poses = [cameras.Pose(estimate.value, 0.0), *cameras.source_poses(estimate.value)]
+        drawn = cameras.source_poses if self.views.neighbours else cameras.principal_poses
+        self._poses = [cameras.Pose(estimate.value, 0.0), *drawn(estimate.value)]
 
     def _draw_box(self) -> None:
         self.show_side("picture")
@@ -560,6 +590,7 @@ def used_text(used: dict[str, Any]) -> tuple[str, str]:
     """One line on what did the parts of a run (`used` in its report), and one line for each with its weights' place."""
     words, details = [], []
     for part, title in (
+        ("method", "Method"),
         ("foreground", "Object"),
         ("generator", "Views"),
         ("matcher", "Elevation"),
@@ -569,8 +600,9 @@ def used_text(used: dict[str, Any]) -> tuple[str, str]:
             continue
         name = short_label(what["label"])
         words.append(f"{title}: {name}")
-        place = f", {what['path']} ({what['source']})" if what["path"] else ""
-        details.append(f"{title}: {what['label']}{place}, on {what['device']}")
+        place = f", {what['path']} ({what['source']})" if what.get("path") else ""
+        machine = f", on {what['device']}" if "device" in what else ""
+        details.append(f"{title}: {what['label']}{place}{machine}")
     return "  ·  ".join(words), "\n".join(details)
 
 

@@ -1,4 +1,7 @@
-"""The 8 principal views with their 32 neighbours, in a grid that fills as they come, and one of them enlarged."""
+"""The 8 principal views with their 32 neighbours, in a grid that fills as they come, and one of them enlarged.
+
+A method that needs no source views has the 8 alone.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,8 @@ class ViewsGrid(QWidget):
         self.images: dict[str, QImage] = {}
         self.elevation = 0.0
         self.can_retry = False
+        self.neighbours = True
+        """Whether the 32 neighbours are there to be shown, beside the principal views."""
         self.current = ORDER[0]
         """The view that the keyboard is at."""
         self._hovered = ""
@@ -74,6 +79,18 @@ class ViewsGrid(QWidget):
         """Elevation of the input camera in degrees, from which the poses follow."""
         self.elevation = elevation
         self.update()
+
+    def show_neighbours(self, on: bool) -> None:
+        """Show all 40 views, or the principal ones alone and larger."""
+        self.neighbours = on
+        if not on:
+            self.current = cameras.principal_name(principal_index(self.current))
+        self.update()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the views that have a cell."""
+        return ORDER if self.neighbours else [cameras.principal_name(i) for i in range(8)]
 
     def set_view(self, name: str, picture: Any) -> None:
         """Fill the cell `name` (`view_0` or `view_0_2_10`) with an engine picture (H, W, 4) or a QImage."""
@@ -92,10 +109,11 @@ class ViewsGrid(QWidget):
         """Where the view `name` is painted."""
         i = principal_index(name)
         gap, inner, head = theme.px(10), theme.px(3), theme.px(20)
-        # A card is a principal view (side s) with its neighbours two by two at its right (side s / 2).
-        across, side = max(((n, self._side(n)) for n in self.ACROSS), key=lambda found: found[1])
+        # A card is a principal view (side s), and its neighbours two by two at its right (side s / 2).
+        numbers = self.ACROSS if self.neighbours else (2, 4)
+        across, side = max(((n, self._side(n)) for n in numbers), key=lambda found: found[1])
         half = (side - inner) // 2
-        card_width = side + inner + 2 * half + inner
+        card_width = side + inner + 2 * half + inner if self.neighbours else side
         down = 8 // across
         left = (self.width() - across * card_width - (across - 1) * gap) // 2 + (i // down) * (card_width + gap)
         top = head + (i % down) * (side + gap)
@@ -111,12 +129,14 @@ class ViewsGrid(QWidget):
         """Side of a principal view if so many cards stand beside each other."""
         gap, inner, head = theme.px(10), theme.px(3), theme.px(20)
         down = 8 // across
-        wide = ((self.width() - (across - 1) * gap) // across - inner) // 2
+        wide = (self.width() - (across - 1) * gap) // across
+        if self.neighbours:
+            wide = (wide - inner) // 2
         return max(min(wide, (self.height() - head - (down - 1) * gap) // down), 24)
 
     def view_at(self, position: QPoint) -> str:
         """Name of the view at a position, or nothing."""
-        return next((name for name in ORDER if self.cell(name).contains(position)), "")
+        return next((name for name in self.names if self.cell(name).contains(position)), "")
 
     def select(self, name: str) -> None:
         """Move the keyboard's frame to `name`."""
@@ -132,8 +152,8 @@ class ViewsGrid(QWidget):
     def heading(self, first: int) -> str:
         """What stands above the four cards from principal view `first` on."""
         if not self.images:
-            return "Level with the input" if first == 0 else "Higher or lower"
-        return f"Elevation {cameras.principal_poses(self.elevation)[first].elevation:.0f}°".replace("-", "−")
+            return "Level" if first == 0 else "Tilted"
+        return f"From {cameras.principal_poses(self.elevation)[first].elevation:.0f}°".replace("-", "−")
 
     def sizeHint(self) -> QSize:
         return QSize(theme.px(320), theme.px(370))
@@ -146,11 +166,12 @@ class ViewsGrid(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(theme.font(12))
         painter.setPen(theme.color("muted"))
-        for first in (0, 4):
-            left = self.cell(cameras.principal_name(first)).left()
-            room = QRect(left, 0, self.width() // 2, theme.px(16))
-            painter.drawText(room, Qt.AlignmentFlag.AlignLeft, self.heading(first))
-        for name in ORDER:
+        lefts = [self.cell(cameras.principal_name(first)).left() for first in (0, 4)]
+        for first, left in zip((0, 4), lefts, strict=True):
+            room = QRect(left, 0, lefts[1] - lefts[0] - theme.px(4), theme.px(16))
+            text = painter.fontMetrics().elidedText(self.heading(first), Qt.TextElideMode.ElideRight, room.width())
+            painter.drawText(room, Qt.AlignmentFlag.AlignLeft, text)
+        for name in self.names:
             self._paint_cell(painter, name)
 
     def _paint_cell(self, painter: QPainter, name: str) -> None:
@@ -253,7 +274,7 @@ class ViewsGrid(QWidget):
     def _move(self, dx: int, dy: int) -> None:
         """Go to the nearest view that lies in a direction."""
         here, best = self.cell(self.current).center(), (1e9, self.current)
-        for name in ORDER:
+        for name in self.names:
             offset = self.cell(name).center() - here
             ahead, aside = offset.x() * dx + offset.y() * dy, abs(offset.x() * dy) + abs(offset.y() * dx)
             if ahead > 0 and aside <= ahead * 2:
@@ -294,7 +315,7 @@ class ViewOverlay(Overlay):
 
     def step(self, by: int) -> None:
         """Go on to the next view there is, in the order of the grid."""
-        there = [name for name in ORDER if name in self._grid.images]
+        there = [name for name in self._grid.names if name in self._grid.images]
         if there:
             at = there.index(self._name) if self._name in there else 0
             self._set(there[(at + by) % len(there)])
