@@ -243,6 +243,7 @@ def test_esc_cancels_and_a_second_job_is_queued_and_removable(window, qtbot, tmp
 
 def test_enlarge_walk_and_close_with_the_keyboard(window, qtbot) -> None:
     tab = window.reconstruct
+    tab.views.show_neighbours(True)
     for name in ORDER:
         tab.views.set_view(name, view(0.3))
     tab.views.setFocus()
@@ -255,6 +256,25 @@ def test_enlarge_walk_and_close_with_the_keyboard(window, qtbot) -> None:
     assert tab.overlay.name == "view_1_0_10"
     qtbot.keyClick(tab.overlay, Qt.Key.Key_Escape)
     assert not tab.overlay.isVisible()
+
+
+def test_a_method_without_source_views_has_the_principal_ones_alone_and_larger(window, qtbot) -> None:
+    tab = window.reconstruct
+    tab.begin_run("k", "house", method="views")
+    side = tab.views.cell("view_0").width()
+    tab.begin_run("k", "house", method="field")
+    for name in ORDER:
+        tab.views.set_view(name, view(0.3))
+    cells = [tab.views.cell(name) for name in tab.views.names]
+    assert len(cells) == 8 and cells[0].width() > side
+    assert all(tab.views.rect().contains(cell) for cell in cells)
+    assert not any(a.intersects(b) for i, a in enumerate(cells) for b in cells[:i])
+    tab.overlay.show_view("view_0")
+    qtbot.keyClick(tab.overlay, Qt.Key.Key_Right)
+    assert tab.overlay.name == "view_1"
+    tab.overlay.dismiss()
+    assert "none can be drawn again alone" in tab._retry.toolTip()
+    tab.stages.finish()
 
 
 def test_a_click_enlarges_and_r_retries_only_when_it_can(window, qtbot) -> None:

@@ -77,6 +77,12 @@ class ThumbnailStrip(QScrollArea):
         theme.changed.connect(self._restyle)
         self._restyle()
 
+    def set_side(self, side: int) -> None:
+        """Show the pictures no larger than this."""
+        if side != self._largest:
+            self._largest = side
+            self._restyle()
+
     def set_items(self, items: list[tuple[QImage, str]]) -> None:
         """Show these pictures, each with a tooltip."""
         self._images = items
@@ -440,6 +446,8 @@ class InputPanel(QWidget):
         short = self.height() < theme.px(SHORT)
         self._column.setSpacing(6 if short else 10)
         self._form.setVerticalSpacing(4 if short else 8)
+        self._pages.setMinimumHeight(130 if short else 170)
+        self.strip.set_side(38 if short else 52)
         self._show_strip()
 
     def _mode_changed(self) -> None:
