@@ -125,12 +125,14 @@ def _measure_object(index: int, folder: Path, quality: str) -> dict[str, Any]:
     ours = [Pose(value + up, left).matrix() for up, left in offsets]
     principal = run.principal_views()
     sources = run.source_views()
-    if principal is not None and sources is not None:
+    if principal is not None:
+        row["predicted views"] = _compare(principal[1:], truth)
+    if sources is not None:
         poses = [Pose(case.elevation + p.elevation - value, p.azimuth) for p in source_poses(value)]
         around = _compare(sources, case.render(poses))["mask_iou"]
-        row["predicted views"] = _compare(principal[1:], truth) | {"source_mask_iou": around}
+        row["predicted views"]["source_mask_iou"] = around
     makers = (run.mesh, lambda: generator.mesh(run.framed(), value), lambda: _hull(run, value))
-    for name, make in zip(MESHES, makers, strict=True):
+    for name, make in zip(MESHES[: 2 if sources is None else 3], makers, strict=False):
         mesh = _or_none(make) or Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
         drawn = _compare(np.stack([_smooth_draw(mesh, c2w) for c2w in ours]), truth)
         if mesh.colors is None and mesh.texture is None:
