@@ -72,6 +72,8 @@ class ModelChoices(QPushButton):
             grid.addWidget(box, row, 1)
             self.boxes[part] = box
         self.method = ElidedComboBox()
+        self._methods = QStandardItemModel(self.method)  # held: asked for again, PySide may give another object
+        self.method.setModel(self._methods)
         self.method.setAccessibleName("Method")
         for name, method in engine_choices.METHODS.items():
             self.method.addItem(method.label, name)
@@ -174,7 +176,7 @@ class ModelChoices(QPushButton):
             return
         for wanted in (self._remembered.get(part), self._preferred.get(part)):
             at = box.findData(wanted)
-            if at >= 0 and box.model().flags(box.model().index(at, 0)) & Qt.ItemFlag.ItemIsEnabled:
+            if at >= 0 and box.itemData(at, Qt.ItemDataRole.ToolTipRole) != MISSING_TIP:
                 box.setCurrentIndex(at)
                 return
 
@@ -186,12 +188,10 @@ class ModelChoices(QPushButton):
     def _refresh_method(self) -> None:
         """Offer the methods that the generator can do, and choose one of them."""
         generator, surface = self.value("generator"), self.value("surface")
-        model = self.method.model()
-        assert isinstance(model, QStandardItemModel)
         able = []
         for at, (name, method) in enumerate(engine_choices.METHODS.items()):
             refusal = engine_choices.refusal(name, generator)
-            model.item(at).setEnabled(refusal is None)
+            self._methods.item(at).setEnabled(refusal is None)
             self.method.setItemData(at, refusal or method.meaning, Qt.ItemDataRole.ToolTipRole)
             if refusal is None:
                 able.append(name)
