@@ -254,7 +254,7 @@ class FieldNetwork(nn.Module):
         """
         where = to_frustum(points.float(), elevation.float())
         if volume is None:
-            volume = _sample(code.volume, where)
+            volume = sample_volume(code.volume, where)
         features, pixel = sample_map(code.features, where), sample_map(code.picture, where)
         waves = (points.float()[..., None] * self.octaves).flatten(-2)
         point = torch.cat([points, waves.sin(), waves.cos(), where, pixel, volume], -1)
@@ -333,8 +333,8 @@ def stretch_positions(position: Tensor, side: int) -> Tensor:
     return torch.cat([position[:, :1], plane.flatten(2).transpose(1, 2)], 1)
 
 
-def _sample(volume: Tensor, where: Tensor) -> Tensor:
-    """(B, N, V) values of a volume (B, V, D, S, S) at frustum coordinates (B, N, 3)."""
+def sample_volume(volume: Tensor, where: Tensor) -> Tensor:
+    """(B, N, V) values of a volume (B, V, D, H, W) at coordinates (B, N, 3) from -1 to 1, the first along W."""
     values = F.grid_sample(volume.float(), where[:, :, None, None], padding_mode="border", align_corners=False)
     return values[..., 0, 0].transpose(1, 2)
 

@@ -27,6 +27,7 @@ from engine.views.network import (
     FieldNetwork,
     enlarge,
     sample_map,
+    sample_volume,
     to_frustum,
 )
 
@@ -234,14 +235,11 @@ class SpatialNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """As `decode`, and what the feature volume alone says of the occupancy: a logit (B, N)."""
         space = self.place(code, elevation)
-        before, own, rgb = self.field.decode(code, points, elevation, color=color, volume=volume)
         where = to_frustum(points.float(), elevation.float())
         if volume is None:
-            volume = F.grid_sample(
-                code.volume.float(), where[:, :, None, None], padding_mode="border", align_corners=False
-            )[..., 0, 0].transpose(1, 2)
-        at = (points.float() / VOLUME_EXTENT)[:, :, None, None]
-        cell = F.grid_sample(space, at, padding_mode="border", align_corners=False)[..., 0, 0].transpose(1, 2)
+            volume = sample_volume(code.volume, where)
+        before, own, rgb = self.field.decode(code, points, elevation, color=color, volume=volume)
+        cell = sample_volume(space, points.float() / VOLUME_EXTENT)
         waves = (points.float()[..., None] * self.octaves).flatten(-2)
         known = torch.cat([cell, volume, before[..., None], points.float(), waves.sin(), waves.cos()], -1)
         x = self.from_volume(known.to(self.from_volume.weight.dtype))
