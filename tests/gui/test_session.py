@@ -174,10 +174,10 @@ def test_a_job_that_goes_wrong_unexpectedly_does_not_hold_up_the_next(drive, hou
         bring(session, house_picture)
         session.tab.input.request()
         session.tab.input.request()
-        await until(lambda: "screw" in banner(session))
-        await until(lambda: session._current_run is not None)
+        await until(lambda: session._current_run is not None)  # which covers what was said of the first
         session.cancel()
         await until(lambda: session.current is None and not session.tab.stages.running)
+        await until(lambda: "screw" in banner(session))
         assert [run.status for run in session.history.runs()] == ["cancelled"]
 
     drive(scenario)
