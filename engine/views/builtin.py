@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -17,13 +16,11 @@ from engine.errors import EmptyResultError, WeightsError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.views import GENERATORS
-from engine.views.network import MODEL, FieldCode, FieldConfig, FieldNetwork, elevation_of, to_frustum
+from engine.views.network import MODEL, FieldCode, elevation_of, to_frustum
 from engine.views.raster import render_mesh
-from engine.views.spatial import SpatialConfig, SpatialNetwork
+from engine.views.spatial import SpatialCode, SpatialConfig, SpatialNetwork, azimuth_of
 
 FloatArray = npt.NDArray[np.float32]
-
-_Network: TypeAlias = FieldNetwork | SpatialNetwork
 
 _CHUNK = 65536
 _MARGIN = 1.0  # logit that the silhouette demands of a foreground ray
@@ -41,8 +38,8 @@ and 0.4, 22 held-back buildings have F-scores of 0.79, 0.78, 0.74 and silhouette
 class _Field:
     """The network's answer about one picture and its mirror image, held to the picture's silhouette."""
 
-    network: _Network
-    code: Any
+    network: SpatialNetwork
+    code: SpatialCode
     """Of two pictures: the input, and its mirror image, whose world is mirrored in y."""
     elevation: float
     boost: Tensor
@@ -54,7 +51,7 @@ class _Field:
     def logits(self, points: Tensor) -> Tensor:
         """Occupancy logits (N,) of world points (N, 3)."""
         logit, _ = _both(self.network, self.code, points, self.elevation, color=False)
-        where = to_frustum(points[None], points.new_tensor([self.elevation]))
+        where = to_frustum(points[None], points.new_tensor([self.elevation]), self.code.lens[:1])
         xy, z = where[:, None, :, :2], where[0, :, 2] * cameras.VOLUME_EXTENT
         boost = torch.nn.functional.grid_sample(self.boost, xy, padding_mode="border", align_corners=False)
         lack, depth = boost[0, 0, 0], boost[0, 1, 0]
@@ -71,7 +68,7 @@ class _Field:
 
 
 def _both(
-    network: _Network, code: Any, points: Tensor, elevation: float, *, color: bool
+    network: SpatialNetwork, code: SpatialCode, points: Tensor, elevation: float, *, color: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Mean answer about world points (N, 3) of a picture and its mirror image: logits (N,) and RGB (N, 3)."""
     pair = torch.stack([points, points * points.new_tensor([1.0, -1.0, 1.0])])
@@ -90,7 +87,7 @@ class BuiltInGenerator:
     name = "built-in"
     label = GENERATORS["built-in"]
 
-    def __init__(self, network: _Network) -> None:
+    def __init__(self, network: SpatialNetwork) -> None:
         self.network = network.eval().requires_grad_(False)
         self._last: tuple[bytes, float, Mesh] | None = None
 
@@ -100,9 +97,7 @@ class BuiltInGenerator:
         found = weights.find(path or "views")
         tensors = found.load(MODEL)
         try:
-            sizes = found.card["network"]
-            spatial = "field" in sizes
-            network = SpatialNetwork(SpatialConfig.from_json(sizes)) if spatial else FieldNetwork(FieldConfig(**sizes))
+            network = SpatialNetwork(SpatialConfig.from_json(found.card["network"]))
             network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
             missing = {k for k, v in network.state_dict().items() if v.is_floating_point()} - set(tensors)
             if missing:
@@ -214,12 +209,14 @@ class BuiltInGenerator:
 
     def _field(self, image: FloatArray, elevation: float | None, seed: int) -> _Field:
         code = self.network.encode(self._read(image, seed))
+        azimuth = azimuth_of(code.azimuth_logits[:1] + code.azimuth_logits[1:].flip(1))
+        code.azimuth = torch.cat([azimuth, -azimuth])
         if elevation is None:
             elevation = _elevation(code)
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
         return _Field(self.network, code, elevation, self._boost(code, elevation, alpha), _signed_distance(alpha))
 
-    def _boost(self, code: FieldCode, elevation: float, alpha: FloatArray) -> Tensor:
+    def _boost(self, code: SpatialCode, elevation: float, alpha: FloatArray) -> Tensor:
         """See `_Field.boost`. Each foreground ray is asked at the depths that the frustum volume likes best."""
         bins = code.volume.shape[2]
         small = cv2.resize(alpha, (_RAYS, _RAYS), interpolation=cv2.INTER_AREA)

@@ -21,7 +21,7 @@ from engine import cameras
 from engine.data.ground import on_ground
 from engine.data.photo import photograph
 from engine.data.renderer import FramedObject, Light, Renderer, Shading, Solid, frame_object
-from engine.views.manhattan import CANDIDATES, edge_votes
+from engine.views.manhattan import CANDIDATES, VOTES, edge_votes
 
 if TYPE_CHECKING:
     from engine.data.models import ModelLibrary
@@ -57,6 +57,9 @@ class CaseSize:
     def fields(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of each array of a case.
 
+        Its frame is that of a reconstruction, but with the input camera's focal length `lens` (the reference's being
+        1) and as many times its distance; so the object fills the picture and is as it is. `azimuth` is that of the
+        object's main direction, `aligned` whether it has one (see `main_direction`).
         `mask` is the object's true coverage, without the errors and the ground that the picture's alpha may have;
         `kind` is 0 for a procedural object, 1 for a model of a building and 2 for one of a thing.
         """
@@ -70,38 +73,13 @@ class CaseSize:
             "ray_inside": ((self.rays, self.samples), np.uint8),
             "ray_hit": ((self.rays,), np.uint8),
             "elevation": ((), np.float32),
-            "votes": ((2, len(CANDIDATES)), np.float16),
+            "lens": ((), np.float32),
+            "azimuth": ((), np.float32),
+            "aligned": ((), np.uint8),
+            "votes": ((VOTES, len(CANDIDATES)), np.float16),
             "mask": ((self.picture, self.picture), np.uint8),
             "kind": ((), np.uint8),
         }
-
-
-@dataclass
-class _Lens:
-    """A camera with another focal length, and the warp that makes its picture the reference camera's.
-
-    Pixels are kept and depths are scaled about the object's middle, so that labels made through the warp
-    agree with the picture to the pixel although the network always assumes the reference lens.
-    """
-
-    focal: float
-
-    def to_reference(self, cam: FloatArray) -> FloatArray:
-        """Camera-space points (N, 3), OpenGL axes, of the real lens to those of the reference lens."""
-        return self._warp(cam, self.focal, cameras.REFERENCE_FOCAL)
-
-    def from_reference(self, cam: FloatArray) -> FloatArray:
-        """The inverse of `to_reference`."""
-        return self._warp(cam, cameras.REFERENCE_FOCAL, self.focal)
-
-    @staticmethod
-    def _warp(cam: FloatArray, source: float, target: float) -> FloatArray:
-        depth = -cam[:, 2]
-        new = cameras.INPUT_RADIUS + (depth - cameras.INPUT_RADIUS) * (source / target)
-        out = np.empty_like(cam)
-        out[:, :2] = cam[:, :2] * (source / target * new / np.maximum(depth, 1e-3))[:, None]
-        out[:, 2] = -new
-        return out
 
 
 @dataclass(frozen=True)
@@ -180,7 +158,8 @@ class CaseMaker:
         looks = self._look_around(obj, light, shading, rng)
         surface, _ = obj.sample_surface(self.size.points, rng)
         outline = _Outline.of(obj.vertices)
-        cases = [self._case(obj, outline, light, shading, surface, looks, rng) for _ in range(self.views)]
+        main = main_direction(obj)
+        cases = [self._case(obj, outline, light, shading, surface, looks, main, rng) for _ in range(self.views)]
         if not self.votes:
             return cases
         pictures = torch.from_numpy(np.stack([case["picture"] for case in cases])).permute(0, 3, 1, 2) / 255
@@ -240,36 +219,37 @@ class CaseMaker:
 
     def _place(
         self, outline: _Outline, elevations: tuple[float, float], rng: np.random.Generator
-    ) -> tuple[FramedObject, _Lens, float]:
-        """An object before an input camera: framed, with a lens, seen from an azimuth (degrees, as it stands).
+    ) -> tuple[FramedObject, float, float]:
+        """An object before an input camera: framed, with a focal length (in pixels of the reference's picture), seen
+        from an azimuth (degrees, as it stands).
 
         Drawn again where the object would not fit into the volume or would come too near to the lens: a long house from
         its end, a tower from above. Nobody takes such a picture.
         """
-        tries: list[tuple[float, int, FramedObject, _Lens, float]] = []
+        tries: list[tuple[float, int, FramedObject, float, float]] = []
         for _ in range(12):
             common = COMMON_ELEVATIONS if rng.random() < 0.65 else ELEVATIONS
             elevation = rng.uniform(max(common[0], elevations[0]), min(common[1], elevations[1]))
             azimuth = rng.uniform(0, 360)
             low, high = np.log(COMMON_LENSES if rng.random() < 0.4 else LENSES)
-            lens = _Lens(float(np.exp(rng.uniform(low, high))) / 36 * cameras.REFERENCE_SIZE)
+            focal = float(np.exp(rng.uniform(low, high))) / 36 * cameras.REFERENCE_SIZE
             fraction = rng.uniform(*((0.7, 0.8) if rng.random() < 0.7 else (0.6, 0.85)))
-            framed = frame_object(outline, elevation, azimuth, focal=lens.focal, fraction=fraction, step=0.5)
+            framed = frame_object(outline, elevation, azimuth, focal=focal, fraction=fraction, step=0.5)
             reach = framed.depth_reach
             excess = max(
-                reach * lens.focal / cameras.REFERENCE_FOCAL - cameras.VOLUME_EXTENT,
+                reach * focal / cameras.REFERENCE_FOCAL - cameras.VOLUME_EXTENT,
                 reach + _CLOSEST - cameras.INPUT_RADIUS,
             )
-            tries.append((excess, len(tries), framed, lens, azimuth))
+            tries.append((excess, len(tries), framed, focal, azimuth))
             if excess <= 0:
                 break
-        _, _, framed, lens, azimuth = min(tries)
+        _, _, framed, focal, azimuth = min(tries)
         if rng.random() < 0.3:  # off the centre, as a mask's error or a forgotten corner would have it
             away = np.clip(rng.normal(0, 0.02, 2), -0.05, 0.05) * cameras.REFERENCE_SIZE
-            away *= cameras.INPUT_RADIUS / lens.focal
+            away *= cameras.INPUT_RADIUS / focal
             axes = cameras.camera_to_world(framed.elevation, 0.0)[:3, :2]
             framed.model[:3, 3] += axes @ away.astype(np.float32)
-        return framed, lens, azimuth
+        return framed, focal, azimuth
 
     def _case(
         self,
@@ -279,19 +259,20 @@ class CaseMaker:
         shading: Shading | None,
         surface: FloatArray,
         looks: _Looks,
+        main: tuple[float, bool],
         rng: np.random.Generator,
     ) -> dict[str, npt.NDArray[Any]]:
         size = self.size
         grounded = on_ground(obj, rng) if rng.random() < ON_GROUND else None
         if grounded is None:
-            framed, lens, azimuth = self._place(outline, ELEVATIONS, rng)
+            framed, focal, azimuth = self._place(outline, ELEVATIONS, rng)
         else:  # from below the ground would hide what stands on it
             whole = np.concatenate([outline.vertices, grounded.vertices[len(obj.vertices) :]])
-            framed, lens, azimuth = self._place(_Outline(whole), (3.0, ELEVATIONS[1]), rng)
+            framed, focal, azimuth = self._place(_Outline(whole), (3.0, ELEVATIONS[1]), rng)
         framed = replace(framed, obj=obj)
-        elevation = framed.elevation
+        elevation, lens = framed.elevation, focal / cameras.REFERENCE_FOCAL
         c2w = cameras.camera_to_world(elevation, 0.0)
-        k = cameras.intrinsics(size.picture, lens.focal * size.picture / cameras.REFERENCE_SIZE)
+        k = cameras.intrinsics(size.picture, focal * size.picture / cameras.REFERENCE_SIZE)
         # the light turns with the object
         turn = np.radians(-azimuth)
         x, y, z = light.to_light
@@ -305,40 +286,52 @@ class CaseMaker:
             mask = alone[..., 3]
         chosen = rng.integers(0, len(looks.colors), size.colors)
         picture, colors = photograph(drawn, looks.colors[chosen], rng)
-        rotation = c2w[:3, :3]
-
-        def reference(points: npt.NDArray[Any]) -> FloatArray:
-            """Points of the framed object in the frame that the network works in."""
-            cam = ((points - c2w[:3, 3]) @ rotation).astype(np.float32)
-            return (lens.to_reference(cam) @ rotation.T + c2w[:3, 3]).astype(np.float32)
-
         near = size.points // 2
         spread = np.where(rng.random(near) < 0.4, 0.02, 0.08)[:, None]
-        close = reference(framed.to_world(surface[:near])) + rng.normal(0, 1, (near, 3)) * spread
+        close = lens * framed.to_world(surface[:near]) + rng.normal(0, 1, (near, 3)) * spread
         reach = cameras.VOLUME_EXTENT
         wide = rng.uniform(-reach, reach, (size.points - near, 3))
         half = len(wide) // 2
         wide[:half] *= 0.75
         points = np.concatenate([close, wide]).astype(np.float32)
         points = points[rng.permutation(len(points))]
-        cam = (points - c2w[:3, 3]) @ rotation
-        real = lens.from_reference(cam.astype(np.float32)) @ rotation.T + c2w[:3, 3]
-        inside = framed.contains(real.astype(np.float32))
+        inside = framed.contains((points / lens).astype(np.float32))
         rays = rng.permutation(len(looks.hits))[: size.rays]
-        ray_points = reference(framed.to_world(looks.ray_points[rays].reshape(-1, 3)))
+        ray_points = lens * framed.to_world(looks.ray_points[rays].reshape(-1, 3))
+        direction, aligned = main
+        x, y = framed.model[:2, :2] @ (np.cos(direction), np.sin(direction))
         return {
             "picture": picture,
             "points": points.astype(np.float16),
             "inside": inside.astype(np.uint8),
-            "color_points": reference(framed.to_world(looks.color_points[chosen])).astype(np.float16),
+            "color_points": (lens * framed.to_world(looks.color_points[chosen])).astype(np.float16),
             "colors": colors,
             "ray_points": ray_points.reshape(size.rays, size.samples, 3).astype(np.float16),
             "ray_inside": looks.ray_inside[rays].astype(np.uint8),
             "ray_hit": looks.hits[rays].astype(np.uint8),
             "elevation": np.asarray(elevation, np.float32),
+            "lens": np.asarray(lens, np.float32),
+            "azimuth": np.asarray((np.degrees(np.arctan2(y, x)) + 45) % 90 - 45, np.float32),
+            "aligned": np.asarray(aligned, np.uint8),
             "mask": mask,
             "kind": np.asarray(getattr(obj, "kind", 0), np.uint8),
         }
+
+
+def main_direction(obj: Solid) -> tuple[float, bool]:
+    """The azimuth in radians that most of a solid's walls face, to a quarter turn, and whether there is one at all.
+
+    The moment of fourfold symmetry of the walls' normals, weighed by their areas; where they face all ways alike, as
+    about a cone, the solid's own axes will do.
+    """
+    a, b, c = obj.vertices[obj.faces].transpose(1, 0, 2).astype(np.float64)
+    normals = np.cross(b - a, c - a)
+    level = normals[:, 0] + 1j * normals[:, 1]
+    walls = np.abs(level) > 2 * np.abs(normals[:, 2])
+    weight, unit = np.abs(level[walls]), np.exp(4j * np.angle(level[walls]))
+    moment = (weight * unit).sum() / max(weight.sum(), 1e-12)
+    aligned = abs(moment) > 0.25
+    return (float(np.angle(moment)) / 4 if aligned else 0.0), aligned
 
 
 def _work(maker: CaseMaker, memory: str, slots: int, free: Any, ready: Any, seeds: Any) -> None:

@@ -1,8 +1,8 @@
-"""What straight edges say about the camera's elevation: most of a building's edges are vertical or level.
+"""What straight edges say about camera and building: most of a building's edges are vertical or level.
 
 After Coughlan and Yuille, "Manhattan World: Compass Direction from a Single Image by Bayesian Inference" (1999): an
 edge seen in a picture lies in a plane through the camera, and supports every direction in that plane. For each
-candidate elevation, the edges vote for the vertical, and for the two level directions of the best azimuth. The camera
+candidate elevation, the edges vote for the vertical, and for the two level directions of each azimuth. The camera
 does not roll and has the reference lens.
 """
 
@@ -19,7 +19,10 @@ from engine.cameras import REFERENCE_TANGENT
 
 CANDIDATES = torch.arange(-15.0, 75.1, 2.5)
 """Elevations in degrees that are voted for."""
-_AZIMUTHS = torch.arange(0.0, 180.0, 7.5)
+AZIMUTHS = torch.arange(0.0, 90.0, 7.5)
+"""Azimuths in degrees of one of two level directions, at right angles to each other, that are voted for."""
+VOTES = 2 + len(AZIMUTHS)
+"""Kinds of votes for each elevation."""
 _SIDE = 64  # pixels; of larger pictures the edges are looked for at this size
 _EDGES = 512
 _TOLERANCE = math.radians(6.0)  # a vote has fallen to 0 at this angle between edge and direction
@@ -27,7 +30,8 @@ _TOLERANCE = math.radians(6.0)  # a vote has fallen to 0 at this angle between e
 
 @torch.no_grad()
 def edge_votes(pictures: Tensor) -> Tensor:
-    """Votes (B, 2, CANDIDATES) in 0..1 of pictures (B, 3 or more, S, S): for the vertical; for any main direction."""
+    """Votes (B, VOTES, CANDIDATES) in 0..1 of pictures (B, 3 or more, S, S): for the vertical; for any main direction,
+    with the best azimuth; the same with each azimuth."""
     rgb = pictures[:, :3].float()
     if rgb.shape[-1] > _SIDE:
         rgb = F.adaptive_avg_pool2d(rgb, _SIDE)
@@ -37,8 +41,13 @@ def edge_votes(pictures: Tensor) -> Tensor:
     pairs = _votes(normals, rays, level).view(*up.shape, -1)
     first, second = pairs.chunk(2, -1)
     best = torch.maximum(torch.maximum(first, second), up[..., None])
-    manhattan = (weight[:, None] @ best.flatten(2)).view(len(best), len(CANDIDATES), -1).amax(-1)
-    return torch.stack([(weight[:, None] @ up)[:, 0], manhattan], 1)
+    manhattan = (weight[:, None] @ best.flatten(2)).view(len(best), len(CANDIDATES), -1).transpose(1, 2)
+    return torch.cat([weight[:, None] @ up, manhattan.amax(1, keepdim=True), manhattan], 1)
+
+
+def mirrored(votes: Tensor) -> Tensor:
+    """The votes (B, VOTES, CANDIDATES) of the same pictures in a mirror, left to right."""
+    return torch.cat([votes[:, :3], votes[:, 3:].flip(1)], 1)  # azimuth a becomes 90 - a
 
 
 def _votes(normals: Tensor, rays: Tensor, directions: Tensor) -> Tensor:
@@ -55,7 +64,7 @@ def _votes(normals: Tensor, rays: Tensor, directions: Tensor) -> Tensor:
 @cache
 def _directions(device: torch.device) -> tuple[Tensor, Tensor]:
     """Level directions (candidates x azimuths, 3) and the vertical (candidates, 3), in camera axes (OpenGL)."""
-    e, a = torch.deg2rad(CANDIDATES)[:, None], torch.deg2rad(_AZIMUTHS)[None]
+    e, a = torch.deg2rad(CANDIDATES)[:, None], torch.deg2rad(torch.cat([AZIMUTHS, AZIMUTHS + 90]))[None]
     x, y = a.cos().expand(len(e), -1), a.sin().expand(len(e), -1)
     level = torch.stack([y, -x * e.sin(), x * e.cos()], -1).flatten(0, 1)
     vertical = torch.cat([torch.zeros_like(e), e.cos(), e.sin()], 1)

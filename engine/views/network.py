@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -56,11 +56,14 @@ class FieldConfig:
         return asdict(self)
 
 
-def _zeroed(linear: nn.Linear) -> nn.Linear:
+_Layer = TypeVar("_Layer", bound=nn.Module)
+
+
+def zeroed(layer: _Layer) -> _Layer:
     """The layer with weights and bias of 0: what it adds to is unchanged at first."""
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 class _Residual(nn.Module):
@@ -82,8 +85,8 @@ class _Attention(nn.Module):
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
         # Each layer starts as the identity: the stream keeps the scale of the features that enter it.
-        self.qkv, self.out = nn.Linear(channels, 3 * channels), _zeroed(nn.Linear(channels, channels))
-        last = _zeroed(nn.Linear(4 * channels, channels))
+        self.qkv, self.out = nn.Linear(channels, 3 * channels), zeroed(nn.Linear(channels, channels))
+        last = zeroed(nn.Linear(4 * channels, channels))
         self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,7 +114,7 @@ class _Fine(nn.Module):
         self.position = nn.Parameter(torch.randn(1, side * side + 1, width) * 0.02)
         self.attention = nn.Sequential(*(_Attention(width, width // 64) for _ in range(config.fine_layers)))
         self.norm = nn.LayerNorm(width)
-        self.leave, self.leave_code = _zeroed(nn.Linear(width, channels)), _zeroed(nn.Linear(width, code))
+        self.leave, self.leave_code = zeroed(nn.Linear(width, channels)), zeroed(nn.Linear(width, code))
 
     def forward(self, x: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
         side = x.shape[-1]
@@ -139,6 +142,8 @@ class FieldCode:
     """(B, M, S/2, S/2) the features before they are made ready for the decoder."""
     coarse: Tensor
     """(B, 4 W, S/8, S/8) features at an eighth of the resolution, where the widest transformer works."""
+    lens: Tensor
+    """(B,) focal lengths of the cameras, the reference's being 1; as long as nobody knows better, 1."""
 
     @property
     def elevation(self) -> Tensor:
@@ -238,10 +243,11 @@ class FieldNetwork(nn.Module):
         of_points, of_volume = wide.split([self.config.hidden, wide.shape[1] - self.config.hidden], 1)
         volume = (self.to_volume(x) + of_volume).view(n, self.config.volume_channels, self.config.bins, side, side)
         pooled = [code, *(skip.mean((2, 3)) for skip in skips[-2:])]  # straight from the convolutions: learns sooner
-        votes = edge_votes(picture) if votes is None else votes
+        votes = (edge_votes(picture) if votes is None else votes)[:, :2]
         elevation = self.to_elevation(torch.cat([*pooled, 10 * (votes - votes.mean(2, keepdim=True)).flatten(1)], 1))
         elevation = elevation.float() + (votes * self.trust_votes[:, None]).sum(1)
-        return FieldCode(picture, self.from_features(x) + of_points, volume, code, elevation, x, maps[1])
+        features, lens = self.from_features(x) + of_points, picture.new_ones(b)
+        return FieldCode(picture, features, volume, code, elevation, x, maps[1], lens)
 
     def decode(
         self, code: FieldCode, points: Tensor, elevation: Tensor, *, color: bool = True, volume: Tensor | None = None
@@ -252,7 +258,7 @@ class FieldNetwork(nn.Module):
         Returns the occupancy logit (B, N), positive inside; the frustum volume's own share of it (B, N); and
         RGB (B, N, 3) in 0..1, or None without `color`.
         """
-        where = to_frustum(points.float(), elevation.float())
+        where = to_frustum(points.float(), elevation.float(), code.lens)
         if volume is None:
             volume = sample_volume(code.volume, where)
         features, pixel = sample_map(code.features, where), sample_map(code.picture, where)
@@ -277,7 +283,8 @@ class FieldNetwork(nn.Module):
     def look_up(self, code: FieldCode, points: Tensor, elevation: Tensor) -> tuple[Tensor, Tensor]:
         """The frustum volume's values (B, N, V) at world points (B, N, 3), the first an occupancy logit; and the
         largest occupancy logit (B, S/2, S/2) along each pixel's ray. For training: one gradient serves both."""
-        values, rays = _LookUp.apply(code.volume, to_frustum(points.float(), elevation.float())[:, :, None, None])
+        where = to_frustum(points.float(), elevation.float(), code.lens)
+        values, rays = _LookUp.apply(code.volume, where[:, :, None, None])
         return values[..., 0, 0].transpose(1, 2), rays
 
 
@@ -357,19 +364,22 @@ def sample_map(plane: Tensor, where: Tensor) -> Tensor:
     return out.view(b, -1, c)
 
 
-def to_frustum(points: Tensor, elevation: Tensor) -> Tensor:
-    """World points (B, N, 3) in the frustum of input cameras at `elevation` (B,) degrees.
+def to_frustum(points: Tensor, elevation: Tensor, lens: Tensor) -> Tensor:
+    """World points (B, N, 3) in the frustum of input cameras at `elevation` (B,) degrees with focal lengths `lens`
+    (B,), the reference's being 1, as many times further away.
 
     Picture x (right), picture y (down) and depth about the object, each -1..1 within the picture and the volume.
     """
     camera = to_camera(points, elevation)
-    depth = -camera[..., 2]
-    xy = camera[..., :2] / (depth.clamp_min(0.1) * REFERENCE_TANGENT)[..., None] * camera.new_tensor([1.0, -1.0])
-    return torch.cat([xy, ((depth - INPUT_RADIUS) / VOLUME_EXTENT)[..., None]], -1)
+    depth = (lens[:, None] - 1) * INPUT_RADIUS - camera[..., 2]
+    scale = lens[:, None] / (depth.clamp_min(0.1) * REFERENCE_TANGENT)
+    xy = camera[..., :2] * scale[..., None] * camera.new_tensor([1.0, -1.0])
+    return torch.cat([xy, ((depth - lens[:, None] * INPUT_RADIUS) / VOLUME_EXTENT)[..., None]], -1)
 
 
 def to_camera(points: Tensor, elevation: Tensor) -> Tensor:
-    """World points (B, N, 3) in the axes of input cameras at `elevation` (B,) degrees, azimuth 0 (OpenGL axes).
+    """World points (B, N, 3) in the axes of input cameras at `elevation` (B,) degrees, azimuth 0 (OpenGL axes),
+    `INPUT_RADIUS` away.
 
     The same as `cameras.world_to_camera(cameras.camera_to_world(elevation, 0))`, batched and differentiable.
     """

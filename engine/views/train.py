@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine import weights
+from engine.cameras import INPUT_RADIUS
 from engine.data import make_object, split_seeds
 from engine.data.models import ModelLibrary
 from engine.data.renderer import Solid
@@ -37,11 +38,13 @@ from engine.training.muon import Muon
 from engine.training.trainer import TrainerOptions
 from engine.views.builtin import LEAN
 from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool
-from engine.views.manhattan import CANDIDATES
-from engine.views.network import MODEL, stretch_positions
-from engine.views.spatial import SpatialConfig, SpatialNetwork
+from engine.views.manhattan import CANDIDATES, mirrored
+from engine.views.network import MODEL, stretch_positions, to_camera
+from engine.views.spatial import AZIMUTHS, SpatialConfig, SpatialNetwork
 
 WEIGHTS = "views.safetensors"
+_AZIMUTH_ERROR, _AZIMUTH_LOST = 2.0, 0.06  # degrees by which the azimuth given is wrong; share that is just any
+_LENS_UNKNOWN = 0.25
 _KINDS = ("procedural", "building", "thing")
 """Names of the kinds of objects, as numbered in a case."""
 
@@ -90,10 +93,16 @@ def losses(network: SpatialNetwork, batch: dict[str, Tensor], points: int, color
     foreground rays hit something and background rays nothing. Silhouette: the same for the rays of other cameras, in
     the whole field. Volume and overlap: one less the soft intersection over union in each picture, of the labelled
     points and of these rays, which asks for a decision where cross-entropy is content with a doubt. Colour: L1 at
-    `colors` surface points. Elevation: cross-entropy with the candidates within 2 degrees or so of the truth.
+    `colors` surface points. Elevation and azimuth: cross-entropy with the candidates within 2 degrees or so of the
+    truth. The network is told lens and azimuth: the latter a little wrong, as it will see it itself, now and then not
+    at all.
     """
-    picture, elevation = batch["picture"], batch["elevation"]
+    picture, elevation, azimuth = batch["picture"], batch["elevation"], batch["azimuth"]
     code = network.encode(picture, batch["votes"].float())
+    guess = azimuth + _AZIMUTH_ERROR * torch.randn_like(azimuth)
+    code.azimuth = torch.where(torch.rand_like(azimuth) < _AZIMUTH_LOST, 90 * torch.rand_like(azimuth), guess)
+    code.azimuth = (code.azimuth + 45) % 90 - 45
+    code.lens = batch["lens"]
     n, r, c = (
         int(torch.randint(0, batch[name].shape[1] - count + 1, ()).item())
         for name, count in (("points", points), ("ray_points", rays), ("colors", colors))
@@ -110,6 +119,8 @@ def losses(network: SpatialNetwork, batch: dict[str, Tensor], points: int, color
     other_hits = batch["ray_hit"][:, r : r + rays].float()
     hit = F.interpolate(batch["mask"][:, None].float() / 255, size=code.volume.shape[-2:], mode="area")[:, 0]
     near = -0.5 * ((CANDIDATES.to(picture.device) - elevation[:, None]) / 2) ** 2
+    turn = (AZIMUTHS.to(picture.device) - azimuth[:, None] + 45) % 90 - 45
+    direction = F.cross_entropy(code.azimuth_logits, (-0.5 * (turn / 2) ** 2).softmax(1), reduction="none")
     cross_entropy = F.binary_cross_entropy_with_logits
     return {
         "occupancy": cross_entropy(logit[:, :answers], inside),
@@ -122,6 +133,7 @@ def losses(network: SpatialNetwork, batch: dict[str, Tensor], points: int, color
         "overlap": 0.08 * _soft_misfit(other_rays, other_hits),
         "color": 0.5 * (rgb[:, answers:] - batch["colors"][:, c : c + colors].float() / 255).abs().mean(),
         "elevation": 0.15 * F.cross_entropy(code.elevation_logits, near.softmax(1)),
+        "azimuth": 0.1 * (direction * batch["aligned"].float()).mean(),
     }
 
 
@@ -148,10 +160,29 @@ def mirror_some(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return batch | {
         "picture": torch.where(flip[:, None, None, None], picture.flip(3), picture),
         "mask": torch.where(flip[:, None, None], batch["mask"].flip(2), batch["mask"]),
+        "votes": torch.where(flip[:, None, None], mirrored(batch["votes"]), batch["votes"]),
+        "azimuth": torch.where(flip, -batch["azimuth"], batch["azimuth"]),
         "points": batch["points"].float() * sign,
         "color_points": batch["color_points"].float() * sign,
         "ray_points": batch["ray_points"].float() * sign[:, None],
     }
+
+
+def assume_reference(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Some of a batch as one sees them who takes every lens for the reference's: every pixel's ray is bent to that
+    lens, depths about the object stay. It is all that can be said of a picture whose lens is not known."""
+    lens, e = batch["lens"], torch.deg2rad(batch["elevation"])[:, None]
+    bent = torch.where(torch.rand_like(lens) < _LENS_UNKNOWN, lens, 1.0)[:, None]
+
+    def bend(points: Tensor) -> Tensor:
+        right, up, back = to_camera(points.float().flatten(1, -2), batch["elevation"]).unbind(-1)
+        scale = bent * back / (back - (bent - 1) * INPUT_RADIUS)
+        right, up, back = right * scale, up * scale, back + INPUT_RADIUS
+        world = torch.stack([back * e.cos() - up * e.sin(), right, back * e.sin() + up * e.cos()], -1)
+        return world.view_as(points)
+
+    of_points = {name: bend(batch[name]) for name in ("points", "color_points", "ray_points")}
+    return batch | of_points | {"lens": lens / bent[:, 0]}
 
 
 def _iou(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -161,12 +192,13 @@ def _iou(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def measure(network: SpatialNetwork, cases: dict[str, Any], device: torch.device) -> dict[str, float]:
-    """Figures on validation cases with the true elevation: IoU of labelled points and of rays of other cameras, both
-    with the doubt that the generator gives, errors of the elevation (degrees) and of the colours."""
-    found: dict[str, list[Tensor]] = {"point_iou": [], "ray_iou": [], "elevation": [], "color_l1": []}
+    """Figures on validation cases with the true elevation and lens: IoU of labelled points and of rays of other
+    cameras, both with the doubt that the generator gives, errors of elevation and azimuth (degrees) and of colours."""
+    found: dict[str, list[Tensor]] = {"point_iou": [], "ray_iou": [], "elevation": [], "azimuth": [], "color_l1": []}
     for start in range(0, len(cases["picture"]), 16):
         batch = to_tensors({k: v[start : start + 16] for k, v in cases.items()}, device)
         code = network.encode(batch["picture"], batch["votes"].float())
+        code.lens = batch["lens"]
         logit, _, _ = network.decode(code, batch["points"].float(), batch["elevation"], color=False)
         found["point_iou"].append(_iou(logit > -LEAN, batch["inside"] > 0))
         along, _, _ = network.decode(code, batch["ray_points"].float().flatten(1, 2), batch["elevation"], color=False)
@@ -176,8 +208,10 @@ def measure(network: SpatialNetwork, cases: dict[str, Any], device: torch.device
         assert rgb is not None
         found["color_l1"].append((rgb - batch["colors"].float() / 255).abs().mean((1, 2)).cpu())
         found["elevation"].append((code.elevation - batch["elevation"]).abs().cpu())
+        turn = ((code.azimuth - batch["azimuth"] + 45) % 90 - 45).abs()
+        found["azimuth"].append(turn[batch["aligned"] > 0].cpu())
     joined = {name: torch.cat(values) for name, values in found.items()}
-    return {name: float(v.median() if name == "elevation" else v.mean()) for name, v in joined.items()}
+    return {name: float(v.median() if name in ("elevation", "azimuth") else v.mean()) for name, v in joined.items()}
 
 
 class ViewsProblem:
@@ -201,6 +235,7 @@ class ViewsProblem:
         self.device = trainer.pick(options.device)
         torch.manual_seed(options.seed)
         self.network = SpatialNetwork(options.network)
+        self.network.features.fill()
         if options.start:
             _start(self.network, options.start)
         self.library: ModelLibrary | None = None
@@ -256,8 +291,8 @@ class ViewsProblem:
         return {"next_seed": self._pool.next_seed} if self._pool else {}
 
     def batch(self, count: int) -> dict[str, Tensor]:
-        """`count` cases, half of them mirrored."""
-        return mirror_some(to_tensors(self._source.batch(count), self.device))
+        """`count` cases, half of them mirrored, some with an unknown lens."""
+        return assume_reference(mirror_some(to_tensors(self._source.batch(count), self.device)))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """See `losses`."""
@@ -340,14 +375,11 @@ def train(options: ViewsOptions) -> Path:
 
 
 def _start(network: SpatialNetwork, paths: list[Path]) -> None:
-    """Put the mean of some weights into a network, as far as shapes fit; a `FieldNetwork`'s go to its `field`."""
+    """Put the mean of some weights into a network, as far as shapes fit."""
     own = network.state_dict()
     given = []
     for path in paths:
-        found = weights.find(path)
-        tensors = {k: v.float() for k, v in found.load(MODEL).items()}
-        if "field" not in found.card["network"]:
-            tensors = {f"field.{k}": v for k, v in tensors.items()}
+        tensors = {k: v.float() for k, v in weights.find(path).load(MODEL).items()}
         for name, pixels in (("field.position", 16), ("field.fine.position", 8)):
             if name in tensors:
                 tensors[name] = stretch_positions(tensors[name], network.config.field.input_size // pixels)
@@ -378,7 +410,7 @@ def _arguments(options: ViewsOptions) -> list[str]:
     return args
 
 
-_SIZES = ("tokens", "width", "layers", "picture_tokens", "space_tokens", "channels", "hidden")
+_SIZES = ("width", "layers", "picture_tokens", "space_tokens", "channels", "hidden")
 """Sizes of the network that the command line can set."""
 
 

@@ -8,18 +8,26 @@ from engine import cameras
 from engine.data import texture_library
 from engine.data.models import ModelLibrary
 from engine.errors import InputError
-from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool
+from engine.views import train
+from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool, main_direction
+from engine.views.manhattan import edge_votes
 from engine.views.train import mirror_some, to_tensors
 from tests.engine.data.boxes import Boxes
 
 
-def in_silhouette(mask, points, elevation):
-    """Share of world points that project onto or next to the object in its mask (S, S), 0..1."""
-    side = len(mask)
-    pixels, _ = cameras.project(points, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(side))
-    column, row = np.clip(pixels, 0, side - 1).astype(int).T
+def pixels_of(points, case, side):
+    """Columns and rows (N,) of world points in the picture (side, side) of a case's camera."""
+    lens = float(case["lens"])
+    c2w = cameras.camera_to_world(float(case["elevation"]), 0.0, lens * cameras.INPUT_RADIUS)
+    k = cameras.intrinsics(side, lens * cameras.REFERENCE_FOCAL * side / cameras.REFERENCE_SIZE)
+    return np.clip(cameras.project(points.astype(np.float32), c2w, k)[0], 0, side - 1).astype(int).T
+
+
+def in_silhouette(case, points):
+    """Share of world points that project onto or next to the object in a case's mask."""
+    column, row = pixels_of(points, case, len(case["mask"]))
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    near = cv2.dilate((mask > 20 / 255).astype(np.uint8), cross)
+    near = cv2.dilate((case["mask"] > 20).astype(np.uint8), cross)
     return near[row, column].mean()
 
 
@@ -30,7 +38,7 @@ def test_a_case_fits_together():
         for case in CaseMaker(size, views=2).make(seed):
             inside, ray_inside, hit = (case[name] > 0 for name in ("inside", "ray_inside", "ray_hit"))
             for points in (case["points"][inside], case["ray_points"][ray_inside]):
-                assert in_silhouette(case["mask"] / 255, points.astype(np.float32), float(case["elevation"])) > 0.97
+                assert in_silhouette(case, points) > 0.97
             assert 0.2 < hit.mean() < 0.8
             assert ray_inside[hit].any(1).mean() > 0.75  # a wall can be thinner than the step under its surface
             assert ray_inside[~hit].mean() < 0.01
@@ -44,14 +52,12 @@ def test_the_solid_seen_along_the_pictures_rays_is_its_mask():
     for seed in range(40, 52):
         for case in maker.make(seed):
             at = case["points"][case["inside"] > 0].astype(np.float32)
-            elevation = float(case["elevation"])
-            pixels, _ = cameras.project(at, cameras.camera_to_world(elevation, 0.0), cameras.intrinsics(grid))
-            column, row = np.clip(pixels, 0, grid - 1).astype(int).T
+            column, row = pixels_of(at, case, grid)
             seen = np.zeros((grid, grid), bool)
             seen[row, column] = True
             mask = cv2.resize(case["mask"], (grid, grid), interpolation=cv2.INTER_AREA)
             agree += [seen[mask > 240].mean(), (~seen[cv2.dilate(mask, np.ones((3, 3))) == 0]).mean()]
-            elevations.append(elevation)
+            elevations.append(float(case["elevation"]))
             rows, columns = np.nonzero(mask > 127)
             assert 0.3 * grid < max(np.ptp(rows), np.ptp(columns)) + 1 < 0.95 * grid  # least where much ground is left
     assert np.min(agree) > 0.93 and np.mean(agree) > 0.985
@@ -64,12 +70,35 @@ def test_a_mirrored_case_fits_together():
     torch.manual_seed(0)
     mirrored = mirror_some(batch)
     flipped = (mirrored["picture"] != batch["picture"]).flatten(1).any(1)
+    votes = edge_votes(mirrored["picture"])
     assert 0 < flipped.sum() < 12
     for i in range(12):
-        mask = cv2.flip(case["mask"][0], 1) if flipped[i] else case["mask"][0]
+        mine = {name: values[i].numpy() for name, values in mirrored.items()}
         for points, inside in (("points", "inside"), ("ray_points", "ray_inside")):
-            at = mirrored[points][i][batch[inside][i] > 0].numpy()
-            assert in_silhouette(mask / 255, at, float(case["elevation"][0])) > 0.97
+            assert in_silhouette(mine, mine[points][mine[inside] > 0]) > 0.97
+        assert mine["azimuth"] == pytest.approx(case["azimuth"][0] * (-1 if flipped[i] else 1))
+        assert np.allclose(mine["votes"], votes[i], atol=0.05)
+
+
+def test_who_takes_every_lens_for_the_reference_sees_the_same_silhouette(monkeypatch):
+    cases = [case for seed in range(4) for case in CaseMaker(CaseSize(picture=128), views=2).make(seed)]
+    batch = to_tensors({name: np.stack([case[name] for case in cases]) for name in cases[0]}, torch.device("cpu"))
+    assert batch["lens"].std() > 0.1
+    monkeypatch.setattr(train, "_LENS_UNKNOWN", 1.1)
+    bent = train.assume_reference(batch)
+    assert torch.allclose(bent["lens"], torch.ones(8))
+    for i in range(8):
+        mine = {name: values[i].numpy() for name, values in bent.items()}
+        assert in_silhouette(mine, mine["points"][mine["inside"] > 0]) > 0.97
+
+
+@pytest.mark.parametrize("azimuth", [0.0, 20.0, -44.0, 70.0])
+def test_a_buildings_main_direction_is_that_of_its_walls(azimuth):
+    box = trimesh.creation.box(extents=(1, 0.6, 0.4))
+    box.apply_transform(trimesh.transformations.rotation_matrix(np.radians(azimuth), (0, 0, 1)))
+    found, aligned = main_direction(box)
+    assert aligned and (np.degrees(found) - azimuth + 45) % 90 - 45 == pytest.approx(0, abs=0.1)
+    assert not main_direction(trimesh.creation.cone(radius=0.5, height=1, sections=33))[1]
 
 
 def test_the_same_seed_makes_the_same_case():
@@ -105,9 +134,9 @@ def test_pool_serves_new_whole_cases_of_models_and_procedural_objects(models):
             assert np.ptp(batch["picture"]) > 0
             seen |= {float(e) for e in batch["elevation"]}
             kinds |= set(batch["kind"].tolist())
-            names = ("mask", "points", "inside", "elevation")
-            for mask, points, inside, elevation in zip(*(batch[name] for name in names), strict=True):
-                assert in_silhouette(mask / 255, points[inside > 0].astype(np.float32), float(elevation)) > 0.95
+            for i in range(4):
+                case = {name: values[i] for name, values in batch.items()}
+                assert in_silhouette(case, case["points"][case["inside"] > 0]) > 0.95
     finally:
         pool.close()
     assert len(seen) == 40

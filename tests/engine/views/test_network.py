@@ -89,7 +89,7 @@ def test_looking_a_volume_up_has_the_gradient_of_the_plain_way():
     weight = torch.randn_like(values)
     (values * weight).sum().add(rays.square().sum()).backward()
     found, volume.grad = volume.grad, None
-    where = to_frustum(points, elevation)[:, :, None, None]
+    where = to_frustum(points, elevation, torch.ones(len(points)))[:, :, None, None]
     plain = F.grid_sample(volume, where, padding_mode="border", align_corners=False)[..., 0, 0].transpose(1, 2)
     (plain * weight).sum().add(volume[:, 0].amax(1).square().sum()).backward()
     assert torch.allclose(values, plain, atol=1e-5)

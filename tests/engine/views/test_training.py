@@ -10,14 +10,14 @@ import torch
 import trimesh
 from safetensors.torch import load_file
 
-from engine import cameras, weights
+from engine import cameras
 from engine.errors import Cancelled, InputError, OutputError, WeightsError
 from engine.evaluation import mask_iou
 from engine.mesh import Mesh
 from engine.progress import CancelToken
 from engine.views import load_generator
 from engine.views.builtin import BuiltInGenerator
-from engine.views.network import MODEL, FieldConfig, FieldNetwork
+from engine.views.network import FieldConfig
 from engine.views.raster import render_mesh
 from engine.views.spatial import SpatialConfig
 from engine.views.train import ViewsOptions, train
@@ -63,16 +63,6 @@ def test_a_checkpoint_of_other_sizes_names_the_way_on(trained):
     network = replace(TINY, hidden=2 * TINY.hidden)
     with pytest.raises(InputError, match=r"other sizes.*--start"):
         train(options(trained.parent, steps=7, resume=True, network=network))
-
-
-def test_training_goes_on_from_the_networks_that_had_no_space(tmp_path):
-    """Weights of a `FieldNetwork`, of another picture size, become the part that reads the picture."""
-    field = FieldNetwork(replace(FIELD, input_size=64))
-    tensors = {k: v.half() for k, v in field.state_dict().items() if v.is_floating_point()}
-    weights.save(tmp_path / "field.safetensors", tensors, {"model": MODEL, "network": field.config.to_json()})
-    found = load_file(train(options(tmp_path / "out", steps=0, start=[tmp_path / "field.safetensors"])))
-    assert torch.equal(found["field.trunk.0.weight"], tensors["trunk.0.weight"])
-    assert found["field.position"].shape != tensors["position"].shape
 
 
 def test_training_learns_from_a_folder_of_models(tmp_path):
