@@ -41,6 +41,7 @@ DELEGATED = {
     ("study",): "app.study_cli",
     ("data",): "engine.data.cli",
     ("train", "views"): "engine.views.train",
+    ("train", "shape"): "engine.views.train_prior",
     ("train", "surface"): "engine.surface.train",
 }
 """Commands that other modules bring along, with `add_arguments(parser)` and `run(arguments)`."""
@@ -128,9 +129,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("finetune", help="fine-tune the surface network on rendered models")
     commands.add_parser("study", help="the study of fine-tuning on buildings, in miniature, from models to report")
     commands.add_parser("data", help="procedural architecture: contact sheets, GLB export")
-    sub = commands.add_parser("train", help="train the built-in weights: views or surface")
+    sub = commands.add_parser("train", help="train the built-in weights: views, shape or surface")
     models = sub.add_subparsers(metavar="MODEL", required=True)
-    for model in ("views", "surface"):
+    for model in ("views", "shape", "surface"):
         models.add_parser(model, help=f"train the {model} network")
     return parser
 

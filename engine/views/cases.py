@@ -53,17 +53,21 @@ class CaseSize:
     """Rays of other cameras."""
     samples: int = 12
     """Points along each of them."""
+    occupancy: int = 0
+    """Cells along the side of the whole occupancy, a multiple of 8; 0 for none."""
 
     def fields(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of each array of a case.
 
         Its frame is that of a reconstruction, but with the input camera's focal length `lens` (the reference's being
         1) and as many times its distance; so the object fills the picture and is as it is. `azimuth` is that of the
-        object's main direction, `aligned` whether it has one (see `main_direction`).
+        object's main direction, `aligned` whether it has one (see `main_direction`). `occupancy` has axes z, y, x of
+        the frame turned there, its bits packed along x.
         `mask` is the object's true coverage, without the errors and the ground that the picture's alpha may have;
         `kind` is 0 for a procedural object, 1 for a model of a building and 2 for one of a thing.
         """
-        return {
+        n = self.occupancy
+        return ({"occupancy": ((n, n, n // 8), np.uint8)} if n else {}) | {
             "picture": ((self.picture, self.picture, 4), np.uint8),
             "points": ((self.points, 3), np.float16),
             "inside": ((self.points,), np.uint8),
@@ -300,7 +304,8 @@ class CaseMaker:
         ray_points = lens * framed.to_world(looks.ray_points[rays].reshape(-1, 3))
         direction, aligned = main
         x, y = framed.model[:2, :2] @ (np.cos(direction), np.sin(direction))
-        return {
+        azimuth = (np.degrees(np.arctan2(y, x)) + 45) % 90 - 45
+        return self._occupancy(framed, lens, azimuth) | {
             "picture": picture,
             "points": points.astype(np.float16),
             "inside": inside.astype(np.uint8),
@@ -311,11 +316,22 @@ class CaseMaker:
             "ray_hit": looks.hits[rays].astype(np.uint8),
             "elevation": np.asarray(elevation, np.float32),
             "lens": np.asarray(lens, np.float32),
-            "azimuth": np.asarray((np.degrees(np.arctan2(y, x)) + 45) % 90 - 45, np.float32),
+            "azimuth": np.asarray(azimuth, np.float32),
             "aligned": np.asarray(aligned, np.uint8),
             "mask": mask,
             "kind": np.asarray(getattr(obj, "kind", 0), np.uint8),
         }
+
+    def _occupancy(self, framed: FramedObject, lens: float, azimuth: float) -> dict[str, npt.NDArray[Any]]:
+        n = self.size.occupancy
+        if not n:
+            return {}
+        axis = (np.arange(n) + 0.5) / n * 2 * cameras.VOLUME_EXTENT - cameras.VOLUME_EXTENT
+        z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+        a = np.radians(azimuth)
+        turned = np.stack([x * np.cos(a) - y * np.sin(a), x * np.sin(a) + y * np.cos(a), z], -1) / lens
+        inside = framed.contains(turned.reshape(-1, 3).astype(np.float32)).reshape(n, n, n)
+        return {"occupancy": np.packbits(inside, axis=-1)}
 
 
 def main_direction(obj: Solid) -> tuple[float, bool]:

@@ -102,6 +102,10 @@ class SpatialCode(FieldCode):
     """(B, 36) how likely each candidate for the main direction is."""
     azimuth: Tensor
     """(B,) azimuth in degrees, -45 to 45, of the object's main direction."""
+    chosen: Tensor | None = None
+    """(B, K) the pillars that took part, rows of y one after the other."""
+    pillars: Tensor | None = None
+    """(B, K, width) what the transformer made of them."""
     space: Tensor | None = None
     """(B, channels, cells, cells, cells) the feature volume, axes z, y, x of the object's own frame."""
     plan: Tensor | None = None
@@ -206,7 +210,7 @@ class SpatialNetwork(nn.Module):
         known = self.features_to_tokens(torch.cat([enlarge(m, side) for m in maps[2:]], 1))
         tokens = tokens + known.flatten(2).transpose(1, 2)
         share = F.avg_pool2d(picture[:, 3:], _PATCH).flatten(1)
-        tokens = _take(tokens, share.topk(min(self.config.picture_tokens, share.shape[1]), 1).indices)
+        tokens = take(tokens, share.topk(min(self.config.picture_tokens, share.shape[1]), 1).indices)
         mask = F.max_pool2d(half[:, 3:], 3, 1, 1)
         code.elevation_logits = code.elevation_logits + self.features_to_elevation(pooled).float()
         lines = 10 * (votes - votes.mean(2, keepdim=True)).flatten(1)
@@ -240,7 +244,7 @@ class SpatialNetwork(nn.Module):
         cells = cells.reshape(n, side * side, -1)
         chosen = share.topk(min(c.space_tokens, share.shape[1]), 1).indices
         dtype = self.space_token.weight.dtype
-        space = self.space_token(_take(cells, chosen).to(dtype)) + _take(self.space_position.expand(n, -1, -1), chosen)
+        space = self.space_token(take(cells, chosen).to(dtype)) + take(self.space_position.expand(n, -1, -1), chosen)
         up, turn = torch.deg2rad(elevation.float()), 4 * torch.deg2rad(code.azimuth)
         pose = torch.stack(
             [up.sin(), up.cos(), (2 * up).sin(), (2 * up).cos(), turn.sin(), code.azimuth / 45, code.lens.log()], -1
@@ -249,16 +253,16 @@ class SpatialNetwork(nn.Module):
         x = torch.cat([whole[:, None], code.tokens, space], 1)
         for layer in self.layers:
             x = layer(x)
-        x = self.norm(x[:, -chosen.shape[1] :])
+        code.chosen, code.pillars = chosen, self.norm(x[:, -chosen.shape[1] :])
 
         def spread(out: Tensor) -> Tensor:
             """(B, side, side, C) of what the chosen pillars have to say (B, K, C), 0 for the others."""
             full = out.new_zeros(n, side * side, out.shape[-1])
             return full.scatter(1, chosen[..., None].expand_as(out), out).view(n, side, side, -1)
 
-        volume = spread(self.to_cells(x).float()).unflatten(-1, (c.channels, c.cells, _PILLAR, _PILLAR))
+        volume = spread(self.to_cells(code.pillars).float()).unflatten(-1, (c.channels, c.cells, _PILLAR, _PILLAR))
         volume = volume.permute(0, 3, 4, 1, 5, 2, 6).reshape(n, c.channels, c.cells, c.cells, c.cells)
-        plan = spread(self.to_plan(x).float()).unflatten(-1, (_PLAN, 2 * _PILLAR, 2 * _PILLAR))
+        plan = spread(self.to_plan(code.pillars).float()).unflatten(-1, (_PLAN, 2 * _PILLAR, 2 * _PILLAR))
         code.plan = plan.permute(0, 3, 1, 4, 2, 5).reshape(n, _PLAN, 2 * c.cells, 2 * c.cells)
         code.space, code.placed_at = volume + self.smooth(F.silu(volume)), elevation
         return code.space
@@ -319,6 +323,6 @@ def _turned(points: Tensor, azimuth: Tensor) -> Tensor:
     return torch.stack([x * a.cos() - y * a.sin(), x * a.sin() + y * a.cos(), z], -1)
 
 
-def _take(tokens: Tensor, chosen: Tensor) -> Tensor:
+def take(tokens: Tensor, chosen: Tensor) -> Tensor:
     """(B, K, C) of tokens (B, N, C) at indices (B, K)."""
     return tokens.gather(1, chosen[..., None].expand(-1, -1, tokens.shape[-1]))
