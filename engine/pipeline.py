@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,7 @@ from engine.progress import CancelToken, Progress, ProgressCallback, ignore_prog
 
 if TYPE_CHECKING:
     from engine.elevation import ElevationEstimate
-    from engine.views.generator import ViewGenerator
+    from engine.views.generator import SolidGenerator, ViewGenerator
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -191,21 +191,6 @@ _FIRST_STAGE = {
 """The first stage that an option changes. The memory changes none: what was made with less is as good."""
 _STAGE_OF = {"foreground": "foreground", "generator": "views", "matcher": "elevation", "surface": "surface"}
 """The stage that each part of the report's `used` belongs to."""
-
-
-class _SolidGenerator(Protocol):
-    """What a generator has that can do a method without source views."""
-
-    def mesh(
-        self,
-        image: FloatArray,
-        elevation: float | None = None,
-        *,
-        resolution: int = 112,
-        seed: int = 0,
-        cancel: CancelToken | None = None,
-    ) -> Mesh:
-        """Its own solid of `image` (S, S, 4), with vertex colours. `EmptyResultError` when nothing is solid."""
 
 
 @dataclass
@@ -725,7 +710,7 @@ class Run:
 
     def _solid(self, work: _Work, elevation: float | None, resolution: int) -> Mesh:
         """The generator's own solid of the framed picture."""
-        generator = cast("_SolidGenerator", self._generator(work))
+        generator = cast("SolidGenerator", self._generator(work))
         return generator.mesh(
             self._framed(), elevation, resolution=resolution, seed=self.options.seed, cancel=work.cancel
         )

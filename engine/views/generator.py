@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from engine.mesh import Mesh
 from engine.progress import CancelToken, ProgressCallback
 
 FloatArray = npt.NDArray[np.float32]
@@ -44,3 +45,18 @@ class ViewGenerator(Protocol):
         elevation where it is known, else the generator uses its own. Returns (N, size, size, 4). Each
         `Progress` of stage `views` carries `preview=(index, picture)` of a finished view.
         """
+
+
+class SolidGenerator(ViewGenerator, Protocol):
+    """A generator that has a solid of its own, of which its views are pictures."""
+
+    def mesh(
+        self,
+        image: FloatArray,
+        elevation: float | None = None,
+        *,
+        resolution: int = 112,
+        seed: int = 0,
+        cancel: CancelToken | None = None,
+    ) -> Mesh:
+        """Its solid of `image` (S, S, 4), with vertex colours. `EmptyResultError` when nothing is solid."""
