@@ -29,7 +29,7 @@ from engine.files import claim_run
 
 LAST, LOG = "last.pt", "log.jsonl"
 """Checkpoint and log in a run's folder."""
-_WARM_UP = 200  # steps
+_WARM_UP = 100  # steps
 _REPORT = 30.0  # seconds between lines of the log
 
 

@@ -165,7 +165,7 @@ class SpatialNetwork(nn.Module):
         self.norm = nn.LayerNorm(c.width)
         self.to_cells = nn.Linear(c.width, cells * c.channels)
         self.to_plan = nn.Linear(c.width, (2 * _PILLAR) ** 2 * _PLAN)
-        self.smooth = zeroed(nn.Conv3d(c.channels, c.channels, 3, padding=1))
+        self.smooth = nn.ModuleList(zeroed(nn.Conv3d(c.channels, c.channels, 3, padding=1)) for _ in range(2))
         self.features = PretrainedFeatures()
         fine, coarse = sum(CHANNELS[:2]), sum(CHANNELS[2:])
         self.features_to_fine = zeroed(nn.Conv2d(fine, _FINE, 1))
@@ -264,8 +264,10 @@ class SpatialNetwork(nn.Module):
         volume = volume.permute(0, 3, 4, 1, 5, 2, 6).reshape(n, c.channels, c.cells, c.cells, c.cells)
         plan = spread(self.to_plan(code.pillars).float()).unflatten(-1, (_PLAN, 2 * _PILLAR, 2 * _PILLAR))
         code.plan = plan.permute(0, 3, 1, 4, 2, 5).reshape(n, _PLAN, 2 * c.cells, 2 * c.cells)
-        code.space, code.placed_at = volume + self.smooth(F.silu(volume)), elevation
-        return code.space
+        for layer in self.smooth:
+            volume = volume + layer(F.silu(volume))
+        code.space, code.placed_at = volume, elevation
+        return volume
 
     def decode(
         self, code: SpatialCode, points: Tensor, elevation: Tensor, *, color: bool = True, volume: Tensor | None = None
@@ -294,7 +296,7 @@ class SpatialNetwork(nn.Module):
         for layer in self.trunk:
             x = x + F.silu(layer(x))
         out = self.answer(x).float()
-        doubt = torch.sigmoid(out[..., 5] - 3)
+        doubt = torch.sigmoid(out[..., 5])
         logit = before + doubt * (cell[..., 0] - before) + out[..., 0]
         if rgb is not None:
             pixel = sample_map(code.sharp, where)
