@@ -1,6 +1,6 @@
 """Training of the surface network.
 
-    python -m engine.surface.train --minutes 60 --out out/surface
+    oriel train surface --minutes 60 --out out/surface
 
 Runs on CPU or CUDA; the same command with `--resume` goes on where it stopped, step for step. `--generator` mixes in
 views drawn by the built-in view generator, whose faults the network then learns to mend. Needs numpy, scipy, torch,
@@ -10,14 +10,9 @@ opencv, moderngl and safetensors only.
 from __future__ import annotations
 
 import argparse
-import copy
-import math
-import os
+import dataclasses
 import platform
-import signal
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,80 +22,53 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from scipy.spatial import cKDTree
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine import weights
 from engine.data import split_seeds
-from engine.device import pick_device
 from engine.errors import InputError
 from engine.evaluation.geometry import f_score_of, sample_mesh
-from engine.files import claim_run
 from engine.mesh import Mesh
-from engine.progress import CancelToken
 from engine.surface.cases import CaseMaker, SurfaceCase, degrade
 from engine.surface.extraction import FieldFunction, extract_mesh
 from engine.surface.hull import SilhouetteField
-from engine.surface.network import BUILT_IN, SurfaceConfig, SurfaceModel
+from engine.surface.network import BUILT_IN, SurfaceModel
 from engine.surface.reconstruct import CONFIGS, MODEL, build_surface
 from engine.surface.rendering import eikonal_loss, gradient, render_pixels, sparsity_loss
-from engine.training.records import append_row
+from engine.training import trainer
+from engine.training.trainer import TrainerOptions
 
+WEIGHTS = "surface.safetensors"
 TRAINING_SOURCES = 10
 """Views that a training step takes features from."""
 TRUNCATION = 0.1
 """Distances (world units) beyond this count as equal in the direct loss."""
 OCCUPANCY_WIDTH = 0.015
 """Width (world units) of the soft inside/outside that the sign loss sees."""
-LOG_COLUMNS = (
-    "step", "seconds", "kind", "loss", "distance", "sign", "overlap", "rgb", "mask", "eikonal", "sparsity",
-    "iou", "hull_iou", "f_score", "hull_f_score",
-)  # fmt: skip
 
 
 @dataclass
-class TrainOptions:
-    """Everything a training run depends on."""
+class SurfaceOptions(TrainerOptions):
+    """Everything a training run of the surface network depends on."""
 
-    out: Path
-    """Folder of checkpoint, log, cases and weights."""
-    minutes: float | None = None
-    """Budget in minutes of training, resumed runs added up."""
-    steps: int | None = None
-    """Budget in steps, resumed runs added up; the first budget reached ends the run."""
+    batch: int = 1
+    """Cases a step."""
+    rate: float = 1.5e-3
+    """Highest learning rate."""
     config: str = BUILT_IN.name
     """Name of the network's configuration."""
-    rate: float = 1.5e-3
-    """Highest learning rate (AdamW, short warm-up, cosine)."""
     points: int = 8192
-    """Labelled points a step."""
+    """Labelled points of each case a step."""
     rays: int = 32
-    """Rays rendered a step."""
-    seed: int = 0
-    """Seed of weights, order, data and faults."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    resume: bool = False
-    """Go on from the folder's last checkpoint."""
+    """Rays rendered of each case a step."""
     generator: Path | None = None
     """Weights of the built-in view generator whose views are mixed in."""
     predicted_share: float = 0.6
     """Share of the steps that see a generator's views, when there is one."""
     reuse: int = 3
     """Steps that each case takes part in on average, a drawn one eight times as many."""
-    evaluate_every: float = 8.0
-    """Minutes between validation figures."""
     objects: int = 8
-    """Validation objects behind them."""
-    heldout: int = 24
-    """Held-out objects behind the figures on the card; 0 for none."""
-
-
-@dataclass
-class _State:
-    """What a checkpoint holds besides tensors."""
-
-    step: int = 0
-    seconds: float = 0.0
+    """Validation objects behind the figures."""
 
 
 def losses(
@@ -163,168 +131,109 @@ def _pick_pixels(alpha: npt.NDArray[np.uint8], count: int, rng: np.random.Genera
     return rng.integers(low, high, (count, 2))
 
 
-@dataclass
-class _Cases:
-    """Which case, seen how, belongs to a step: a function of seed and step, so that resuming is exact."""
+class SurfaceProblem:
+    """The surface network and its cases, as the training loop asks for them."""
 
-    options: TrainOptions
-    truth: CaseMaker
-    predicted: CaseMaker | None
+    def __init__(self, options: SurfaceOptions) -> None:
+        """Raises `InputError` for an option that does not fit, `WeightsError` for the generator's weights."""
+        if options.config not in CONFIGS:
+            known = ", ".join(CONFIGS)
+            raise InputError(f"There is no surface network named {options.config!r}; choose one of {known}.")
+        self.options, config = options, CONFIGS[options.config]
+        device = trainer.pick(options.device)
+        torch.manual_seed(options.seed)
+        self.network = build_surface(config).to(device)
+        folder, size = options.out / "cases", config.image_size
+        self.makers = {"truth": CaseMaker(folder, size)}
+        if options.generator is not None:
+            self.makers["predicted"] = CaseMaker.predicted(options.generator, folder, size)
+        self._taken = 0
 
-    def at(self, step: int) -> tuple[SurfaceCase, npt.NDArray, np.random.Generator]:
-        """Case, views (32, S, S, 4) float32 and the generator of the step's further choices."""
+    def optimizers(self, rate: float) -> list[torch.optim.Optimizer]:
+        """AdamW."""
+        groups = [{"params": list(self.network.parameters()), "share": 1.0}]
+        return [torch.optim.AdamW(groups, rate, betas=(0.9, 0.99), weight_decay=0.01)]
 
-        rng = np.random.default_rng([self.options.seed, 11, step])
-        predicted = self.predicted is not None and rng.random() < self.options.predicted_share
+    def open(self, state: dict[str, Any]) -> None:
+        """Go on with the cases where the checkpoint was."""
+        self._taken = state.get("taken", 0)
+
+    def state(self) -> dict[str, Any]:
+        """How many cases were taken."""
+        return {"taken": self._taken}
+
+    def batch(self, count: int) -> list[tuple[SurfaceCase, npt.NDArray, np.random.Generator]]:
+        """The next cases, each with its views (32, S, S, 4) float32 and the generator of its further choices."""
+        self._taken += count
+        return [self._at(i) for i in range(self._taken - count, self._taken)]
+
+    def _at(self, index: int) -> tuple[SurfaceCase, npt.NDArray, np.random.Generator]:
+        """A function of seed and index, so that resuming is exact."""
+        options = self.options
+        rng = np.random.default_rng([options.seed, 11, index])
+        predicted = "predicted" in self.makers and rng.random() < options.predicted_share
         # A drawn case costs several steps' time: it is used longer.
-        latest = step // (self.options.reuse * (8 if predicted else 1)) + 8
+        latest = index // (options.reuse * (8 if predicted else 1)) + 8
         seed = int(split_seeds("train")[int(rng.integers(max(0, latest - 400), latest))])
-        if self.predicted is not None and predicted:
-            case = self.predicted.make(seed)
+        case = self.makers["predicted" if predicted else "truth"].make(seed)
+        if predicted:
             return case, case.views.astype(np.float32) / 255, rng
-        case = self.truth.make(seed)
         return case, degrade(case.views, float(rng.uniform(0, 1) ** 2), rng), rng
 
+    def losses(self, batch: list[tuple[SurfaceCase, npt.NDArray, np.random.Generator]]) -> dict[str, Tensor]:
+        """The mean of `losses` over the cases."""
+        options = self.options
+        terms = [losses(self.network, *case, options.points, options.rays) for case in batch]
+        return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
 
-def train_surface(options: TrainOptions, cancel: CancelToken | None = None) -> Path:
-    """Run the training; returns the path of the float16 weights (with a card beside them).
-
-    A cancelled run ends after the step in work with a checkpoint and weights; `resume` goes on from there. Raises
-    `InputError` for a folder that holds a run, unless it is resumed; `OutputError` for one that cannot be written.
-    """
-    if options.config not in CONFIGS:
-        raise InputError(f"There is no surface network named {options.config!r}; choose one of {', '.join(CONFIGS)}.")
-    config = CONFIGS[options.config]
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    device = pick_device(auto if options.device == "auto" else options.device)
-    out = options.out
-    last = claim_run(out, "last.ckpt", "log.csv", resume=options.resume)
-    torch.manual_seed(options.seed)
-    network = build_surface(config).to(device)
-    average = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=0.01)
-    state = _State()
-    if last.exists():
-        saved = torch.load(last, map_location=device, weights_only=True)
-        try:
-            network.load_state_dict(saved["network"])
-            average.load_state_dict(saved["average"])
-        except RuntimeError:
-            raise InputError(
-                f"{last} is of another network than {options.config!r}. Give that run's --config, or start anew in "
-                "another folder."
-            ) from None
-        optimizer.load_state_dict(saved["optimizer"])
-        state = _State(saved["step"], saved["seconds"])
-    cases = _make_cases(options, config)
-    cancel = cancel or CancelToken()
-    figures = _train(options, network, average, optimizer, state, cases, cancel)
-    path = out / "surface.safetensors"
-    if options.heldout > 0 and not cancel.cancelled:
-        figures = {"heldout, degraded truth": evaluate(average, cases.truth, "heldout", options.heldout)}
-        if cases.predicted is not None:
-            figures["heldout, built-in generator"] = evaluate(average, cases.predicted, "heldout", options.heldout)
-        print(figures, flush=True)
-    export(average, path, options, state, figures)
-    return path
-
-
-def _make_cases(options: TrainOptions, config: SurfaceConfig) -> _Cases:
-    folder = options.out / "cases"
-    predicted = None
-    if options.generator is not None:
-        predicted = CaseMaker.predicted(options.generator, folder, config.image_size)
-    return _Cases(options, CaseMaker(folder, config.image_size), predicted)
-
-
-def _train(
-    options: TrainOptions,
-    network: SurfaceModel,
-    average: SurfaceModel,
-    optimizer: torch.optim.Optimizer,
-    state: _State,
-    cases: _Cases,
-    cancel: CancelToken,
-) -> dict[str, Any]:
-    """Steps until the budget is spent or the run is cancelled; returns the last figures."""
-    earlier, started = state.seconds, time.perf_counter()
-    saved = evaluated = started
-    latest: dict[str, Any] = {}
-    sums: dict[str, float] = {}
-    count = 0
-
-    def share() -> float:
-        parts = [state.step / options.steps] if options.steps else []
-        parts += [state.seconds / 60 / options.minutes] if options.minutes else []
-        return max(parts, default=0.0)
-
-    def save() -> None:
-        content = {
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "step": state.step,
-            "seconds": state.seconds,
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """`evaluate` on validation objects, named `<truth or predicted>_<figure>`."""
+        assert isinstance(network, SurfaceModel)
+        return {
+            f"{name}_{figure}": value
+            for name, maker in self.makers.items()
+            for figure, value in evaluate(network, maker, self.options.objects).items()
         }
-        partial = options.out / "last.tmp"
-        torch.save(content, partial)
-        partial.replace(options.out / "last.ckpt")
 
-    while share() < 1 and not cancel.cancelled:
-        case, views, rng = cases.at(state.step)
-        rate = options.rate * (min(1.0, (state.step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share())) + 0.01)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        network.train()
-        terms = losses(network, case, views, rng, options.points, options.rays)
-        loss = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        if torch.isfinite(norm):
-            optimizer.step()
-        state.step += 1
-        state.seconds = earlier + time.perf_counter() - started
-        keep = min(0.997, state.step / (state.step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-                slow.lerp_(fast, 1 - keep)
-        count += 1
-        for name, value in (("loss", loss), *terms.items()):
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        if count == 50 or share() >= 1 or cancel.cancelled:
-            _log(options.out, {"kind": "train", "step": state.step, "seconds": state.seconds}
-                 | {name: value / count for name, value in sums.items()})  # fmt: skip
-            sums.clear()
-            count = 0
-        now = time.perf_counter()
-        if now - evaluated > options.evaluate_every * 60:
-            for name, maker in (("truth", cases.truth), ("predicted", cases.predicted)):
-                if maker is not None:
-                    figures = evaluate(average, maker, "validation", options.objects)
-                    latest[f"validation, {name}"] = {"step": state.step} | figures
-                    _log(options.out, {"kind": name, "step": state.step, "seconds": state.seconds} | figures)
-            export(average, options.out / "surface.safetensors", options, state, latest)
-            evaluated = time.perf_counter()
-        if now - saved > 90:
-            save()
-            saved = now
-    save()
-    return latest
+    def score(self, figures: dict[str, float]) -> float:
+        """Overlap from a generator's views where there is one, which is what users have; else from the truth's."""
+        return figures.get("predicted_iou", figures["truth_iou"])
+
+    def export(self, network: nn.Module, path: Path, run: dict[str, Any]) -> None:
+        """Write float16 weights and their card."""
+        assert isinstance(network, SurfaceModel)
+        options = self.options
+        drawn = " and the built-in generator's" if options.generator else ""
+        save_surface(
+            network,
+            path,
+            config=options.config,
+            description="Surface reconstruction network, trained by Oriel on its own procedural architecture.",
+            command=" ".join(["oriel train surface", *_arguments(options)]),
+            seconds=run["hours"] * 3600,
+            steps=run["samples"] // options.batch,
+            data={"source": "engine.data, train split", "views": f"degraded true renders{drawn}", "seed": options.seed},
+            figures=run["figures"],
+        )
+
+    def close(self) -> None:
+        """Nothing works beside it."""
+
+
+def train_surface(options: SurfaceOptions) -> Path:
+    """Run the training; returns the path of the float16 weights (with a card beside them). See `trainer.train`."""
+    return trainer.train(SurfaceProblem(options), options, WEIGHTS)
 
 
 @torch.no_grad()
-def evaluate(network: SurfaceModel, maker: CaseMaker, split: str, count: int) -> dict[str, float]:
-    """Mean volume IoU and F-score of the network and of the visual hull of the same views, on fixed objects.
+def evaluate(network: SurfaceModel, maker: CaseMaker, count: int) -> dict[str, float]:
+    """Mean volume IoU and F-score of the network and of the visual hull of the same views, on `count` fixed objects.
 
     True renders are degraded by a fixed amount; a generator's views are taken as they are. The F-score's
     threshold is 0.05 of the object's longest side.
     """
-
-    network.eval()
-    seeds = split_seeds("validation" if split == "validation" else "heldout")
     rows = []
-    for seed in list(seeds)[:count]:
+    for seed in list(split_seeds("validation"))[:count]:
         case = maker.make(seed)
         views: npt.NDArray = case.views.astype(np.float32) / 255
         if maker.generator is None:
@@ -358,25 +267,6 @@ def surface_f_score(mesh: Mesh, surface: npt.NDArray, threshold: float) -> float
     to_truth, _ = cKDTree(surface).query(points)
     to_mesh, _ = cKDTree(points).query(surface)
     return f_score_of(to_truth, to_mesh, threshold)
-
-
-def export(network: SurfaceModel, path: Path, options: TrainOptions, state: _State, figures: dict[str, Any]) -> None:
-    """Write float16 weights and their card."""
-    save_surface(
-        network,
-        path,
-        config=options.config,
-        description="Surface reconstruction network, trained by Oriel on its own procedural architecture.",
-        command=" ".join(["python -m engine.surface.train", *_arguments(options)]),
-        seconds=state.seconds,
-        steps=state.step,
-        data={
-            "source": "engine.data, train split",
-            "views": "degraded true renders" + (" and the built-in generator's" if options.generator else ""),
-            "seed": options.seed,
-        },
-        figures=figures,
-    )
 
 
 def save_surface(
@@ -414,61 +304,33 @@ def save_surface(
     weights.save(path, {name: value.half() for name, value in network.state_dict().items()}, card)
 
 
-def _arguments(options: TrainOptions) -> list[str]:
-    names = ("minutes", "steps", "config", "rate", "seed", "reuse")
-    default = TrainOptions(Path())
+def _arguments(options: SurfaceOptions) -> list[str]:
+    names = ("minutes", "steps", "batch", "config", "rate", "seed", "reuse")
+    default = SurfaceOptions(Path())
     changed = [(n, getattr(options, n)) for n in names if getattr(options, n) != getattr(default, n)]
     return [f"--{n} {v}" for n, v in changed] + (["--generator views.safetensors"] if options.generator else [])
 
 
-def _log(out: Path, row: dict[str, Any]) -> None:
-    """Append one row to log.csv and print it."""
-    short = {name: round(v, 5) if isinstance(v, float) else v for name, v in row.items()}
-    append_row(out / "log.csv", LOG_COLUMNS, short)
-    print(" ".join(f"{name}={value}" for name, value in short.items()), flush=True)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `oriel train surface`."""
-    default = TrainOptions(Path())
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint, log, cases and weights")
-    parser.add_argument("--minutes", type=float, help="budget in minutes of training")
-    parser.add_argument("--steps", type=int, help="budget in steps")
+    default = SurfaceOptions(Path())
+    trainer.add_arguments(parser, default)
     parser.add_argument("--config", choices=tuple(CONFIGS), default=default.config)
-    parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
     parser.add_argument("--points", type=int, default=default.points, help="labelled points a step")
     parser.add_argument("--rays", type=int, default=default.rays, help="rays rendered a step")
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default=default.device)
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
     parser.add_argument("--generator", type=Path, help="weights of the view generator whose views are mixed in")
     parser.add_argument("--predicted-share", type=float, default=default.predicted_share, help="share of its views")
     parser.add_argument("--reuse", type=int, default=default.reuse, help="steps that each case takes part in")
-    parser.add_argument("--evaluate-every", type=float, default=default.evaluate_every, help="minutes between figures")
-    parser.add_argument("--objects", type=int, default=default.objects, help="validation objects behind them")
-    parser.add_argument("--heldout", type=int, default=default.heldout, help="held-out objects behind the last ones")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    parser.add_argument("--objects", type=int, default=default.objects, help="validation objects behind the figures")
 
 
 def run(args: argparse.Namespace) -> int:
     """`oriel train surface`."""
-    if not (args.minutes or args.steps):  # a budget of 0 is none, and such a run would not end
-        raise InputError("Say how long to train: --minutes 60 or --steps 2000.")
-    torch.set_num_threads(args.threads)
-    options = TrainOptions(**{name: getattr(args, name) for name in TrainOptions.__dataclass_fields__})
-    cancel = CancelToken()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: cancel.cancel())
-    print(f"weights: {train_surface(options, cancel=cancel)}")
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line `python -m engine.surface.train`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
+    options = SurfaceOptions(**{f.name: getattr(args, f.name) for f in dataclasses.fields(SurfaceOptions)})
+    return trainer.run_command(options, lambda: train_surface(options))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    sys.exit(run(parser.parse_args()))

@@ -75,10 +75,10 @@ class Problem(Protocol):
     def state(self) -> dict[str, Any]:
         """Plain values to be kept in the checkpoint."""
 
-    def batch(self, count: int) -> dict[str, Tensor]:
-        """Training samples on the device; may wait for them."""
+    def batch(self, count: int) -> Any:
+        """Training samples, as `losses` takes them; may wait for them."""
 
-    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def losses(self, batch: Any) -> dict[str, Tensor]:
         """Named losses, already weighted; their sum is minimised."""
 
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -127,7 +127,6 @@ def train(problem: Problem, options: TrainerOptions, weights_name: str) -> Path:
         return max(parts, default=0.0)
 
     def save() -> None:
-        state["problem"] = problem.state()
         content = {
             "network": network.state_dict(),
             "average": average.state_dict(),
@@ -174,6 +173,7 @@ def train(problem: Problem, options: TrainerOptions, weights_name: str) -> Path:
                     p.grad.nan_to_num_(0.0, 0.0, 0.0)
             for optimizer in optimizers:
                 optimizer.step()
+            state["problem"] = problem.state()  # not in `save`: a stop may come after the next batch was taken
             state["step"] += 1
             state["samples"] += options.batch
             state["seconds"] = earlier + time.perf_counter() - started

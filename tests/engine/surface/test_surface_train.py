@@ -1,4 +1,4 @@
-import csv
+import argparse
 import json
 
 import numpy as np
@@ -7,15 +7,9 @@ import torch
 import torch._dynamo  # before any test opens OpenGL: two LLVMs in the wrong order crash the process
 
 from engine.errors import InputError, OutputError
-from engine.progress import CancelToken
 from engine.surface import load_surface
 from engine.surface.cases import CaseMaker, degrade
-from engine.surface.train import TrainOptions, main, train_surface
-
-
-def _losses(folder):
-    with (folder / "log.csv").open() as file:
-        return [(int(r["step"]), r["loss"]) for r in csv.DictReader(file) if r["kind"] == "train"]
+from engine.surface.train import SurfaceOptions, SurfaceProblem, add_arguments, run, train_surface
 
 
 def test_cases_are_kept_on_disk_and_labelled_rightly(tmp_path):
@@ -45,56 +39,56 @@ def test_faults_change_masks_but_keep_the_object():
     assert 0.6 < (a & b).sum() / (a | b).sum() < 0.99
 
 
-class AfterTheFirstStep(CancelToken):
-    """Cancelled from its second look on: the first comes before a step, the second after it."""
-
-    looks = 0
-
-    @property
-    def cancelled(self):
-        self.looks += 1
-        return self.looks > 1
-
-
-def test_a_resumed_run_takes_the_same_steps(tmp_path):
-    small = {"points": 256, "rays": 4, "heldout": 1, "device": "cpu"}
-    train_surface(TrainOptions(tmp_path / "whole", steps=3, **small))
+def test_a_resumed_run_takes_the_same_steps(tmp_path, monkeypatch):
+    small = {"points": 256, "rays": 4, "objects": 1, "device": "cpu"}
+    train_surface(SurfaceOptions(tmp_path / "whole", steps=3, **small))
     (tmp_path / "halves").mkdir()
     (tmp_path / "whole" / "cases").rename(tmp_path / "halves" / "cases")
-    train_surface(TrainOptions(tmp_path / "halves", steps=3, **small), AfterTheFirstStep())
-    path = train_surface(TrainOptions(tmp_path / "halves", steps=3, resume=True, **small))
-    whole, halves = (torch.load(tmp_path / n / "last.ckpt", weights_only=True) for n in ("whole", "halves"))
+    losses, steps = SurfaceProblem.losses, []
+
+    def stopped_at_the_second(problem, batch):
+        steps.append(1)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return losses(problem, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SurfaceProblem, "losses", stopped_at_the_second)
+        train_surface(SurfaceOptions(tmp_path / "halves", steps=3, **small))
+    path = train_surface(SurfaceOptions(tmp_path / "halves", steps=3, resume=True, **small))
+    whole, halves = (torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("whole", "halves"))
     for name, value in whole["network"].items():
         assert torch.equal(value, halves["network"][name]), name
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["steps"] == 3
-    assert card["figures"]["heldout, degraded truth"]["hull_iou"] > 0
+    assert card["figures"]["truth_hull_iou"] > 0
     assert load_surface(path).config.name == "built-in"
-    assert [step for step, _ in _losses(tmp_path / "halves")] == [1, 3]
-    with pytest.raises(InputError, match=r"another network.*--config"):
-        train_surface(TrainOptions(tmp_path / "halves", steps=4, resume=True, config="compact", **small))
+    with pytest.raises(InputError, match="of other sizes"):
+        train_surface(SurfaceOptions(tmp_path / "halves", steps=4, resume=True, config="compact", **small))
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
-    (tmp_path / "last.ckpt").write_bytes(b"a run")
+    (tmp_path / "last.pt").write_bytes(b"a run")
     with pytest.raises(InputError, match=r"holds a run already.*--resume.*--out"):
-        train_surface(TrainOptions(tmp_path, steps=1))
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("last.ckpt", b"a run")]
+        train_surface(SurfaceOptions(tmp_path, steps=1))
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("last.pt", b"a run")]
 
 
 def test_a_device_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="no cuda device"):
-        train_surface(TrainOptions(tmp_path, steps=1, device="cuda"))
+        train_surface(SurfaceOptions(tmp_path, steps=1, device="cuda"))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file.* cannot be written"):
-        train_surface(TrainOptions(tmp_path / "file" / "out", steps=1))
+        train_surface(SurfaceOptions(tmp_path / "file" / "out", steps=1))
 
 
-@pytest.mark.parametrize("budget", [[], ["--steps", "0"], ["--minutes", "0"]])
-def test_a_run_without_a_budget_is_refused(tmp_path, budget):
-    with pytest.raises(InputError, match="how long"):
-        main(["--out", str(tmp_path), *budget])
+@pytest.mark.parametrize(("budget", "words"), [([], "how long"), (["--minutes", "0"], "more than 0")])
+def test_a_run_without_a_budget_is_refused(tmp_path, budget, words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(InputError, match=words):
+        run(parser.parse_args(["--out", str(tmp_path), *budget]))
