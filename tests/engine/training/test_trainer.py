@@ -77,8 +77,8 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path):
 def test_the_rate_warms_up_stays_and_falls(tmp_path):
     problem = Line()
     train(problem, options(tmp_path, steps=1000, decay=0.2), "line.json")
-    assert problem.rates[0] == pytest.approx(0.4 * 0.5 / 200)
-    assert set(problem.rates[200:800]) == {0.2}
+    assert problem.rates[0] == pytest.approx(0.4 * 0.5 / 100)
+    assert set(problem.rates[100:800]) == {0.2}
     assert problem.rates[900] == pytest.approx(0.1)
     assert problem.rates[-1] < 0.002
 
