@@ -16,9 +16,10 @@ from engine.errors import EmptyResultError, WeightsError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.views import GENERATORS
-from engine.views.network import MODEL, FieldCode, elevation_of, to_frustum
+from engine.views.network import MODEL, FieldCode, elevation_of, sample_volume, to_frustum
+from engine.views.prior import ShapePrior
 from engine.views.raster import render_mesh
-from engine.views.spatial import SpatialCode, SpatialConfig, SpatialNetwork, azimuth_of
+from engine.views.spatial import SpatialCode, SpatialConfig, SpatialNetwork, azimuth_of, turned
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -36,28 +37,40 @@ and 0.4, 22 held-back buildings have F-scores of 0.79, 0.78, 0.74 and silhouette
 
 @dataclass
 class _Field:
-    """The network's answer about one picture and its mirror image, held to the picture's silhouette."""
+    """What is known of the object in one picture, held to the picture's silhouette: the network's answer about the
+    picture and its mirror image, or a shape drawn from the prior."""
 
     network: SpatialNetwork
     code: SpatialCode
     """Of two pictures: the input, and its mirror image, whose world is mirrored in y."""
     elevation: float
-    boost: Tensor
-    """(1, 2, H, W): what each ray lacks to hit something, and the depth bin where it is nearest to."""
     silhouette: Tensor
     """(1, 1, H, W): signed distance to the silhouette in world units at the object, positive inside."""
+    shape: Tensor | None = None
+    """(1, 1, n, n, n): occupancy logits of a shape drawn from the prior, axes z, y, x of the object's own frame."""
+    boost: Tensor | None = None
+    """(1, 2, H, W): what each ray lacks to hit something, and the depth where it is nearest to."""
+
+    @torch.no_grad()
+    def free(self, points: Tensor) -> Tensor:
+        """Occupancy logits (N,) of world points (N, 3) as they are without the silhouette."""
+        if self.shape is None:
+            return _both(self.network, self.code, points, self.elevation, color=False)[0] + LEAN
+        own = turned(points[None], -self.code.azimuth[:1])
+        return sample_volume(self.shape, own / cameras.VOLUME_EXTENT)[0, :, 0]
 
     @torch.no_grad()
     def logits(self, points: Tensor) -> Tensor:
         """Occupancy logits (N,) of world points (N, 3)."""
-        logit, _ = _both(self.network, self.code, points, self.elevation, color=False)
+        assert self.boost is not None
+        logit = self.free(points)
         where = to_frustum(points[None], points.new_tensor([self.elevation]), self.code.lens[:1])
         xy, z = where[:, None, :, :2], where[0, :, 2] * cameras.VOLUME_EXTENT
         boost = torch.nn.functional.grid_sample(self.boost, xy, padding_mode="border", align_corners=False)
         lack, depth = boost[0, 0, 0], boost[0, 1, 0]
         logit = logit + lack * torch.exp(-(((z - depth) / _PULL) ** 2))
         edge = torch.nn.functional.grid_sample(self.silhouette, xy, padding_mode="border", align_corners=False)
-        return torch.minimum(logit + LEAN, edge[0, 0, 0] * 150.0)
+        return torch.minimum(logit, edge[0, 0, 0] * 150.0)
 
     @torch.no_grad()
     def colors(self, points: Tensor) -> Tensor:
@@ -87,8 +100,9 @@ class BuiltInGenerator:
     name = "built-in"
     label = GENERATORS["built-in"]
 
-    def __init__(self, network: SpatialNetwork) -> None:
-        self.network = network.eval().requires_grad_(False)
+    def __init__(self, network: SpatialNetwork, prior: ShapePrior | None = None) -> None:
+        """With a `prior`, the solid is drawn from it: for another seed another that the picture allows."""
+        self.network, self.prior = network.eval().requires_grad_(False), prior and prior.eval().requires_grad_(False)
         self._last: tuple[bytes, float, Mesh] | None = None
 
     @classmethod
@@ -125,7 +139,8 @@ class BuiltInGenerator:
     ) -> Mesh:
         """The generator's own solid of `image` (S, S, 4) as a mesh with vertex colours.
 
-        A `seed` other than 0 reads a slightly shifted and brightened copy of the picture, for another opinion.
+        A `seed` other than 0 draws another shape from the prior; where there is none, it reads a slightly shifted and
+        brightened copy of the picture, for another opinion.
         Raises `EmptyResultError` when nothing is solid, and `Cancelled`.
         """
         from engine.surface.extraction import extract_mesh
@@ -208,48 +223,57 @@ class BuiltInGenerator:
         return torch.from_numpy(np.ascontiguousarray(both)).permute(0, 3, 1, 2)
 
     def _field(self, image: FloatArray, elevation: float | None, seed: int) -> _Field:
-        code = self.network.encode(self._read(image, seed))
+        code = self.network.encode(self._read(image, 0 if self.prior else seed))
         azimuth = azimuth_of(code.azimuth_logits[:1] + code.azimuth_logits[1:].flip(1))
         code.azimuth = torch.cat([azimuth, -azimuth])
         if elevation is None:
             elevation = _elevation(code)
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
-        return _Field(self.network, code, elevation, self._boost(code, elevation, alpha), _signed_distance(alpha))
+        field = _Field(self.network, code, elevation, _signed_distance(alpha), self._shape(code, elevation, seed))
+        field.boost = _boost(field, alpha)
+        return field
 
-    def _boost(self, code: SpatialCode, elevation: float, alpha: FloatArray) -> Tensor:
-        """See `_Field.boost`. Each foreground ray is asked at the depths that the frustum volume likes best."""
-        bins = code.volume.shape[2]
-        small = cv2.resize(alpha, (_RAYS, _RAYS), interpolation=cv2.INTER_AREA)
-        column = (code.volume[0, 0] + code.volume[1, 0].flip(-1))[None]
-        column = torch.nn.functional.interpolate(column, (_RAYS, _RAYS), mode="bilinear", align_corners=False)[0]
-        rows, columns = np.nonzero(small > 0.4)
-        lack, depth = np.zeros((2, _RAYS, _RAYS), np.float32)
-        if len(rows):
-            picked = column[:, rows, columns].topk(min(_DEPTHS, bins), 0).indices.T.numpy()
-            z = ((picked + 0.5) / bins * 2 - 1) * cameras.VOLUME_EXTENT
-            pixels = np.stack([columns + 0.5, rows + 0.5], -1)
-            c2w = cameras.camera_to_world(elevation, 0.0)
-            origin, rays = cameras.pixel_rays(c2w, cameras.intrinsics(_RAYS), pixels)
-            points = origin + rays[:, None] * (z + cameras.INPUT_RADIUS)[..., None]
-            logits = [
-                _both(self.network, code, chunk, elevation, color=False)[0]
-                for chunk in torch.from_numpy(points.reshape(-1, 3).astype(np.float32)).split(_CHUNK)
-            ]
-            answers = torch.cat(logits).view(len(rows), -1).numpy()
-            best = answers.argmax(1)[:, None]
-            most = np.take_along_axis(answers, best, 1)[:, 0]
-            lack[rows, columns] = np.maximum(_MARGIN - most, 0)
-            depth[rows, columns] = np.take_along_axis(z, best, 1)[:, 0]
-            # rays that hit nothing take the depth of the hits around them
-            sure = np.full((_RAYS, _RAYS), 1e-4, np.float32)
-            sure[rows, columns] = np.where(most > 0, 1.0, 1e-3)
-            smooth = cv2.GaussianBlur(depth * sure, (0, 0), 2.5) / cv2.GaussianBlur(sure, (0, 0), 2.5)
-            hit = np.zeros((_RAYS, _RAYS), bool)
-            hit[rows, columns] = most > 0
-            depth = np.where(hit, depth, smooth)
-            # half a ray beyond the edge, so that interpolation does not thin it
-            lack = np.maximum(lack, cv2.dilate(lack, np.ones((3, 3), np.uint8)) * (small <= 0.4))
-        return torch.from_numpy(np.stack([lack, depth]).astype(np.float32))[None]
+    def _shape(self, code: SpatialCode, elevation: float, seed: int) -> Tensor | None:
+        """See `_Field.shape`."""
+        if self.prior is None:
+            return None
+        self.network.place(code, torch.full((len(code.lens),), elevation))
+        assert code.pillars is not None and code.chosen is not None
+        generator = torch.Generator().manual_seed(seed)
+        return self.prior.sample(code.pillars[:1], code.chosen[:1], generator=generator)[None]
+
+
+def _boost(field: _Field, alpha: FloatArray) -> Tensor:
+    """See `_Field.boost`. Each foreground ray is asked at the depths that the frustum volume likes best."""
+    code, bins = field.code, field.code.volume.shape[2]
+    small = cv2.resize(alpha, (_RAYS, _RAYS), interpolation=cv2.INTER_AREA)
+    column = (code.volume[0, 0] + code.volume[1, 0].flip(-1))[None]
+    column = torch.nn.functional.interpolate(column, (_RAYS, _RAYS), mode="bilinear", align_corners=False)[0]
+    rows, columns = np.nonzero(small > 0.4)
+    lack, depth = np.zeros((2, _RAYS, _RAYS), np.float32)
+    if len(rows):
+        picked = column[:, rows, columns].topk(min(_DEPTHS, bins), 0).indices.T.numpy()
+        z = ((picked + 0.5) / bins * 2 - 1) * cameras.VOLUME_EXTENT
+        pixels = np.stack([columns + 0.5, rows + 0.5], -1)
+        c2w = cameras.camera_to_world(field.elevation, 0.0)
+        origin, rays = cameras.pixel_rays(c2w, cameras.intrinsics(_RAYS), pixels)
+        along = origin + rays[:, None] * (z + cameras.INPUT_RADIUS)[..., None]
+        points = torch.from_numpy(along.reshape(-1, 3).astype(np.float32))
+        answers = torch.cat([field.free(chunk) for chunk in points.split(_CHUNK)]).view(len(rows), -1).numpy()
+        best = answers.argmax(1)[:, None]
+        most = np.take_along_axis(answers, best, 1)[:, 0]
+        lack[rows, columns] = np.maximum(_MARGIN - most, 0)
+        depth[rows, columns] = np.take_along_axis(z, best, 1)[:, 0]
+        # rays that hit nothing take the depth of the hits around them
+        sure = np.full((_RAYS, _RAYS), 1e-4, np.float32)
+        sure[rows, columns] = np.where(most > 0, 1.0, 1e-3)
+        smooth = cv2.GaussianBlur(depth * sure, (0, 0), 2.5) / cv2.GaussianBlur(sure, (0, 0), 2.5)
+        hit = np.zeros((_RAYS, _RAYS), bool)
+        hit[rows, columns] = most > 0
+        depth = np.where(hit, depth, smooth)
+        # half a ray beyond the edge, so that interpolation does not thin it
+        lack = np.maximum(lack, cv2.dilate(lack, np.ones((3, 3), np.uint8)) * (small <= 0.4))
+    return torch.from_numpy(np.stack([lack, depth]).astype(np.float32))[None]
 
 
 def _signed_distance(alpha: FloatArray) -> Tensor:

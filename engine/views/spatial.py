@@ -233,7 +233,7 @@ class SpatialNetwork(nn.Module):
         if code.space is not None and code.placed_at is not None and torch.equal(code.placed_at, elevation):
             return code.space
         c, n, side = self.config, len(elevation), self.side
-        places = _turned(self.places.expand(n, -1, -1), code.azimuth)
+        places = turned(self.places.expand(n, -1, -1), code.azimuth)
         where = to_frustum(places, elevation.float(), code.lens)
         frustum = F.grid_sample(code.volume.float(), where[:, :, None, None], align_corners=False)[..., 0, 0]
         seen = sample_map(torch.cat([self.to_seen(code.fine).float(), code.mask], 1), where)
@@ -286,7 +286,7 @@ class SpatialNetwork(nn.Module):
         if volume is None:
             volume = sample_volume(code.volume, where)
         before, own, rgb = self.field.decode(code, points, elevation, color=color, volume=volume)
-        mine = _turned(points.float(), -code.azimuth)
+        mine = turned(points.float(), -code.azimuth)
         cell = sample_volume(space, mine / VOLUME_EXTENT)
         plan = sample_map(code.plan, mine / VOLUME_EXTENT)
         waves = (mine[..., None] * self.octaves).flatten(-2)
@@ -318,7 +318,7 @@ def azimuth_of(logits: Tensor) -> Tensor:
     return (AZIMUTHS.to(logits.device)[best[:, 0]] + shift + 45) % 90 - 45
 
 
-def _turned(points: Tensor, azimuth: Tensor) -> Tensor:
+def turned(points: Tensor, azimuth: Tensor) -> Tensor:
     """Points (B, N, 3) turned about the vertical by (B,) degrees."""
     a = torch.deg2rad(azimuth.float())[:, None]
     x, y, z = points.unbind(-1)

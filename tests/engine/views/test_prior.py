@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from engine import cameras
 from engine.errors import InputError
 from engine.views.builtin import BuiltInGenerator
 from engine.views.prior import PriorConfig, ShapePrior, shifted
+from engine.views.raster import render_mesh
 from engine.views.spatial import SpatialNetwork
 from engine.views.train_prior import PriorOptions, PriorProblem, train, unpacked
 from tests.engine.views.test_spatial import TINY
@@ -94,3 +96,19 @@ def test_the_loss_falls_on_the_same_pictures(tiny_views, tmp_path):
     finally:
         problem.close()
     assert np.mean(losses[-5:]) < 0.5 * losses[0]
+
+
+def test_another_seed_is_another_solid_within_the_same_silhouette():
+    torch.manual_seed(2)
+    prior = ShapePrior(PRIOR)
+    torch.nn.init.normal_(prior.to_cells.weight, std=0.5)
+    generator = BuiltInGenerator(SpatialNetwork(TINY), prior)
+    picture = np.zeros((64, 64, 4), np.float32)
+    picture[16:48, 20:44] = 1
+    one, again, other = (generator.mesh(picture, 20.0, resolution=64, seed=seed) for seed in (0, 0, 5))
+    assert np.array_equal(one.vertices, again.vertices)
+    assert one.vertices.shape != other.vertices.shape or not np.allclose(one.vertices, other.vertices)
+    for mesh in (one, other):
+        (seen,), _ = render_mesh(mesh, cameras.camera_to_world([20.0], [0.0]), cameras.intrinsics(64), 64)
+        inside, mask = seen[..., 3] > 0.5, picture[..., 3] > 0.5
+        assert (inside & mask).sum() / (inside | mask).sum() > 0.85
