@@ -1,7 +1,7 @@
-# make setup | demo | test | bench | run
+# make setup | demo | check | test | bench | run
 PYTHON := .venv/bin/python
 
-.PHONY: setup demo test bench run samples
+.PHONY: setup demo check test bench run samples
 
 setup:
 	@packaging/setup.sh
@@ -9,10 +9,12 @@ setup:
 demo: setup
 	$(PYTHON) main.py demo
 
-test: setup
+check: setup
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+test: check
 	QT_QPA_PLATFORM=xcb OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup
