@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine import cameras, weights
@@ -16,6 +17,7 @@ from engine.errors import EmptyResultError, WeightsError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.views import GENERATORS
+from engine.views.denoising import denoised
 from engine.views.network import MODEL, FieldCode, elevation_of, sample_volume, to_frustum
 from engine.views.prior import ShapePrior
 from engine.views.raster import render_mesh
@@ -27,8 +29,10 @@ _CHUNK = 65536
 _MARGIN = 1.0  # logit that the silhouette demands of a foreground ray
 _TURN = 3.0  # degrees of elevation by which a finished solid may be turned
 _RAYS = 96  # rays along the picture's side that are held to the silhouette
-_DEPTHS = 10  # depths at which each of them is asked
+_DEPTHS = 80  # depths at which each of them is asked
 _PULL = 0.02  # depth range in world units that a missed ray is thickened by
+_SURE = 4.0  # logit beyond which more certainty counts no more
+_STRAIGHT = 0.0125  # weight of total variation for each cell along the grid's side
 LEAN = 0.2
 """Logit by which doubt counts as solid: thin parts of unsure depth are lost, or all parts grow too thick. Of -0.4, 0
 and 0.4, 22 held-back buildings have F-scores of 0.79, 0.78, 0.74 and silhouettes of 0.935, 0.970, 0.981; of -0.1 and
@@ -47,15 +51,41 @@ class _Field:
     silhouette: Tensor
     """(1, 1, H, W): signed distance to the silhouette in world units at the object, positive inside."""
     shape: Tensor | None = None
-    """(1, 1, n, n, n): occupancy logits of a shape drawn from the prior, axes z, y, x of the object's own frame."""
+    """(1, 1, n, n, n): occupancy logits, axes z, y, x of the object's own frame."""
     boost: Tensor | None = None
     """(1, 2, H, W): what each ray lacks to hit something, and the depth where it is nearest to."""
+
+    def to_world(self, points: Tensor) -> Tensor:
+        """Points (N, 3) of the object's own frame in the world."""
+        return turned(points[None], self.code.azimuth[:1])[0]
+
+    @torch.no_grad()
+    def draw(self, cells: int) -> None:
+        """Ask the network about a grid of `cells` a side in the object's own frame, and straighten its answer."""
+        axis = (torch.arange(cells) + 0.5) / cells * 2 * cameras.VOLUME_EXTENT - cameras.VOLUME_EXTENT
+        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+        points = self.to_world(torch.stack([x, y, z], -1).view(-1, 3))
+        near = self._seen(self.silhouette, points)[0][0] > -2 * (2 * cameras.VOLUME_EXTENT / cells)
+        answers = [
+            _both(self.network, self.code, chunk, self.elevation, color=False)[0] + LEAN
+            for chunk in points[near].split(_CHUNK)
+        ]
+        values = torch.full((len(points),), -_SURE)
+        values[near] = torch.cat(answers).clamp(-_SURE, _SURE)
+        self.shape = denoised(values.view(cells, cells, cells), _STRAIGHT * cells)[None, None]
+
+    def _seen(self, plane: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (C, N) of a plane (1, C, H, W) of the picture where world points (N, 3) are seen, and their depths
+        about the object (N,) in world units."""
+        where = to_frustum(points[None], points.new_tensor([self.elevation]), self.code.lens[:1])
+        xy = where[:, None, :, :2]
+        values = F.grid_sample(plane, xy, padding_mode="border", align_corners=False)[0, :, 0]
+        return values, where[0, :, 2] * cameras.VOLUME_EXTENT
 
     @torch.no_grad()
     def free(self, points: Tensor) -> Tensor:
         """Occupancy logits (N,) of world points (N, 3) as they are without the silhouette."""
-        if self.shape is None:
-            return _both(self.network, self.code, points, self.elevation, color=False)[0] + LEAN
+        assert self.shape is not None
         own = turned(points[None], -self.code.azimuth[:1])
         return sample_volume(self.shape, own / cameras.VOLUME_EXTENT)[0, :, 0]
 
@@ -64,13 +94,9 @@ class _Field:
         """Occupancy logits (N,) of world points (N, 3)."""
         assert self.boost is not None
         logit = self.free(points)
-        where = to_frustum(points[None], points.new_tensor([self.elevation]), self.code.lens[:1])
-        xy, z = where[:, None, :, :2], where[0, :, 2] * cameras.VOLUME_EXTENT
-        boost = torch.nn.functional.grid_sample(self.boost, xy, padding_mode="border", align_corners=False)
-        lack, depth = boost[0, 0, 0], boost[0, 1, 0]
+        (lack, depth), z = self._seen(self.boost, points)
         logit = logit + lack * torch.exp(-(((z - depth) / _PULL) ** 2))
-        edge = torch.nn.functional.grid_sample(self.silhouette, xy, padding_mode="border", align_corners=False)
-        return torch.minimum(logit, edge[0, 0, 0] * 150.0)
+        return torch.minimum(logit, self._seen(self.silhouette, points)[0][0] * 150.0)
 
     @torch.no_grad()
     def colors(self, points: Tensor) -> Tensor:
@@ -146,24 +172,26 @@ class BuiltInGenerator:
         from engine.surface.extraction import extract_mesh
 
         with torch.inference_mode():
-            field = self._field(image, elevation, seed)
+            field = self._field(image, elevation, seed, 48 + resolution // 6)
 
             def signed(points: Tensor) -> Tensor:
-                return -0.02 * field.logits(points)
+                return -0.02 * field.logits(field.to_world(points))
 
-            vertices, faces = extract_mesh(signed, resolution, coarse=4, lipschitz=1.5, cancel=cancel)
+            # In the object's own frame, so that its walls lie along the grid.
+            own, faces = extract_mesh(signed, resolution, coarse=2, lipschitz=1.5, cancel=cancel)
             if not len(faces):
                 raise EmptyResultError(
                     "The view generator found nothing solid in this picture. Check the foreground: the object "
                     "should be whole, alone and on white."
                 )
+            vertices = field.to_world(torch.from_numpy(own))
             parts = []
-            for chunk in torch.from_numpy(vertices).split(_CHUNK):
+            for chunk in vertices.split(_CHUNK):
                 if cancel:
                     cancel.check()
                 parts.append(field.colors(chunk))
         colors = (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        return Mesh(vertices, faces, colors=colors)
+        return Mesh(vertices.numpy(), faces, colors=colors)
 
     def generate(
         self,
@@ -222,48 +250,42 @@ class BuiltInGenerator:
         both = np.stack([small, small[:, ::-1]])
         return torch.from_numpy(np.ascontiguousarray(both)).permute(0, 3, 1, 2)
 
-    def _field(self, image: FloatArray, elevation: float | None, seed: int) -> _Field:
+    def _field(self, image: FloatArray, elevation: float | None, seed: int, cells: int) -> _Field:
+        """What is known of a picture, on a grid of `cells` a side."""
         code = self.network.encode(self._read(image, 0 if self.prior else seed))
         azimuth = azimuth_of(code.azimuth_logits[:1] + code.azimuth_logits[1:].flip(1))
         code.azimuth = torch.cat([azimuth, -azimuth])
         if elevation is None:
             elevation = _elevation(code)
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
-        field = _Field(self.network, code, elevation, _signed_distance(alpha), self._shape(code, elevation, seed))
+        field = _Field(self.network, code, elevation, _signed_distance(alpha))
+        if self.prior is None:
+            field.draw(cells)
+        else:
+            self.network.place(code, torch.full((len(code.lens),), elevation))
+            assert code.pillars is not None and code.chosen is not None
+            generator = torch.Generator().manual_seed(seed)
+            field.shape = self.prior.sample(code.pillars[:1], code.chosen[:1], generator=generator)[None]
         field.boost = _boost(field, alpha)
         return field
 
-    def _shape(self, code: SpatialCode, elevation: float, seed: int) -> Tensor | None:
-        """See `_Field.shape`."""
-        if self.prior is None:
-            return None
-        self.network.place(code, torch.full((len(code.lens),), elevation))
-        assert code.pillars is not None and code.chosen is not None
-        generator = torch.Generator().manual_seed(seed)
-        return self.prior.sample(code.pillars[:1], code.chosen[:1], generator=generator)[None]
-
 
 def _boost(field: _Field, alpha: FloatArray) -> Tensor:
-    """See `_Field.boost`. Each foreground ray is asked at the depths that the frustum volume likes best."""
-    code, bins = field.code, field.code.volume.shape[2]
+    """See `_Field.boost`."""
     small = cv2.resize(alpha, (_RAYS, _RAYS), interpolation=cv2.INTER_AREA)
-    column = (code.volume[0, 0] + code.volume[1, 0].flip(-1))[None]
-    column = torch.nn.functional.interpolate(column, (_RAYS, _RAYS), mode="bilinear", align_corners=False)[0]
     rows, columns = np.nonzero(small > 0.4)
     lack, depth = np.zeros((2, _RAYS, _RAYS), np.float32)
     if len(rows):
-        picked = column[:, rows, columns].topk(min(_DEPTHS, bins), 0).indices.T.numpy()
-        z = ((picked + 0.5) / bins * 2 - 1) * cameras.VOLUME_EXTENT
+        z = ((np.arange(_DEPTHS) + 0.5) / _DEPTHS * 2 - 1) * cameras.VOLUME_EXTENT
         pixels = np.stack([columns + 0.5, rows + 0.5], -1)
         c2w = cameras.camera_to_world(field.elevation, 0.0)
         origin, rays = cameras.pixel_rays(c2w, cameras.intrinsics(_RAYS), pixels)
-        along = origin + rays[:, None] * (z + cameras.INPUT_RADIUS)[..., None]
+        along = origin + rays[:, None] * (z + cameras.INPUT_RADIUS)[:, None]
         points = torch.from_numpy(along.reshape(-1, 3).astype(np.float32))
         answers = torch.cat([field.free(chunk) for chunk in points.split(_CHUNK)]).view(len(rows), -1).numpy()
-        best = answers.argmax(1)[:, None]
-        most = np.take_along_axis(answers, best, 1)[:, 0]
+        best, most = answers.argmax(1), answers.max(1)
         lack[rows, columns] = np.maximum(_MARGIN - most, 0)
-        depth[rows, columns] = np.take_along_axis(z, best, 1)[:, 0]
+        depth[rows, columns] = z[best]
         # rays that hit nothing take the depth of the hits around them
         sure = np.full((_RAYS, _RAYS), 1e-4, np.float32)
         sure[rows, columns] = np.where(most > 0, 1.0, 1e-3)
