@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 
-def denoised(values: Tensor, weight: float, iterations: int = 60) -> Tensor:
-    """The grid u (X, Y, Z) with the least weight * TV(u) + |u - values|^2 / 2 (Rudin, Osher and Fatemi, 1992).
+def denoised(values: Tensor, weight: Tensor, iterations: int = 60) -> Tensor:
+    """The grid u (X, Y, Z) with the least weight * TV(u) + |u - values|^2 / 2 (Rudin, Osher and Fatemi, 1992), for a
+    weight everywhere or one for each value.
 
     TV adds the sizes of the differences along each axis, so that what is left has faces along the axes where the
     values allow it (Esedoglu and Osher, "Decomposition of images by the anisotropic Rudin-Osher-Fatemi model", 2004).
@@ -19,7 +20,7 @@ def denoised(values: Tensor, weight: float, iterations: int = 60) -> Tensor:
     ahead, momentum = dual, 1.0
     for _ in range(iterations):
         # the dual operator's norm is at most 12 = 4 for each axis
-        new = (ahead + _differences(values - _adjoint(ahead)) / 12).clamp_(-weight, weight)
+        new = (ahead + _differences(values - _adjoint(ahead)) / 12).clamp(-weight, weight)
         after = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead, dual, momentum = new + (momentum - 1) / after * (new - dual), new, after
     return values - _adjoint(dual)
