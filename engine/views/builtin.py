@@ -25,7 +25,7 @@ from engine.views.spatial import SpatialCode, SpatialConfig, SpatialNetwork, azi
 
 FloatArray = npt.NDArray[np.float32]
 
-_CHUNK = 65536
+_CHUNK = 16384  # points asked about between two looks at the cancel token
 _MARGIN = 1.0  # logit that the silhouette demands of a foreground ray
 _TURN = 3.0  # degrees of elevation by which a finished solid may be turned
 _FOREGROUND = 0.4  # mask of a ray that belongs to the object
@@ -63,7 +63,7 @@ class _Field:
         return turned(points[None], self.code.azimuth[:1])[0]
 
     @torch.no_grad()
-    def draw(self, cells: int) -> None:
+    def draw(self, cells: int, cancel: CancelToken | None) -> None:
         """Ask the network about a grid of `cells` a side in the object's own frame, and straighten its answer.
 
         Where that takes away all that some part of the silhouette shows, as of thin things, it is left as it was.
@@ -72,10 +72,11 @@ class _Field:
         z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
         points = self.to_world(torch.stack([x, y, z], -1).view(-1, 3))
         near = self._seen(self.silhouette, points)[0][0] > -2 * (2 * cameras.VOLUME_EXTENT / cells)
-        answers = [
-            _both(self.network, self.code, chunk, self.elevation, color=False)[0] + LEAN
-            for chunk in points[near].split(_CHUNK)
-        ]
+        answers = []
+        for chunk in points[near].split(_CHUNK):
+            if cancel:
+                cancel.check()
+            answers.append(_both(self.network, self.code, chunk, self.elevation, color=False)[0] + LEAN)
         values = torch.full((len(points),), -_SURE)
         values[near] = torch.cat(answers).clamp(-_SURE, _SURE)
         values, weight = values.view(cells, cells, cells), torch.tensor(_STRAIGHT * cells)
@@ -220,7 +221,7 @@ class BuiltInGenerator:
         from engine.surface.extraction import extract_mesh
 
         with torch.inference_mode():
-            field = self._field(image, elevation, seed, 48 + resolution // 6)
+            field = self._field(image, elevation, seed, 48 + resolution // 6, cancel)
 
             def signed(points: Tensor) -> Tensor:
                 return -0.02 * field.logits(field.to_world(points))
@@ -298,7 +299,9 @@ class BuiltInGenerator:
         both = np.stack([small, small[:, ::-1]])
         return torch.from_numpy(np.ascontiguousarray(both)).permute(0, 3, 1, 2)
 
-    def _field(self, image: FloatArray, elevation: float | None, seed: int, cells: int) -> _Field:
+    def _field(
+        self, image: FloatArray, elevation: float | None, seed: int, cells: int, cancel: CancelToken | None
+    ) -> _Field:
         """What is known of a picture, on a grid of `cells` a side."""
         code = self.network.encode(self._read(image, 0 if self.prior else seed))
         azimuth = azimuth_of(code.azimuth_logits[:1] + code.azimuth_logits[1:].flip(1))
@@ -308,7 +311,7 @@ class BuiltInGenerator:
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
         field = _Field(self.network, code, elevation, alpha, _signed_distance(alpha))
         if self.prior is None:
-            field.draw(cells)
+            field.draw(cells, cancel)
         else:
             self.network.place(code, torch.full((len(code.lens),), elevation))
             assert code.pillars is not None and code.chosen is not None
