@@ -64,10 +64,7 @@ class _Field:
 
     @torch.no_grad()
     def draw(self, cells: int, cancel: CancelToken | None) -> None:
-        """Ask the network about a grid of `cells` a side in the object's own frame, and straighten its answer.
-
-        Where that takes away all that some part of the silhouette shows, as of thin things, it is left as it was.
-        """
+        """Ask the network about a grid of `cells` a side in the object's own frame, and straighten its answer."""
         axis = (torch.arange(cells) + 0.5) / cells * 2 * cameras.VOLUME_EXTENT - cameras.VOLUME_EXTENT
         z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
         points = self.to_world(torch.stack([x, y, z], -1).view(-1, 3))
@@ -79,7 +76,14 @@ class _Field:
             answers.append(_both(self.network, self.code, chunk, self.elevation, color=False)[0] + LEAN)
         values = torch.full((len(points),), -_SURE)
         values[near] = torch.cat(answers).clamp(-_SURE, _SURE)
-        values, weight = values.view(cells, cells, cells), torch.tensor(_STRAIGHT * cells)
+        self.straighten(values.view(cells, cells, cells), points)
+
+    def straighten(self, values: Tensor, points: Tensor) -> None:
+        """Make `shape` of occupancy logits (n, n, n) at world points (n^3, 3).
+
+        Where that takes away all that some part of the silhouette shows, as of thin things, it is left as it was.
+        """
+        weight = torch.tensor(_STRAIGHT * len(values))
         self.shape = denoised(values, weight)[None, None]
         lost = self._lost()
         if lost.any():
