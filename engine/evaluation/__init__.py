@@ -1,4 +1,4 @@
-"""Figures of merit against the truth, and the held-out cases they are taken on."""
+"""Figures of merit against the truth."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -21,10 +21,10 @@ from engine.cameras import REFERENCE_SIZE, Pose, intrinsics, neighbour_poses, pr
 from engine.elevation import estimate_elevation
 from engine.errors import EmptyResultError
 from engine.evaluation import draw, mask_iou, psnr
-from engine.evaluation.heldout import heldout_case, measure_mesh
 from engine.mesh import Mesh
 from engine.pipeline import Options, Run
 from engine.views.builtin import BuiltInGenerator
+from tests.benchmarks.heldout import heldout_case, measure_mesh
 from tests.benchmarks.table import Table
 
 FloatArray = npt.NDArray[np.float32]

@@ -95,7 +95,8 @@ def test_training_can_start_from_the_mean_of_two_runs(trained, tmp_path):
     first, second, found = (load_file(path) for path in (trained, other, mean))
     assert found.keys() == first.keys()
     for name, value in found.items():
-        assert torch.allclose(value.float(), (first[name].float() + second[name].float()) / 2, atol=2e-3, rtol=1e-3), name
+        expected = (first[name].float() + second[name].float()) / 2
+        assert torch.allclose(value.float(), expected, atol=2e-3, rtol=1e-3), name
     assert (first["from_point.weight"] != second["from_point.weight"]).any()
     assert load_generator("built-in", mean).estimate_elevation(np.ones((64, 64, 4), np.float32)) is not None
 
@@ -192,7 +193,7 @@ def test_damaged_weights_are_named(trained, tmp_path):
 
 
 def test_built_in_weights_read_elevation():
-    from engine.evaluation.heldout import heldout_case
+    from tests.benchmarks.heldout import heldout_case
 
     generator = load_generator()
     with torch.inference_mode():

@@ -27,7 +27,6 @@ from engine.data.textures import texture_library
 from engine.errors import InputError
 from engine.evaluation.clip import ClipSimilarity, mean_cosine
 from engine.evaluation.geometry import Surface, sample_mesh, surface_figures, volume_iou
-from engine.evaluation.heldout import heldout_case, heldout_count, well_framed
 from engine.evaluation.likeness import Likeness
 from engine.evaluation.pairs import MODEL_SUFFIXES
 from engine.evaluation.pictures import Shape, draw_shape, hidden_points, read_shape, rear_poses, shape_of
@@ -37,6 +36,7 @@ from engine.mesh import Mesh
 from engine.screening.reducing import PreviewPart
 from engine.surface.extraction import march
 from engine.weights import sha256
+from tests.benchmarks.heldout import heldout_case, heldout_count, well_framed
 
 FloatArray = npt.NDArray[np.float32]
 
