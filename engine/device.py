@@ -88,18 +88,6 @@ class MemoryBudget:
         if self.gb is not None and not self.gb >= 1:
             raise InputError(f"The memory budget is {self.gb:g} GB, but has to be at least 1 GB, or `auto`.")
 
-    @classmethod
-    def parse(cls, value: MemoryBudget | float | str | None) -> MemoryBudget:
-        """From a setting: `auto` or nothing, or gigabytes as a number or text. `InputError` for anything else."""
-        if isinstance(value, MemoryBudget):
-            return value
-        if value is None or value == "auto":
-            return cls()
-        try:
-            return cls(float(value))
-        except ValueError:
-            raise InputError(f"The memory budget is {value!r}, but has to be `auto` or gigabytes, e.g. 8.") from None
-
     def available_gb(self, device: torch.device) -> float:
         """Gigabytes to use on `device`: the budget, or less where less is free; infinite off CUDA."""
         import torch

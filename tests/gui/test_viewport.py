@@ -242,14 +242,14 @@ def test_ruler_counts_in_metres_once_the_height_is_known(viewport, mesh):
 
 def test_turntable_turns_and_rests_while_hidden(qtbot, viewport, mesh):
     viewport.show_mesh(mesh)
-    viewport.set_turntable(True)
+    viewport._actions["turntable"].setChecked(True)
     start = viewport._scene.orbit.azimuth
     qtbot.waitUntil(lambda: abs(viewport._scene.orbit.azimuth - start) > 3, timeout=5000)
     viewport.hide()
     assert not viewport._turn.isActive()
     viewport.show()
     assert viewport._turn.isActive()
-    viewport.set_turntable(False)
+    viewport._actions["turntable"].setChecked(False)
     assert not viewport._turn.isActive()
 
 
@@ -314,7 +314,7 @@ def test_closing_leaves_no_thread_and_no_timer(qtbot, mesh, tmp_path):
     widget.show()
     qtbot.waitExposed(widget)
     widget.show_mesh(mesh)
-    widget.set_turntable(True)
+    widget._actions["turntable"].setChecked(True)
     qtbot.wait(100)
     widget.save_turntable(tmp_path / "turn.mp4", seconds=60, size=64)
     film = widget._film
