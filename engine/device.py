@@ -67,16 +67,6 @@ def mixed_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=quick)
 
 
-def describe(device: torch.device) -> str:
-    """The device in words, for reports: `NVIDIA H100`, `Apple GPU (MPS)` or `CPU, 8 cores`."""
-    import psutil
-    import torch
-
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return "Apple GPU (MPS)" if device.type == "mps" else f"CPU, {psutil.cpu_count(logical=False) or 1} cores"
-
-
 @dataclass(frozen=True)
 class MemoryBudget:
     """How much GPU memory a run may take."""

@@ -29,7 +29,7 @@ from engine.evaluation.clip import ClipSimilarity, mean_cosine
 from engine.evaluation.geometry import Surface, sample_mesh, surface_figures, volume_iou
 from engine.evaluation.likeness import Likeness
 from engine.evaluation.pairs import MODEL_SUFFIXES
-from engine.evaluation.pictures import Shape, draw_shape, hidden_points, read_shape, rear_poses, shape_of
+from engine.evaluation.pictures import RADIUS, Shape, draw_shape, hidden_points, read_shape, shape_of
 from engine.evaluation.views import mask_iou, ssim
 from engine.files import write_whole
 from engine.mesh import Mesh
@@ -105,6 +105,15 @@ TEST_SETS = {
         TestSet("gso", "Google Scanned Objects", "gso", elevation=30.0),
     )
 }
+
+
+def rear_poses(elevation: float) -> list[cameras.Pose]:
+    """Ten cameras behind an object whose input picture was taken at azimuth 0 and `elevation` degrees.
+
+    Azimuths 120 to 240 by 30, at both elevations of the 8 principal views.
+    """
+    heights = dict.fromkeys(pose.elevation for pose in cameras.principal_poses(elevation))
+    return [cameras.Pose(height, azimuth, RADIUS) for height in heights for azimuth in range(120, 241, 30)]
 
 
 @dataclass

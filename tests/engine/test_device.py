@@ -96,7 +96,6 @@ def test_without_a_gpu_the_cpu_is_picked(monkeypatch):
         device.pick_device("cuda")
     with pytest.raises(InputError, match="has to be one of"):
         device.pick_device("gpu")
-    assert "CPU" in device.describe(cpu)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from engine.cameras import intrinsics, principal_poses, project, source_poses
 from engine.errors import InputError, OutputError
 from engine.mesh import Mesh
 from engine.progress import CancelToken
-from engine.texture import export_mesh, load_mesh
+from engine.texture import export_mesh
+from tests.meshes import load_mesh
 from widgets.viewport import ExportDialog, FilmDialog, Viewport
 
 RED, BLUE = (200, 60, 50), (40, 90, 190)

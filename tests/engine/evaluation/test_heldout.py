@@ -3,9 +3,9 @@ import pytest
 
 from engine.cameras import FRAME_FRACTION, VOLUME_EXTENT, Pose, intrinsics, neighbour_poses
 from engine.elevation import estimate_elevation
-from engine.evaluation import silhouette_iou
 from engine.mesh import Mesh
 from tests.benchmarks.heldout import heldout_case, heldout_count, measure_mesh
+from tests.benchmarks.measures import silhouette_iou
 
 
 def mesh_of(case):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from engine import cameras
 from engine.errors import Cancelled, InputError, OutputError, WeightsError
-from engine.evaluation import mask_iou
+from engine.evaluation.views import mask_iou
 from engine.mesh import Mesh
 from engine.progress import CancelToken
 from engine.views import load_generator
