@@ -622,7 +622,7 @@ def _sizes(models: int, settings: RenderSettings, choice: FarmChoice) -> tuple[i
     """Workers that a run would have here, and threads of each."""
     from engine.rendering.cluster import sizes
 
-    return sizes(models, choice.workers or None, gpu=settings.engine == "cycles" and settings.device != "cpu")
+    return sizes(models, choice.workers or None, settings.device)
 
 
 def _unit_mesh(preview: Preview) -> tuple[Mesh | None, str]:

@@ -67,16 +67,6 @@ def mixed_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=quick)
 
 
-def describe(device: torch.device) -> str:
-    """The device in words, for reports: `NVIDIA H100`, `Apple GPU (MPS)` or `CPU, 8 cores`."""
-    import psutil
-    import torch
-
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return "Apple GPU (MPS)" if device.type == "mps" else f"CPU, {psutil.cpu_count(logical=False) or 1} cores"
-
-
 @dataclass(frozen=True)
 class MemoryBudget:
     """How much GPU memory a run may take."""
@@ -87,18 +77,6 @@ class MemoryBudget:
     def __post_init__(self) -> None:
         if self.gb is not None and not self.gb >= 1:
             raise InputError(f"The memory budget is {self.gb:g} GB, but has to be at least 1 GB, or `auto`.")
-
-    @classmethod
-    def parse(cls, value: MemoryBudget | float | str | None) -> MemoryBudget:
-        """From a setting: `auto` or nothing, or gigabytes as a number or text. `InputError` for anything else."""
-        if isinstance(value, MemoryBudget):
-            return value
-        if value is None or value == "auto":
-            return cls()
-        try:
-            return cls(float(value))
-        except ValueError:
-            raise InputError(f"The memory budget is {value!r}, but has to be `auto` or gigabytes, e.g. 8.") from None
 
     def available_gb(self, device: torch.device) -> float:
         """Gigabytes to use on `device`: the budget, or less where less is free; infinite off CUDA."""

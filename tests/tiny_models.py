@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.views.zero123.layouts import Checkpoint
 
 # LoFTR
 
@@ -622,8 +626,27 @@ def write_tiny_zero123(path: Path, layout: str = "original", *, state: dict | No
     else:
         from engine.views.zero123 import layouts
 
-        layouts.to_folder(layouts.from_original(state), path)
+        write_diffusers_folder(layouts.from_original(state), path)
     return path
+
+
+def write_diffusers_folder(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a Zero123 in diffusers' layout, as safetensors."""
+    from safetensors.torch import save_file
+
+    from engine.views.zero123.layouts import CLIP, PARTS, PROJECTION, UNET, VAE
+
+    classes = {UNET: "UNet2DConditionModel", VAE: "AutoencoderKL", CLIP: "CLIPVisionModelWithProjection"}
+    for part in PARTS:
+        state = checkpoint.tensors[part]
+        config = {"_class_name": classes.get(part, "CCProjection"), **checkpoint.configs.get(part, {})}
+        if part == PROJECTION:
+            config |= {"in_channel": state["weight"].shape[1], "out_channel": state["weight"].shape[0]}
+            state = {f"projection.{key}": value for key, value in state.items()}
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / part / "config.json").write_text(json.dumps(config, indent=1))
+        name = "model" if part == CLIP else "diffusion_pytorch_model"
+        save_file({k: v.contiguous() for k, v in state.items()}, folder / part / f"{name}.safetensors")
 
 
 # CLIP

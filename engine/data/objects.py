@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -182,20 +182,6 @@ class ProceduralObject:
         if "extent" not in self._cache:
             self._cache["extent"] = float((self.vertices.max(0) - self.vertices.min(0)).max())
         return self._cache["extent"]
-
-    def transformed(self, scale: float, translation: npt.ArrayLike) -> ProceduralObject:
-        """The same object scaled about the origin, then moved; the test and the samples follow."""
-        move = np.asarray(translation, np.float64).reshape(3)
-        cache = {
-            key: value for key, value in self._cache.items() if key in ("grid", "lows", "highs", "areas", "visible")
-        }
-        return replace(
-            self,
-            vertices=(self.vertices * scale + move).astype(np.float32),
-            _scale=self._scale * scale,
-            _shift=self._shift * scale + move,
-            _cache=cache,
-        )
 
     def to_scene(self) -> trimesh.Scene:
         """A scene with one textured mesh for each surface finish, Z up turned to glTF's Y up."""

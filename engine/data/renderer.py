@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -529,19 +529,3 @@ def frame_object(
     model[:3, :3] = turn * scale
     model[:3, 3] = c2w[:3, :3] @ shift
     return FramedObject(obj, model.astype(np.float32), elevation)
-
-
-def measure_speed(make: Callable[[int], Solid], seconds: float = 5.0, views: int = 4) -> float:
-    """Pictures a second of one process at 128 px, making of the objects included."""
-    import time
-
-    renderer, seed, pictures = Renderer(), 0, 0
-    renderer.render(make(0), cameras.camera_to_world(20.0, [0.0]), cameras.intrinsics(128), depth=False)
-    start = time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        seed += 1
-        renderer.render(
-            make(seed), cameras.camera_to_world(20.0, np.arange(views) * 90.0), cameras.intrinsics(128), depth=False
-        )
-        pictures += views
-    return pictures / (time.perf_counter() - start)

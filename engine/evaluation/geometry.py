@@ -72,63 +72,11 @@ def volume_iou(prediction: Mesh, truth: Solid, *, resolution: int = 96) -> float
     return float((predicted & actual).sum() / union) if union else 0.0
 
 
-def surface_distances(
-    prediction: Mesh, truth: Solid, *, unit: float | None = None, samples: int = 20_000, seed: int = 0
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Distances (samples,) from points of the prediction to the truth's surface, and from the truth to the prediction.
-
-    In units of `unit`, a length in the common frame: the truth's longest side in its own frame, by default that of its
-    bounding box in this one. Both are infinite for an empty prediction.
-    """
-    rng = np.random.default_rng(seed)
-    actual, _ = truth.sample_surface(samples, rng)
-    if not len(prediction.faces):
-        return np.full(samples, np.inf), np.full(samples, np.inf)
-    predicted, _ = sample_mesh(prediction, samples, rng)
-    scale = float(np.ptp(actual, axis=0).max()) if unit is None else unit
-    to_truth, to_prediction = distances_between(predicted, actual)
-    return to_truth / scale, to_prediction / scale
-
-
-def distances_between(
-    predicted: npt.ArrayLike, actual: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Distances (N,) from each predicted point (N, 3) to the nearest actual one (M, 3), and (M,) the other way."""
-    p, t = np.asarray(predicted), np.asarray(actual)
-    return cKDTree(t).query(p)[0], cKDTree(p).query(t)[0]
-
-
-def chamfer_distance(
-    prediction: Mesh, truth: Solid, *, unit: float | None = None, samples: int = 20_000, seed: int = 0
-) -> float:
-    """CD = (mean_p min_t |p - t| + mean_t min_p |p - t|) / 2, in units of the truth's longest side.
-
-    `unit`: see `surface_distances`. The distance of a surface to itself is not 0 but about 0.006, the samples' spacing.
-    """
-    to_truth, to_prediction = surface_distances(prediction, truth, unit=unit, samples=samples, seed=seed)
-    return float((to_truth.mean() + to_prediction.mean()) / 2)
-
-
-def f_score(
-    prediction: Mesh,
-    truth: Solid,
-    *,
-    threshold: float = 0.05,
-    unit: float | None = None,
-    samples: int = 20_000,
-    seed: int = 0,
-) -> float:
-    """F = 2 P R / (P + R), in 0..1.
-
-    P: share of the prediction's surface within `threshold` of the truth's; R: the other way round. `threshold` is in
-    units of the truth's longest side; `unit`: see `surface_distances`.
-    """
-    to_truth, to_prediction = surface_distances(prediction, truth, unit=unit, samples=samples, seed=seed)
-    return f_score_of(to_truth, to_prediction, threshold)
-
-
 def f_score_of(to_truth: npt.NDArray, to_prediction: npt.NDArray, threshold: float = 0.05) -> float:
-    """`f_score` of distances that `surface_distances` returned."""
+    """F = 2 P R / (P + R), in 0..1, of distances from points of each surface to the other one.
+
+    P: share of the prediction's points within `threshold` of the truth; R: the other way round.
+    """
     precision, recall = float((to_truth < threshold).mean()), float((to_prediction < threshold).mean())
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
@@ -141,7 +89,8 @@ def surface_figures(
     `unit`: the truth's longest side in the common frame. `hidden` (N,), (M,): which points of the prediction and of
     the truth the input's camera does not see (each surface seen as a whole, by the camera that it belongs to).
 
-    `f_score`, `chamfer`: as the functions of these names. `far_f_score`: F of the far side, P over the hidden points
+    `f_score`: see `f_score_of`. `chamfer`: CD = (mean_p min_t |p - t| + mean_t min_p |p - t|) / 2; that of a surface to
+    itself is the samples' spacing. `far_f_score`: F of the far side, P over the hidden points
     of the prediction, R over those of the truth, each against the *whole* other surface, so that no more is asked of
     either than that there is a surface where it lies; 0 where either has no far side. `normal_consistency`
     (Mescheder et al. 2019, Occupancy Networks): mean |cos| between the normal at a point and that at the nearest

@@ -173,15 +173,6 @@ def _mesh_of_run(folder: Path) -> Mesh:
     return mesh
 
 
-def rear_poses(elevation: float) -> list[cameras.Pose]:
-    """Ten cameras behind an object whose input picture was taken at azimuth 0 and `elevation` degrees.
-
-    Azimuths 120 to 240 by 30, at both elevations of the 8 principal views.
-    """
-    heights = dict.fromkeys(pose.elevation for pose in cameras.principal_poses(elevation))
-    return [cameras.Pose(height, azimuth, RADIUS) for height in heights for azimuth in range(120, 241, 30)]
-
-
 def draw_shape(
     shape: Shape,
     poses: Sequence[cameras.Pose] = POSES,

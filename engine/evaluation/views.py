@@ -1,17 +1,10 @@
-"""How close pictures are: PSNR, SSIM, mask IoU, and meshes drawn without a display for comparison."""
+"""How close pictures are: PSNR, SSIM and mask IoU."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-
-from engine.cameras import project
-from engine.evaluation.rasteriser import covered_cells
-from engine.mesh import Mesh
-
-FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 
 def psnr(prediction: npt.ArrayLike, truth: npt.ArrayLike) -> float:
@@ -46,49 +39,3 @@ def mask_iou(prediction: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     p, t = np.asarray(prediction) > 0.5, np.asarray(truth) > 0.5
     union = int((p | t).sum())
     return float((p & t).sum() / union) if union else 1.0
-
-
-def silhouette(mesh: Mesh, c2w: npt.ArrayLike, k: npt.ArrayLike, size: int) -> BoolArray:
-    """Mask (size, size) of the pixels whose centre the mesh covers, from one camera (4x4, OpenGL axes; 3x3 in px)."""
-    return draw(mesh, c2w, k, size)[..., 3] > 0.5
-
-
-def silhouette_iou(mesh: Mesh, mask: npt.ArrayLike, c2w: npt.ArrayLike, k: npt.ArrayLike) -> float:
-    """`mask_iou` of the mesh's silhouette and a square mask (S, S) seen by the same camera."""
-    target = np.asarray(mask)
-    return mask_iou(silhouette(mesh, c2w, k, len(target)), target)
-
-
-def draw(mesh: Mesh, c2w: npt.ArrayLike, k: npt.ArrayLike, size: int) -> FloatArray:
-    """Picture (size, size, 4) of the mesh in its texture or vertex colours (else mid grey), unlit, over white.
-
-    One sample a pixel. Faces that reach behind the camera are left out.
-    """
-    picture = np.ones((size * size, 4), np.float32)
-    picture[:, 3] = 0
-    if len(mesh.faces):
-        pixels, depth = project(mesh.vertices, c2w, k)
-        faces = mesh.faces[(depth[mesh.faces] > 1e-3).all(1)]
-        found = covered_cells(pixels[faces], size, size)
-        corners = faces[found.faces]
-        # Depth is linear over the screen in its inverse, and so are attributes divided by it.
-        weights = found.barycentric / depth[corners]
-        nearness = weights.sum(1)
-        order = np.argsort(nearness, kind="stable")  # the nearest face writes last
-        weights = weights[order] / nearness[order, None]
-        picture[found.cells[order], :3] = _colors(mesh, corners[order], weights)
-        picture[found.cells, 3] = 1
-    return picture.reshape(size, size, 4)
-
-
-def _colors(mesh: Mesh, corners: npt.NDArray, weights: npt.NDArray) -> FloatArray:
-    """Colours (P, 3) in 0..1 at barycentric `weights` (P, 3) of faces with these corner indices (P, 3)."""
-    if mesh.texture is not None and mesh.uv is not None:
-        uv = (mesh.uv[corners] * weights[..., None]).sum(1)
-        height, width = mesh.texture.shape[:2]
-        column = np.clip((uv[:, 0] * width).astype(np.int64), 0, width - 1)
-        row = np.clip(((1 - uv[:, 1]) * height).astype(np.int64), 0, height - 1)
-        return (mesh.texture[row, column, :3] / 255).astype(np.float32)
-    if mesh.colors is not None:
-        return ((mesh.colors[corners][..., :3] * weights[..., None]).sum(1) / 255).astype(np.float32)
-    return np.full((len(corners), 3), 0.5, np.float32)

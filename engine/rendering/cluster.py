@@ -18,15 +18,16 @@ MEMORY_OF_A_WORKER = 2 << 30
 """Bytes that one worker is counted with: Blender, a model and its pictures."""
 
 
-def sizes(models: int, workers: int | None = None, *, gpu: bool = False) -> tuple[int, int]:
-    """How many workers this machine is to have for so many models, and how many threads each.
+def sizes(models: int, workers: int | None = None, device: str = "cpu") -> tuple[int, int]:
+    """How many workers this machine is to have for so many models on a device of `DEVICES`, and how many threads each.
 
     Two threads each: on two cores one Blender with both is faster than two with one each (0.7 of the time at 96 px),
     and what it does between two frames is not parallel. Fewer where memory or models are few. On a GPU one Blender
-    after the other is the fastest.
+    after the other is the fastest; EEVEE draws on what OpenGL finds, whatever the device, and where
+    a GPU was chosen that will be it.
     """
     if workers is None:
-        workers = 1 if gpu else min(CPU_COUNT // 2, MEMORY_LIMIT // MEMORY_OF_A_WORKER)
+        workers = 1 if device != "cpu" else min(CPU_COUNT // 2, MEMORY_LIMIT // MEMORY_OF_A_WORKER)
     workers = max(1, min(workers, models))
     return workers, max(1, CPU_COUNT // workers)
 

@@ -382,8 +382,7 @@ class RenderRun:
         if self.options.scheduler is not None:
             yield self.options.scheduler
             return
-        gpu = self.settings.device != "cpu"
-        workers, threads = sizes(self._counts["waiting"], self.options.workers, gpu=gpu)
+        workers, threads = sizes(self._counts["waiting"], self.options.workers, self.settings.device)
         scratch = layout.new_work(self.out, "workers")
         environment = {} if self.options.blender is None else {"ORIEL_BLENDER": self.options.blender}
         with self._lock:

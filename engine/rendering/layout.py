@@ -31,7 +31,7 @@ import shutil
 import struct
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine import cameras
-from engine.cameras import FloatArray, Pose
+from engine.cameras import FloatArray
 from engine.errors import EmptyResultError, InputError, OrielError
 from engine.files import read_object, sync, unwritable, write_whole
 from engine.rendering.jobs import ModelFile, RenderSettings, frames
@@ -508,14 +508,6 @@ def write_split(out: Path, keys: Iterable[str], seed: int = 0) -> None:
     write_whole(out / SPLIT, json.dumps(split, indent=1).encode())
 
 
-def read_split(out: Path) -> tuple[list[str], list[str]]:
-    """Keys of the models for training and for validation. Raises InputError if the split has not been written."""
-    split = read_object(out / SPLIT)
-    if split is None:
-        raise InputError(f"There is no {SPLIT} in {out}. Render models into the folder first.")
-    return _uids(split.get("train")), _uids(split.get("val"))
-
-
 def _uids(entries: Any) -> list[str]:
     found = [entry.get("uid") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     return [uid for uid in found if isinstance(uid, str)]
@@ -639,75 +631,3 @@ def _keys(names: list[str]) -> list[str]:
         taken.add(key.casefold())  # some systems' folders do not tell case
         keys.append(key)
     return keys
-
-
-# -- whether depth and cameras agree -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DepthMeeting:
-    """What became of surface points that one view's depth gives, seen from other views."""
-
-    points: int
-    """That lie within the other pictures."""
-    met: float
-    """Share of them that the other depth meets."""
-    contradicted: float
-    """Share of them that float in front of what the other view sees; the rest is hidden behind it."""
-
-
-def meet_depths(depth: FloatArray, pose: Pose, other: FloatArray, other_pose: Pose, k: FloatArray) -> DepthMeeting:
-    """Lift a depth picture (S, S; along the viewing axis, 0 where nothing is) and project it into another view.
-
-    `k` is the 3x3 matrix of both cameras. Right cameras and depth leave next to nothing contradicted.
-    """
-    size = len(depth)
-    seen = (depth > 0).ravel()
-    pixels = cameras.pixel_grid(size)[seen]
-    origin, directions = cameras.pixel_rays(pose.matrix(), k, pixels)
-    points = origin + directions * depth.ravel()[seen][:, None]
-    at, z = cameras.project(points, other_pose.matrix(), k)
-    inside = (z > 0) & (at >= 0).all(1) & (at < size).all(1)
-    column, row = at[inside].astype(int).T
-    z = z[inside]
-    if not len(z):
-        return DepthMeeting(0, 0.0, 0.0)
-    # Of the pixel and those around it, as edges and slopes fall between pixels.
-    far = np.where(other > 0, other, np.inf)
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(far, 1, constant_values=np.inf), (3, 3))
-    nearest = around.min((2, 3))[row, column]
-    farthest = np.where(np.isfinite(around), around, 0).max((2, 3))[row, column]
-    slack = 0.002 + 1.5 * z / k[0, 0]
-    contradicted = nearest > z + slack
-    met = ~contradicted & (z <= farthest + slack)
-    return DepthMeeting(len(z), float(met.mean()), float(contradicted.mean()))
-
-
-def check_depths(folder: Path, settings: RenderSettings) -> DepthMeeting:
-    """`meet_depths` of every principal view of a finished model into every other one, all together."""
-    views = [frame for frame in frames(settings) if frame.depth]
-    depths = [read_depth(folder / f"{frame.name}_depth_mm.png") for frame in views]
-    found = [
-        meet_depths(depths[i], views[i].pose, depths[j], views[j].pose, settings.intrinsics)
-        for i in range(len(views))
-        for j in range(len(views))
-        if i != j
-    ]
-    points = sum(meeting.points for meeting in found)
-    share = [meeting.points / max(points, 1) for meeting in found]
-    return DepthMeeting(
-        points,
-        sum(s * meeting.met for s, meeting in zip(share, found, strict=True)),
-        sum(s * meeting.contradicted for s, meeting in zip(share, found, strict=True)),
-    )
-
-
-def read_depth(path: Path) -> FloatArray:
-    """Depth (S, S) float32 in world units of a `_depth_mm.png`, 0 where nothing is. InputError if it is none."""
-    try:
-        with Image.open(path) as picture:
-            if picture.mode != "I;16":
-                raise ValueError(f"its mode is {picture.mode}")
-            return np.asarray(picture).astype(np.float32) / np.float32(1000)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"The depth {path} cannot be read ({error}). Render its model again.") from error

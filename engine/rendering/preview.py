@@ -80,19 +80,6 @@ def preview_frames(
     )
 
 
-def preview_mesh(model: Path, cancel: CancelToken | None = None) -> tuple[PreviewPart, ...]:
-    """A model as it stands before the cameras: its longest side 1, its middle at the origin, Z up; few triangles.
-
-    It is read by a process of its own. Raises InputError for a model that cannot be shown, and Cancelled.
-    """
-    _check_kind(model)
-    with contextlib.closing(_answers(model, None, cancel or CancelToken())) as answers:
-        kind, content = next(answers)
-    if kind != "parts":
-        raise _crash(model, content)
-    return tuple(content)
-
-
 def _check_kind(model: Path) -> None:
     suffix = model.suffix.lower()
     if suffix in ONLY_BLENDER:
@@ -126,8 +113,8 @@ def _crash(model: Path, code: int) -> OrielError:
     )
 
 
-def _answers(model: Path, scene: dict[str, Any] | None, cancel: CancelToken) -> Generator[tuple[str, Any], None, None]:
-    """What the process says: ("drawing", None), ("frame", (name, PNG))..., or ("parts", [...]).
+def _answers(model: Path, scene: dict[str, Any], cancel: CancelToken) -> Generator[tuple[str, Any], None, None]:
+    """What the process says: ("drawing", None), ("frame", (name, PNG))...
 
     If it ends before it is done, ("code", its exit code) is the last.
     """
@@ -176,8 +163,8 @@ def _answers(model: Path, scene: dict[str, Any] | None, cancel: CancelToken) -> 
 # -- in the process ------------------------------------------------------------------------------------------
 
 
-def _serve(pipe: connection.Connection, model: Path, scene: dict[str, Any] | None) -> None:
-    """Load a model; draw it, or send its parts if there is no scene."""
+def _serve(pipe: connection.Connection, model: Path, scene: dict[str, Any]) -> None:
+    """Load a model and draw it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
     with contextlib.suppress(OSError, AttributeError):
@@ -186,12 +173,9 @@ def _serve(pipe: connection.Connection, model: Path, scene: dict[str, Any] | Non
     os.dup2(nowhere, 2)  # VTK says at length which of its windows it could not have
     try:
         parts = _load(model)
-        if scene is None:
-            pipe.send(("parts", parts))
-        else:
-            pipe.send(("drawing", None))
-            for name, picture in _draw(parts, scene):
-                pipe.send(("frame", (name, picture)))
+        pipe.send(("drawing", None))
+        for name, picture in _draw(parts, scene):
+            pipe.send(("frame", (name, picture)))
         pipe.send(("done", None))
     except InputError as error:
         pipe.send(("problem", str(error)))

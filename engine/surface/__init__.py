@@ -2,7 +2,6 @@
 
 from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
-from engine.surface.hull import visual_hull
 from engine.surface.network import BUILT_IN, SurfaceConfig, SurfaceModel, SurfaceNetwork
 from engine.surface.published import PUBLISHED, PublishedNetwork
 from engine.surface.reconstruct import build_surface, load_surface, reconstruct_surface
@@ -19,5 +18,4 @@ __all__ = [
     "extract_mesh",
     "load_surface",
     "reconstruct_surface",
-    "visual_hull",
 ]

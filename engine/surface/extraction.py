@@ -45,14 +45,6 @@ def extract_mesh(
     return march(values, extent, cancel)
 
 
-def dense_grid(
-    field: FieldFunction, resolution: int, extent: float = VOLUME_EXTENT, cancel: CancelToken | None = None
-) -> FloatArray:
-    """Field (R, R, R) at every grid point, x first: the reference that `refined_grid` saves."""
-    index = np.arange(resolution**3)
-    return _evaluate(field, index, resolution, extent, cancel).reshape((resolution,) * 3)
-
-
 def refined_grid(
     field: FieldFunction,
     resolution: int,
@@ -149,18 +141,6 @@ def _weld_slabs(vertices: npt.NDArray, faces: npt.NDArray) -> tuple[npt.NDArray,
     faces = compact.reshape(-1)[faces]
     keep = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])
     return vertices[used], faces[keep]
-
-
-def _evaluate(
-    field: FieldFunction, index: npt.NDArray, resolution: int, extent: float, cancel: CancelToken | None
-) -> FloatArray:
-    """Field at flat grid indices."""
-    spacing = np.float32(2 * extent / (resolution - 1))
-    out = np.empty(len(index), np.float32)
-    for start in range(0, len(index), CHUNK):
-        grid = np.stack(np.unravel_index(index[start : start + CHUNK], (resolution,) * 3), -1)
-        out[start : start + CHUNK] = _run(field, grid.astype(np.float32) * spacing - np.float32(extent), cancel)
-    return out
 
 
 def _run(field: FieldFunction, points: FloatArray, cancel: CancelToken | None) -> FloatArray:

@@ -12,12 +12,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from engine.cameras import VOLUME_EXTENT, pixel_rays, world_to_camera
-from engine.errors import EmptyResultError
-from engine.mesh import Mesh
+from engine.cameras import pixel_rays, world_to_camera
 from engine.progress import CancelToken
-from engine.surface.cleaning import clean_mesh
-from engine.surface.extraction import CHUNK, FieldFunction, extract_mesh
+from engine.surface.extraction import CHUNK, FieldFunction
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -99,28 +96,6 @@ class SilhouetteField:
     def largest(self, points: Tensor, count: int) -> Tensor:
         """(N, count) largest distances, falling; the first is the visual hull's signed distance."""
         return self.distances(points).topk(min(count, len(self.w2c)), dim=0).values.T
-
-
-def visual_hull(
-    views: npt.NDArray,
-    c2ws: npt.NDArray,
-    k: npt.NDArray,
-    resolution: int = 128,
-    *,
-    extent: float = VOLUME_EXTENT,
-    cancel: CancelToken | None = None,
-) -> Mesh:
-    """Visual hull of views (V, H, W, 4) whose alpha is the mask, as a closed mesh without colours.
-
-    Raises `EmptyResultError` when the silhouettes have no point in common.
-    """
-    field = SilhouetteField.build(views[..., 3], c2ws, k)
-    vertices, faces = extract_mesh(
-        lambda p: field.largest(p, 1)[:, 0], resolution=resolution, extent=extent, cancel=cancel
-    )
-    if not len(faces):
-        raise EmptyResultError("The silhouettes of the views have no common volume. Check the masks of the views.")
-    return clean_mesh(Mesh(vertices, faces))
 
 
 @dataclass

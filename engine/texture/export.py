@@ -1,8 +1,8 @@
-"""Meshes to and from files: GLB, OBJ, PLY and STL.
+"""Meshes to files: GLB, OBJ, PLY and STL.
 
 GLB and OBJ are written here rather than by trimesh: trimesh gives vertex-coloured GLBs no material (the
 glTF default is metal) and its OBJ names every texture `material_0.png`, so that two exports into one
-folder overwrite each other. PLY, STL and all reading are trimesh's.
+folder overwrite each other. PLY and STL are trimesh's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engine.mesh import ByteArray, FloatArray, IntArray, Mesh
 UpAxis = Literal["Y", "Z"]
 
 FORMATS = (".glb", ".obj", ".ply", ".stl")
-"""Suffixes that `export_mesh` writes and `load_mesh` reads."""
+"""Suffixes that `export_mesh` writes."""
 ROUGHNESS = 0.9
 """Roughness of the exported material; colours come from pictures with their light in, so nothing shines."""
 
@@ -77,48 +77,6 @@ def export_mesh(
         assert isinstance(exported, bytes)
         files = {path: exported}
     _write_whole(files)
-
-
-def load_mesh(path: str | Path, *, up: UpAxis | None = None) -> Mesh:
-    """Read a GLB, OBJ, PLY or STL file (also one from elsewhere) into the Z-up world frame.
-
-    `up` is the file's up axis; None takes the format's custom, as in `export_mesh`. Of a textured file, colours
-    are read from the texture. Raises InputError for a file that is missing, damaged or has no triangles.
-    """
-    path = Path(path)
-    suffix = _known_suffix(path)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}. Check the name and the folder.")
-    try:
-        scene = trimesh.load_scene(path, process=False)
-        loaded = scene.to_mesh() if scene.geometry else None
-    except Exception as error:  # each of trimesh's readers raises kinds of its own
-        raise InputError(
-            f"{path.name} cannot be read as a {suffix[1:].upper()} file ({error}). Try exporting it again."
-        ) from error
-    if loaded is None or len(loaded.faces) == 0:
-        raise InputError(f"{path.name} holds no triangles. Choose a file with a mesh in it.")
-    vertices = np.asarray(loaded.vertices, np.float64)
-    if (up or _default_up(suffix)) == "Y":
-        vertices = vertices @ _Z_TO_Y
-    mesh = Mesh(vertices.astype(np.float32), np.asarray(loaded.faces, np.int32))
-    if suffix == ".stl":  # STL repeats each corner in each triangle
-        unique, index = np.unique(mesh.vertices, axis=0, return_inverse=True)
-        return Mesh(unique, index.reshape(-1)[mesh.faces].astype(np.int32))
-    visual: Any = loaded.visual
-    if visual.kind == "texture":
-        material = visual.material
-        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-        if image is not None and visual.uv is not None:
-            mesh.uv = np.asarray(visual.uv, np.float32)
-            mesh.texture = np.asarray(image.convert("RGB"), np.uint8)
-            mesh.colors = sample_texture(mesh.texture, mesh.uv)
-        else:
-            mesh.colors = _glb_vertex_colors(scene, len(vertices))
-    elif visual.kind in ("vertex", "face"):
-        rgb = np.asarray(visual.vertex_colors, np.uint8)[:, :3]
-        mesh.colors = _linear_to_srgb(rgb / 255) if suffix == ".glb" else rgb.copy()
-    return mesh
 
 
 def sample_texture(texture: ByteArray, uv: FloatArray) -> ByteArray:
@@ -200,15 +158,6 @@ def _vertex_colors(mesh: Mesh) -> ByteArray | None:
     if mesh.colors is None and mesh.uv is not None and mesh.texture is not None:
         return sample_texture(mesh.texture, mesh.uv)
     return mesh.colors
-
-
-def _glb_vertex_colors(scene: trimesh.Scene, vertices: int) -> ByteArray | None:
-    """COLOR_0 of a file with a material and no texture; trimesh loses it when it joins geometries."""
-    light = [getattr(g.visual, "vertex_attributes", {}).get("color") for g in scene.geometry.values()]
-    if len(light) != 1 or light[0] is None or len(light[0]) != vertices:
-        return None
-    full = np.iinfo(light[0].dtype).max if light[0].dtype.kind == "u" else 1
-    return _linear_to_srgb(np.asarray(light[0], np.float64)[:, :3] / full)
 
 
 def _welded(mesh: Mesh) -> trimesh.Trimesh:
@@ -331,11 +280,6 @@ def _png(texture: ByteArray) -> bytes:
 def _srgb_to_linear(colors: ByteArray) -> FloatArray:
     c = colors.astype(np.float32) / 255
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def _linear_to_srgb(light: npt.NDArray[np.floating]) -> ByteArray:
-    c = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(255 * c).astype(np.uint8)
 
 
 def _write_whole(files: dict[Path, bytes]) -> None:

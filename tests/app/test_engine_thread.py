@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from app.engine_thread import EVENT_INTERVAL, EngineThread, LoopGapProbe, ProgressFunnel
+from app.engine_thread import EVENT_INTERVAL, EngineThread, ProgressFunnel
 from engine.progress import Progress
+from tests.loop_gaps import LoopGapProbe
 
 
 def test_calls_run_in_order_on_one_other_thread() -> None:

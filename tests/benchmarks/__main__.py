@@ -16,8 +16,7 @@ import torch
 
 from engine import weights
 from engine.errors import OrielError
-from engine.evaluation.heldout import heldout_count
-from engine.evaluation.testsets import TEST_SETS
+from tests.benchmarks.heldout import heldout_count
 from tests.benchmarks.published import measure_published
 from tests.benchmarks.quality import measure_quality
 from tests.benchmarks.ratios import measure_data, measure_extraction, measure_matchers
@@ -25,6 +24,7 @@ from tests.benchmarks.shapes import ShapesOptions, measure_shapes, model_folders
 from tests.benchmarks.sheet import write_sheets
 from tests.benchmarks.speed import measure_speed
 from tests.benchmarks.table import Table
+from tests.benchmarks.testsets import TEST_SETS
 
 
 def main() -> int:

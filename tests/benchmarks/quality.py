@@ -20,11 +20,12 @@ from tqdm import tqdm
 from engine.cameras import REFERENCE_SIZE, Pose, intrinsics, neighbour_poses, principal_poses, source_poses
 from engine.elevation import estimate_elevation
 from engine.errors import EmptyResultError
-from engine.evaluation import draw, mask_iou, psnr
-from engine.evaluation.heldout import heldout_case, measure_mesh
+from engine.evaluation.views import mask_iou, psnr
 from engine.mesh import Mesh
 from engine.pipeline import Options, Run
 from engine.views.builtin import BuiltInGenerator
+from tests.benchmarks.heldout import heldout_case, measure_mesh
+from tests.benchmarks.measures import draw
 from tests.benchmarks.table import Table
 
 FloatArray = npt.NDArray[np.float32]
@@ -164,7 +165,7 @@ def as_png(image: FloatArray) -> bytes:
 
 
 def _hull(run: Run, elevation: float) -> Mesh | None:
-    from engine.surface import visual_hull
+    from tests.benchmarks.baselines import visual_hull
 
     views = run.source_views()
     if views is None:

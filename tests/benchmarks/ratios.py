@@ -9,16 +9,17 @@ import time
 import numpy as np
 import torch
 
-from engine.cameras import Pose, intrinsics, neighbour_poses, source_poses
+from engine.cameras import Pose, camera_to_world, intrinsics, neighbour_poses, source_poses
 from engine.elevation import DenseFlowMatcher, SiftMatcher, estimate_elevation
-from engine.evaluation.heldout import heldout_case
+from tests.benchmarks.heldout import heldout_case
 from tests.benchmarks.table import Table
 
 
 def measure_extraction(table: Table, resolution: int = 256) -> None:
     """Refined extraction against evaluating the same signed distance network at every point of the grid."""
     from engine.surface import load_surface
-    from engine.surface.extraction import dense_grid, march, refined_grid
+    from engine.surface.extraction import march, refined_grid
+    from tests.dense import dense_grid
 
     network, case = load_surface(), heldout_case(0)
     poses = source_poses(case.elevation)
@@ -73,8 +74,14 @@ def measure_data(table: Table, seconds: float = 10.0) -> None:
 
 def _data_speed(seconds: float) -> float:
     from engine.data import make_object
-    from engine.data.renderer import measure_speed
+    from engine.data.renderer import Renderer
 
     # One rasteriser thread a process: the processes fill the cores already.
     os.environ["LP_NUM_THREADS"] = "1"
-    return measure_speed(make_object, seconds)
+    renderer, k, turns = Renderer(), intrinsics(128), np.arange(4) * 90.0
+    renderer.render(make_object(0), camera_to_world(20.0, [0.0]), k, depth=False)
+    seed, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        seed += 1
+        renderer.render(make_object(seed), camera_to_world(20.0, turns), k, depth=False)
+    return seed * len(turns) / (time.perf_counter() - start)

@@ -26,6 +26,7 @@ from engine.data.objects import make_object, split_seeds
 from engine.files import read_object
 from engine.rendering import layout
 from engine.rendering.jobs import ModelFile, RenderSettings
+from tests.rendered_models import read_split
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 PATIENCE = 300.0
@@ -116,7 +117,7 @@ def judge(report: FarmReport, models: list[ModelFile], out: Path, settings: Rend
             report.finished += 1
     if (out / ".work").exists():
         report.problems.append("something is left in .work")
-    train, held = layout.read_split(out)
+    train, held = read_split(out)
     if sorted(train + held) != sorted(model.key for model in models):
         report.problems.append("the split does not name all models")
 

@@ -20,18 +20,18 @@ from tqdm import tqdm
 
 from engine import weights
 from engine.errors import EmptyResultError, InputError, WeightsError
-from engine.evaluation.baselines import bounding_box, input_hull
 from engine.evaluation.clip import ClipSimilarity
 from engine.evaluation.likeness import Likeness
 from engine.evaluation.metrics import probability
 from engine.evaluation.statistics import compare
-from engine.evaluation.testsets import TEST_SETS, VERSION, TestObject
 from engine.files import read_object, write_whole
 from engine.mesh import Mesh
 from engine.pipeline import Options, Run
 from engine.views.builtin import BuiltInGenerator
+from tests.benchmarks.baselines import bounding_box, input_hull
 from tests.benchmarks.quality import as_png
 from tests.benchmarks.table import Table
+from tests.benchmarks.testsets import TEST_SETS, VERSION, TestObject
 
 RECORDS, MESHES = "shapes.jsonl", "meshes"
 BASELINES = {"box": "grey box", "own_box": "box along the object's axes", "hull": "visual hull"}

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from engine.cameras import Pose
 from engine.evaluation.pictures import Shape, draw_shape, shape_of
-from engine.evaluation.testsets import TestObject
 from engine.mesh import Mesh
 from tests.benchmarks.shapes import ShapesOptions, read_mesh
+from tests.benchmarks.testsets import TestObject
 
 ByteArray = npt.NDArray[np.uint8]
 

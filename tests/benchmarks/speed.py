@@ -12,8 +12,8 @@ from pathlib import Path
 from app.demo import samples
 from engine.cameras import REFERENCE_SIZE, Pose, intrinsics
 from engine.errors import EmptyResultError, InputError
-from engine.evaluation import silhouette_iou
 from engine.pipeline import STAGES, Run
+from tests.benchmarks.measures import silhouette_iou
 from tests.benchmarks.table import Table
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"

@@ -61,12 +61,10 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         list(device.in_batches([1, 2], run, key="views"))
 
 
-def test_a_budget_is_read_from_a_setting():
-    assert MemoryBudget.parse("auto") == MemoryBudget.parse(None) == MemoryBudget(None)
-    assert MemoryBudget.parse("8") == MemoryBudget.parse(8.0) == MemoryBudget(8)
-    for wrong in ("much", -1, 0.5, float("nan")):
-        with pytest.raises(InputError, match="memory budget"):
-            MemoryBudget.parse(wrong)
+@pytest.mark.parametrize("wrong", [-1, 0.5, float("nan")])
+def test_a_budget_is_at_least_a_gigabyte(wrong):
+    with pytest.raises(InputError, match="memory budget"):
+        MemoryBudget(wrong)
 
 
 def test_a_small_budget_sends_idle_parts_away_and_limits_torch(monkeypatch):
@@ -98,7 +96,6 @@ def test_without_a_gpu_the_cpu_is_picked(monkeypatch):
         device.pick_device("cuda")
     with pytest.raises(InputError, match="has to be one of"):
         device.pick_device("gpu")
-    assert "CPU" in device.describe(cpu)
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_other_formats_need_the_last_stage_only(run):
     assert {p.name for p in run.folder.glob("mesh.*")} >= {"mesh.glb", "mesh.obj", "mesh.mtl", "mesh.stl"}
     assert (run.folder / "surface.npz").stat().st_mtime_ns == surface
     # The file is as high as asked for; the mesh that is shown stays in the frame of the cameras.
-    from engine.texture import load_mesh
+    from tests.meshes import load_mesh
 
     assert np.ptp(load_mesh(run.folder / "mesh.stl").vertices[:, 1]) == pytest.approx(12.0, rel=0.01)
     assert np.ptp(run.mesh().vertices[:, 2]) < 2

@@ -20,7 +20,6 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton, QToolButton
 
 from app import crawl_session
-from app.engine_thread import LoopGapProbe
 from app.settings import Settings, home
 from app.window import Session
 from engine.crawling import Download, Page, PageState, Records, Rights, Totals
@@ -28,6 +27,7 @@ from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.screening import PreviewLimits, load_preview
 from tests.gui import driving
 from tests.gui.driving import activate, busy
+from tests.loop_gaps import LoopGapProbe
 from tests.site import ModelSite, SiteModel, uid_of
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.crawl.words import advice

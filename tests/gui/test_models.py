@@ -22,7 +22,7 @@ from tests.app.test_published_models import _another_model, _no_weights, _spoilt
 from tests.gui.driving import banner, bring, busy, until
 from tests.hub_server import HubServer
 from widgets.main_window import MainWindow
-from widgets.models import ModelEntry, bytes_text
+from widgets.models import ModelEntry, ModelsPage, bytes_text
 from widgets.reconstruct.request import Choice
 
 SURFACE = "one-2-3-45-surface"
@@ -61,6 +61,12 @@ ENTRIES = [
 def window(window: MainWindow) -> MainWindow:
     window.models.set_entries(ENTRIES)
     return window
+
+
+def state_text(page: ModelsPage, key: str) -> str:
+    """What the table says of a model's state."""
+    row = [entry.key for entry in page.model.entries].index(key)
+    return str(page.model.index(row, 1).data())
 
 
 # -- the page ------------------------------------------------------------------------------------------------
@@ -107,7 +113,7 @@ def test_the_keyboard_walks_fetches_and_cancels(window, qtbot) -> None:
     qtbot.keyClick(page.table, Qt.Key.Key_F)
     page.set_work("zero123-xl", "Fetching")
     page.take_progress("zero123-xl", "Fetching", Progress("weights", 6.2e9, 15.5e9, "zero123-xl.ckpt"))
-    assert page.state_text("zero123-xl") == "Fetching, 40 %"
+    assert state_text(page, "zero123-xl") == "Fetching, 40 %"
     assert "6.2 GB of 16 GB" in page._progress.text()
     qtbot.keyClick(page.table, Qt.Key.Key_Escape)
     assert asked == [("fetch", "zero123-xl"), ("cancel", "zero123-xl")]
@@ -252,13 +258,13 @@ def test_a_model_is_fetched_cancelled_gone_on_with_and_removed(drive, surface_by
             await shown(session, SURFACE)
             assert server.asked == []
             page.fetch.click()
-            await until(lambda: "%" in page.state_text(SURFACE))
+            await until(lambda: "%" in state_text(page, SURFACE))
             page.escape()
             await until(lambda: "Stopped" in note(session))
-            await until(lambda: page.state_text(SURFACE) == "Partly fetched")
+            await until(lambda: state_text(page, SURFACE) == "Partly fetched")
             server.pause = 0.0
             page.fetch.click()
-            await until(lambda: page.state_text(SURFACE) == "Found")
+            await until(lambda: state_text(page, SURFACE) == "Found")
             assert "Fetched" in note(session)
             assert server.ranges_asked, "the second fetch went on from where the first one stopped"
             surface = session.tab.input.models.boxes["surface"]
@@ -266,7 +272,7 @@ def test_a_model_is_fetched_cancelled_gone_on_with_and_removed(drive, surface_by
             page.check.click()
             await until(lambda: "whole" in note(session))
             page.remove_requested.emit(SURFACE)
-            await until(lambda: page.state_text(SURFACE) == "Missing")
+            await until(lambda: state_text(page, SURFACE) == "Missing")
             assert surface.currentData() == "built-in"
 
         drive(scenario)
@@ -285,9 +291,9 @@ def test_a_fetch_has_ended_when_the_table_knows_of_it(drive, surface_bytes, monk
             page.fetch.click()
             await until(lambda: weights.locate(SURFACE) is not None)
             await asyncio.sleep(0.2)
-            assert page.cancel.isVisible() and page.state_text(SURFACE) != "Missing", "it is not said to have failed"
+            assert page.cancel.isVisible() and state_text(page, SURFACE) != "Missing", "it is not said to have failed"
             released.set()
-            await until(lambda: page.state_text(SURFACE) == "Found")
+            await until(lambda: state_text(page, SURFACE) == "Found")
             assert "Fetched" in note(session)
             await held
 
@@ -302,7 +308,7 @@ def test_without_a_network_it_is_said_in_place(drive, monkeypatch) -> None:
         await shown(session, SURFACE)
         session.window.models.fetch.click()
         await until(lambda: "127.0.0.1:9 cannot be reached" in note(session))
-        assert session.window.models.state_text(SURFACE) == "Missing"
+        assert state_text(session.window.models, SURFACE) == "Missing"
 
     drive(scenario)
 
@@ -315,7 +321,7 @@ def test_a_file_of_the_users_is_used_remembered_and_forgotten(drive, published_m
         await shown(session, "loftr")
         session.window.models.use_file.click()
         await until(lambda: "used from now on" in note(session))
-        assert session.window.models.state_text("loftr") == "Found"
+        assert state_text(session.window.models, "loftr") == "Found"
         assert Settings.load().model_paths == {"loftr": str(path)}
         assert session.tab.input.models.value("matcher") == "loftr"
 
@@ -323,7 +329,7 @@ def test_a_file_of_the_users_is_used_remembered_and_forgotten(drive, published_m
         await shown(session, "loftr")
         assert session.tab.input.models.value("matcher") == "loftr"
         session.window.models.remove.click()
-        await until(lambda: session.window.models.state_text("loftr") == "Missing")
+        await until(lambda: state_text(session.window.models, "loftr") == "Missing")
         assert session.tab.input.models.value("matcher") == "dense-flow"
 
     drive(use)
@@ -354,7 +360,7 @@ def test_a_bad_file_is_refused_in_plain_words(drive, spoil, words, published_mod
         session.window.models.use_requested.emit("loftr", path)
         await until(lambda: words in note(session))
         assert str(path) in note(session)
-        assert session.window.models.state_text("loftr") == "Missing"
+        assert state_text(session.window.models, "loftr") == "Missing"
 
     drive(scenario)
 
@@ -367,7 +373,7 @@ def test_the_check_finds_damage(drive, published_models, tmp_path) -> None:
     async def scenario(session: Session) -> None:
         await shown(session, "loftr")
         session.window.models.check.click()
-        await until(lambda: session.window.models.state_text("loftr") == "Damaged")
+        await until(lambda: state_text(session.window.models, "loftr") == "Damaged")
         assert str(path) in note(session)
 
     drive(scenario)

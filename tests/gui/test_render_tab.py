@@ -15,7 +15,6 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QToolButton
 
 from app import render_session
-from app.engine_thread import LoopGapProbe
 from app.settings import Settings
 from app.window import Session
 from engine.mesh import Mesh
@@ -24,6 +23,7 @@ from engine.rendering import farm
 from engine.rendering.jobs import ModelFile, ModelState, RenderSettings, RenderTotals, frames
 from tests.gui import driving
 from tests.gui.driving import activate, busy
+from tests.loop_gaps import LoopGapProbe
 from widgets.main_window import MainWindow
 from widgets.render import FarmChoice, ModelDetails, Opened, RenderTab
 from widgets.render.words import sentence, worker

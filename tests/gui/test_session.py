@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.engine_thread import LoopGapProbe
 from app.history import History
 from app.settings import Settings
 from app.window import Session
 from engine import weights
 from engine.pipeline import Options, Run
 from tests.gui.driving import banner, bring, busy, until
+from tests.loop_gaps import LoopGapProbe
 
 HAVE_WEIGHTS = {"views", "surface"} <= {found.name for found in weights.available()}
 needs_weights = pytest.mark.skipif(not HAVE_WEIGHTS, reason="the built-in weights are not in this checkout")

@@ -16,7 +16,8 @@ from engine.cameras import intrinsics, principal_poses, project, source_poses
 from engine.errors import InputError, OutputError
 from engine.mesh import Mesh
 from engine.progress import CancelToken
-from engine.texture import export_mesh, load_mesh
+from engine.texture import export_mesh
+from tests.meshes import load_mesh
 from widgets.viewport import ExportDialog, FilmDialog, Viewport
 
 RED, BLUE = (200, 60, 50), (40, 90, 190)
@@ -242,14 +243,14 @@ def test_ruler_counts_in_metres_once_the_height_is_known(viewport, mesh):
 
 def test_turntable_turns_and_rests_while_hidden(qtbot, viewport, mesh):
     viewport.show_mesh(mesh)
-    viewport.set_turntable(True)
+    viewport._actions["turntable"].setChecked(True)
     start = viewport._scene.orbit.azimuth
     qtbot.waitUntil(lambda: abs(viewport._scene.orbit.azimuth - start) > 3, timeout=5000)
     viewport.hide()
     assert not viewport._turn.isActive()
     viewport.show()
     assert viewport._turn.isActive()
-    viewport.set_turntable(False)
+    viewport._actions["turntable"].setChecked(False)
     assert not viewport._turn.isActive()
 
 
@@ -314,7 +315,7 @@ def test_closing_leaves_no_thread_and_no_timer(qtbot, mesh, tmp_path):
     widget.show()
     qtbot.waitExposed(widget)
     widget.show_mesh(mesh)
-    widget.set_turntable(True)
+    widget._actions["turntable"].setChecked(True)
     qtbot.wait(100)
     widget.save_turntable(tmp_path / "turn.mp4", seconds=60, size=64)
     film = widget._film

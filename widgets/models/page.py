@@ -274,11 +274,6 @@ class ModelsPage(QWidget):
         row = self.table.currentIndex().row()
         return self.model.entries[row] if 0 <= row < len(self.model.entries) else None
 
-    def state_text(self, key: str) -> str:
-        """What the table says of a model's state."""
-        row = next(i for i, entry in enumerate(self.model.entries) if entry.key == key)
-        return str(self.model.index(row, 1).data())
-
     def set_work(self, key: str, words: str | None, *, cancellable: bool = True) -> None:
         """Say what is being done to a model, None when it ended."""
         if words is None:

@@ -39,7 +39,6 @@ BACK_TINT = (0.78, 0.58, 0.95)
 _MASK = """//VTK::TCoord::Impl
   if (gl_FragData[0].a < {cutoff:.4f}) discard;
 """
-AXES = ("left", "right", "up", "down", "zoom_in", "zoom_out")
 
 
 class ModelView(QWidget):
@@ -125,7 +124,7 @@ class ModelView(QWidget):
     # -- moving ------------------------------------------------------------------------------------------
 
     def press(self, axis: str) -> None:
-        """A key of one of the AXES goes down: move until it is let go."""
+        """The key of `axis` (left, right, up, down, zoom_in or zoom_out) goes down: move until it is let go."""
         self._held.add(axis)
         self._left[axis] = TAP_SECONDS
         self._run()

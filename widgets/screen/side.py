@@ -70,7 +70,6 @@ class SidePanel(QWidget):
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         area.setWidget(self.criterion)
         criterion.body.addWidget(area, 1)
-        self._criterion_area = area
 
         recent = Panel("Last decisions", spacing=6)
         grid = QGridLayout()
@@ -81,7 +80,6 @@ class SidePanel(QWidget):
             grid.addWidget(card, at // 3, at % 3)
         recent.body.addLayout(grid)
         recent.body.addStretch(1)
-        self._recent = recent
 
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

@@ -233,10 +233,6 @@ class Viewport(QWidget):
         self._scene.set_grid(self._actions["grid"].isChecked(), metres)
         self._redraw()
 
-    def set_turntable(self, on: bool) -> None:
-        """Turn the object slowly; pauses while the viewport is hidden."""
-        self._actions["turntable"].setChecked(on)
-
     def set_save_target(self, folder: Path, name: str) -> None:
         """Folder and stem that screenshots and films are offered under."""
         self._folder, self._name = Path(folder), name

@@ -1,4 +1,4 @@
-"""Zero123's weights on disk: the released checkpoint, and the folder that diffusers reads; converted both ways.
+"""Zero123's weights on disk: the released checkpoint, and the folder that diffusers reads.
 
 **The released checkpoint** (`zero123-xl.ckpt`, `105000.ckpt`) is the state of a `LatentDiffusion` of the CompVis code.
 How its keys are named was learnt from the released modules (cvlab-columbia/zero123: `ldm/modules/diffusionmodules/
@@ -31,7 +31,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from engine import weights
@@ -133,29 +132,10 @@ def from_original(tensors: Mapping[str, Tensor]) -> Checkpoint:
     return Checkpoint(found, configs, unused)
 
 
-def to_original(checkpoint: Checkpoint) -> State:
-    """The same model under the released code's keys, with the noise schedule; the U-Net as itself and as its mean."""
-    configs, tensors = checkpoint.configs, checkpoint.tensors
-    vae = {k: v[:, :, None, None] if _is_flat(k) else v for k, v in tensors[VAE].items()}
-    unet = _rename(tensors[UNET], _turned(_unet_names(configs[UNET])))
-    state = {_UNET + key: value for key, value in unet.items()}
-    state |= {_EMA + ("diffusion_model." + key).replace(".", ""): value for key, value in unet.items()}
-    state |= {_VAE + key: value for key, value in _rename(vae, _turned(_vae_names(configs[VAE]))).items()}
-    state |= {_CLIP + key: value for key, value in _join_clip(tensors[CLIP], configs[CLIP]).items()}
-    state |= {_PROJECTION + key: value for key, value in tensors[PROJECTION].items()}
-    betas = torch.linspace(BETAS[0] ** 0.5, BETAS[1] ** 0.5, 1000, dtype=torch.float64) ** 2
-    kept = (1 - betas).cumprod(0)
-    return state | {"betas": betas.float(), "alphas_cumprod": kept.float()}
-
-
 def _under(tensors: Mapping[str, Tensor], prefix: str, skip: str = "\0") -> State:
     """What lies under a prefix, without it."""
     cut = len(prefix)
     return {k[cut:]: v for k, v in tensors.items() if k.startswith(prefix) and not k[cut:].startswith(skip)}
-
-
-def _turned(names: dict[str, str]) -> dict[str, str]:
-    return {ours: theirs for theirs, ours in names.items()}
 
 
 def _rename(state: State, names: dict[str, str]) -> State:
@@ -381,17 +361,6 @@ def _split_clip(state: State, config: Mapping[str, Any]) -> State:
     return renamed | parts | {"visual_projection.weight": renamed["visual_projection.weight"].T}
 
 
-def _join_clip(state: State, config: Mapping[str, Any]) -> State:
-    """The inverse of `_split_clip`."""
-    state, joined = dict(state), State()
-    for layer in range(config["num_hidden_layers"]):
-        theirs, ours = f"transformer.resblocks.{layer}.attn", f"vision_model.encoder.layers.{layer}.self_attn"
-        for kind in ("weight", "bias"):
-            joined[f"{theirs}.in_proj_{kind}"] = torch.cat([state.pop(f"{ours}.{n}_proj.{kind}") for n in "qkv"])
-    renamed = _rename(state, _turned(_clip_names(config)))
-    return renamed | joined | {"proj": renamed["proj"].T}
-
-
 # -- the diffusers folder ------------------------------------------------------------------------------------
 
 
@@ -416,23 +385,6 @@ def from_folder(folder: Path) -> Checkpoint:
     # and transformers kept a list of numbers among CLIP's weights
     tensors[CLIP].pop("vision_model.embeddings.position_ids", None)
     return Checkpoint(tensors, configs, path=folder)
-
-
-def to_folder(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a model in diffusers' layout, as safetensors."""
-    from safetensors.torch import save_file
-
-    classes = {UNET: "UNet2DConditionModel", VAE: "AutoencoderKL", CLIP: "CLIPVisionModelWithProjection"}
-    for part in PARTS:
-        state = checkpoint.tensors[part]
-        config = {"_class_name": classes.get(part, "CCProjection"), **checkpoint.configs.get(part, {})}
-        if part == PROJECTION:
-            config |= {"in_channel": state["weight"].shape[1], "out_channel": state["weight"].shape[0]}
-            state = {f"projection.{key}": value for key, value in state.items()}
-        (folder / part).mkdir(parents=True, exist_ok=True)
-        (folder / part / "config.json").write_text(json.dumps(config, indent=1))
-        name = "model" if part == CLIP else "diffusion_pytorch_model"
-        save_file({k: v.contiguous() for k, v in state.items()}, folder / part / f"{name}.safetensors")
 
 
 def _weights_file(folder: Path, part: str) -> Path:

@@ -5,7 +5,7 @@ from engine import cameras
 from engine.data import make_object
 from engine.data.photo import photograph
 from engine.data.renderer import Renderer
-from engine.evaluation import mask_iou
+from engine.evaluation.views import mask_iou
 
 COLORS = np.full((5, 3), 128, np.uint8)
 

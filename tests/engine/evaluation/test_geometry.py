@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from engine.evaluation import MeshSolid, chamfer_distance, f_score, sample_mesh, volume_iou, voxelise
+from engine.evaluation.geometry import MeshSolid, sample_mesh, volume_iou, voxelise
 from engine.mesh import Mesh
+from tests.benchmarks.measures import chamfer_distance, f_score
 
 
 def mesh_of(*shapes):

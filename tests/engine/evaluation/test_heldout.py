@@ -3,9 +3,9 @@ import pytest
 
 from engine.cameras import FRAME_FRACTION, VOLUME_EXTENT, Pose, intrinsics, neighbour_poses
 from engine.elevation import estimate_elevation
-from engine.evaluation import silhouette_iou
-from engine.evaluation.heldout import evaluate_meshes, heldout_case, heldout_count, measure_mesh
 from engine.mesh import Mesh
+from tests.benchmarks.heldout import heldout_case, heldout_count, measure_mesh
+from tests.benchmarks.measures import silhouette_iou
 
 
 def mesh_of(case):
@@ -45,11 +45,6 @@ def test_pictures_from_other_sides_agree_with_the_surface(case):
     for pose in (Pose(case.elevation, 90.0), Pose(case.elevation + 20, 210.0)):
         picture = case.render([pose])[0]
         assert silhouette_iou(mesh_of(case), picture[..., 3], pose.matrix(), intrinsics(256)) > 0.95
-
-
-def test_figures_over_cases():
-    figures = evaluate_meshes(mesh_of, [6, 8])
-    assert figures["f_score"].shape == (2,) and (figures["f_score"] > 0.9).all()
 
 
 @pytest.mark.parametrize("index", [0, 4, 12])

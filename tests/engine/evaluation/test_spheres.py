@@ -5,8 +5,9 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from engine.evaluation import MeshSolid, chamfer_distance, f_score, surface_distances, volume_iou
+from engine.evaluation.geometry import MeshSolid, volume_iou
 from engine.mesh import Mesh
+from tests.benchmarks.measures import chamfer_distance, f_score, surface_distances
 
 
 def sphere(radius=0.5, centre=(0, 0, 0)):

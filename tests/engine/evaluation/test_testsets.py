@@ -6,12 +6,12 @@ import trimesh
 
 from engine.cameras import FRAME_FRACTION, Pose
 from engine.errors import InputError
-from engine.evaluation import testsets
-from engine.evaluation.baselines import bounding_box, input_hull
 from engine.evaluation.pictures import draw_shape
-from engine.evaluation.testsets import TEST_SETS
 from engine.evaluation.views import mask_iou
 from engine.mesh import Mesh
+from tests.benchmarks import testsets
+from tests.benchmarks.baselines import bounding_box, input_hull
+from tests.benchmarks.testsets import TEST_SETS
 from tests.engine.evaluation.models import building
 
 

@@ -3,8 +3,9 @@ import pytest
 import trimesh
 
 from engine.cameras import camera_to_world, intrinsics
-from engine.evaluation import draw, mask_iou, psnr, silhouette, silhouette_iou, ssim
+from engine.evaluation.views import mask_iou, psnr, ssim
 from engine.mesh import Mesh
+from tests.benchmarks.measures import draw, silhouette, silhouette_iou
 
 SIZE = 128
 FRONT = camera_to_world(0, 0)

@@ -28,6 +28,7 @@ from engine.rendering.jobs import FrameDone, ModelFile, ModelState, RenderSettin
 from engine.rendering.records import Records, log_path, read_progress
 from tests.benchmarks.render_farm import killed_run, machines, wait_for, write_models
 from tests.render_models import BAD, ODD, write_gltf
+from tests.rendered_models import read_split
 
 SMALL = RenderSettings(size=16)
 QUICK = RenderSettings(size=16, samples=1, denoise=False)
@@ -144,7 +145,7 @@ def test_models_are_rendered_and_a_second_run_renders_nothing(models: list[Model
         assert picture.shape == (16, 16, 4) and 0 < (picture[..., 3] > 0).mean() < 1
         depth = np.asarray(Image.open(BytesIO(shown["view_0"].depth or b"")))
         assert depth[0, 0] == 0 and depth[8, 8] > 0
-    train, held = layout.read_split(out)
+    train, held = read_split(out)
     assert sorted(train + held) == sorted(model.key for model in models) and len(held) == 1
     assert {path.name for path in out.iterdir() if path.name != "logs"} == {
         *("zero12345_narrow", "One2345_training_pose.json", "lvis_split_cc_by.json", "render.json", "render.jsonl"),

@@ -17,10 +17,10 @@ from PIL import Image
 
 from engine.errors import Cancelled, InputError, OrielError
 from engine.progress import CancelToken
-from engine.rendering import layout
 from engine.rendering.blender import BlenderProcess, find_blender
 from engine.rendering.jobs import RenderSettings, frames
-from engine.rendering.preview import preview_frames, preview_mesh
+from engine.rendering.preview import _load, preview_frames
+from tests.rendered_models import meet_depths
 from tests.screening_models import Gltf, box, checker, write_bad, write_slow
 
 SETTINGS = RenderSettings(size=64, samples=2, denoise=False, radius=1.9)
@@ -95,7 +95,7 @@ def test_blenders_depth_meets_in_all_views(rendered):
     met = 0.0
     for view, depth in zip(views, depths, strict=True):
         for other, second in zip(views, depths, strict=True):
-            meeting = layout.meet_depths(depth, view.pose, second, other.pose, SETTINGS.intrinsics)
+            meeting = meet_depths(depth, view.pose, second, other.pose, SETTINGS.intrinsics)
             assert meeting.points > 300 and meeting.contradicted < 0.005
             met += meeting.met / len(views) ** 2
             if view is other:
@@ -116,7 +116,7 @@ def test_glass_is_clear_and_colours_are_straight(tmp_path):
 
 
 def test_the_mesh_stands_as_before_the_cameras(yard):
-    parts = preview_mesh(yard)
+    parts = _load(yard)
     points = np.concatenate([part.points for part in parts])
     low, high = points.min(0), points.max(0)
     assert (high - low).max() == pytest.approx(1, abs=1e-5) and np.allclose(low, -high, atol=1e-5)
@@ -130,7 +130,7 @@ def test_what_cannot_be_shown_is_said(tmp_path):
         with pytest.raises(InputError, match="Only Blender reads"):
             list(preview_frames(tmp_path / name, SETTINGS, FRAMES))
     with pytest.raises(InputError, match=r"none\.glb"):
-        preview_mesh(tmp_path / "none.glb")
+        list(preview_frames(tmp_path / "none.glb", SETTINGS, FRAMES))
     with pytest.raises(InputError, match="damaged"):
         list(preview_frames(write_bad(tmp_path, "cut.glb"), SETTINGS, FRAMES))
 
@@ -160,9 +160,11 @@ def test_cancelling_ends_the_process(tmp_path):
 _CALLER = """
 import sys
 from pathlib import Path
-from engine.rendering.preview import preview_mesh
+from engine.rendering.jobs import RenderSettings, frames
+from engine.rendering.preview import preview_frames
 if __name__ == "__main__":
-    preview_mesh(Path(sys.argv[1]))
+    settings = RenderSettings()
+    list(preview_frames(Path(sys.argv[1]), settings, frames(settings)))
 """
 
 

@@ -9,7 +9,8 @@ from surface_scenes import house
 
 from engine.errors import Cancelled
 from engine.progress import CancelToken
-from engine.surface.extraction import dense_grid, extract_mesh, march, refined_grid
+from engine.surface.extraction import extract_mesh, march, refined_grid
+from tests.dense import dense_grid
 
 
 def sphere(points):

@@ -7,9 +7,10 @@ from surface_scenes import ELEVATION, SIZE, house, trace
 from engine import cameras
 from engine.errors import EmptyResultError
 from engine.mesh import Mesh
-from engine.surface import clean_mesh, visual_hull
+from engine.surface import clean_mesh
 from engine.surface.extraction import extract_mesh, march
 from engine.surface.hull import SilhouetteField, TrustedSilhouettes, mask_distance, project_points
+from tests.benchmarks.baselines import visual_hull
 
 
 def test_projection_agrees_with_the_cameras_module(scene):

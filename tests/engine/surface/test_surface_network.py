@@ -19,11 +19,12 @@ from engine.surface import (
     load_surface,
     reconstruct_surface,
 )
-from engine.surface.extraction import dense_grid, extract_mesh, march
+from engine.surface.extraction import extract_mesh, march
 from engine.surface.hull import SilhouetteField
 from engine.surface.published import COMPACT
 from engine.surface.reconstruct import MODEL
 from engine.surface.rendering import eikonal_loss, gradient, neus_weights, render_rays, sample_depths
+from tests.dense import dense_grid
 
 SMALL = replace(BUILT_IN, volume_resolution=32, image_size=64)
 SMALL_PUBLISHED = replace(PUBLISHED, volume_resolution=32, image_size=64)

@@ -11,9 +11,10 @@ from engine import cameras
 from engine.errors import Cancelled, EmptyResultError
 from engine.mesh import Mesh
 from engine.progress import CancelToken, Progress
-from engine.texture import bake_texture, export_mesh, load_mesh
+from engine.texture import bake_texture, export_mesh
 from engine.texture.atlas import Atlas, depth_map, rasterize, surface_texels, unwrap
 from engine.texture.export import sample_texture
+from tests.meshes import load_mesh
 
 COLORS = np.array([[220, 40, 40], [40, 190, 60], [50, 70, 220], [220, 200, 50], [60, 60, 60], [190, 110, 220]]) / 255
 SIZE = 128

@@ -8,10 +8,10 @@ from engine import cameras
 from engine.data import texture_library
 from engine.data.models import ModelLibrary
 from engine.errors import InputError
-from engine.views import train
+from engine.views import problem
 from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool, main_direction
 from engine.views.manhattan import edge_votes
-from engine.views.train import mirror_some, to_tensors
+from engine.views.problem import mirror_some, to_tensors
 from tests.engine.data.boxes import Boxes
 
 
@@ -84,8 +84,8 @@ def test_who_takes_every_lens_for_the_reference_sees_the_same_silhouette(monkeyp
     cases = [case for seed in range(4) for case in CaseMaker(CaseSize(picture=128), views=2).make(seed)]
     batch = to_tensors({name: np.stack([case[name] for case in cases]) for name in cases[0]}, torch.device("cpu"))
     assert batch["lens"].std() > 0.1
-    monkeypatch.setattr(train, "_LENS_UNKNOWN", 1.1)
-    bent = train.assume_reference(batch)
+    monkeypatch.setattr(problem, "_LENS_UNKNOWN", 1.1)
+    bent = problem.assume_reference(batch)
     assert torch.allclose(bent["lens"], torch.ones(8))
     for i in range(8):
         mine = {name: values[i].numpy() for name, values in bent.items()}

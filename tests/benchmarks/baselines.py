@@ -1,4 +1,4 @@
-"""What costs nothing: meshes of the truth's bounds, or of the input's silhouette, that any method has to beat."""
+"""What costs nothing: meshes of the truth's bounds, or of the views' silhouettes, that any method has to beat."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import torch
 from scipy import ndimage
 
 from engine import cameras
+from engine.errors import EmptyResultError
 from engine.evaluation.geometry import Solid
 from engine.mesh import Mesh
+from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
 from engine.surface.hull import SilhouetteField
 
@@ -61,3 +63,20 @@ def input_hull(truth: Solid, image: npt.ArrayLike, elevation: float) -> Mesh:
     column, row = np.clip(pixels.astype(np.int64), 0, len(picture) - 1).T
     colors = picture[..., :3][tuple(nearest[:, row, column])]
     return Mesh(vertices, faces, colors=np.rint(colors * 255).astype(np.uint8))
+
+
+def visual_hull(
+    views: npt.NDArray,
+    c2ws: npt.NDArray,
+    k: npt.NDArray,
+    resolution: int = 128,
+) -> Mesh:
+    """Visual hull of views (V, H, W, 4) whose alpha is the mask, as a closed mesh without colours.
+
+    Raises `EmptyResultError` when the silhouettes have no point in common.
+    """
+    field = SilhouetteField.build(views[..., 3], c2ws, k)
+    vertices, faces = extract_mesh(lambda p: field.largest(p, 1)[:, 0], resolution)
+    if not len(faces):
+        raise EmptyResultError("The silhouettes of the views have no common volume. Check the masks of the views.")
+    return clean_mesh(Mesh(vertices, faces))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,16 +21,14 @@ from engine.cameras import (
 )
 from engine.data import make_object, split_seeds
 from engine.data.renderer import FramedObject, Light, Renderer, frame_object
-from engine.evaluation.geometry import f_score_of, surface_distances, volume_iou
-from engine.evaluation.views import silhouette_iou
+from engine.evaluation.geometry import f_score_of, volume_iou
 from engine.mesh import Mesh
+from tests.benchmarks.measures import silhouette_iou, surface_distances
 
 FloatArray = npt.NDArray[np.float32]
 
 ELEVATIONS = (0.0, 50.0)
 """Range in degrees of the held-out input cameras' elevations."""
-METRICS = ("volume_iou", "f_score", "chamfer", "silhouette_iou")
-"""Keys of `measure_mesh`."""
 
 _renderers = threading.local()
 
@@ -78,7 +76,7 @@ def heldout_case(index: int) -> HeldoutCase:
 
 
 def measure_mesh(mesh: Mesh, case: HeldoutCase, *, elevation: float | None = None) -> dict[str, float]:
-    """`METRICS` of a mesh against the truth of a case; lengths in units of the object's longest side.
+    """Figures of a mesh against the truth of a case; lengths in units of the object's longest side.
 
     The mesh is taken as it stands, nothing aligned. `silhouette_iou` is in the input's camera; the mesh was made
     for one at `elevation` degrees, the true one unless given.
@@ -91,17 +89,6 @@ def measure_mesh(mesh: Mesh, case: HeldoutCase, *, elevation: float | None = Non
         "chamfer": float((to_truth.mean() + to_mesh.mean()) / 2),
         "silhouette_iou": silhouette_iou(mesh, case.image[..., 3], camera, intrinsics(REFERENCE_SIZE)),
     }
-
-
-def evaluate_meshes(
-    reconstruct: Callable[[HeldoutCase], Mesh], indices: Iterable[int] | None = None
-) -> dict[str, npt.NDArray[np.float64]]:
-    """`measure_mesh` of what `reconstruct` makes of each case (all unless `indices` are given): arrays by metric."""
-    rows = []
-    for index in range(heldout_count()) if indices is None else indices:
-        case = heldout_case(index)
-        rows.append(measure_mesh(reconstruct(case), case))
-    return {metric: np.array([row[metric] for row in rows]) for metric in METRICS}
 
 
 def well_framed(truth: FramedObject) -> bool:

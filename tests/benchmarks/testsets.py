@@ -27,16 +27,16 @@ from engine.data.textures import texture_library
 from engine.errors import InputError
 from engine.evaluation.clip import ClipSimilarity, mean_cosine
 from engine.evaluation.geometry import Surface, sample_mesh, surface_figures, volume_iou
-from engine.evaluation.heldout import heldout_case, heldout_count, well_framed
 from engine.evaluation.likeness import Likeness
 from engine.evaluation.pairs import MODEL_SUFFIXES
-from engine.evaluation.pictures import Shape, draw_shape, hidden_points, read_shape, rear_poses, shape_of
+from engine.evaluation.pictures import RADIUS, Shape, draw_shape, hidden_points, read_shape, shape_of
 from engine.evaluation.views import mask_iou, ssim
 from engine.files import write_whole
 from engine.mesh import Mesh
 from engine.screening.reducing import PreviewPart
 from engine.surface.extraction import march
 from engine.weights import sha256
+from tests.benchmarks.heldout import heldout_case, heldout_count, well_framed
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -105,6 +105,15 @@ TEST_SETS = {
         TestSet("gso", "Google Scanned Objects", "gso", elevation=30.0),
     )
 }
+
+
+def rear_poses(elevation: float) -> list[cameras.Pose]:
+    """Ten cameras behind an object whose input picture was taken at azimuth 0 and `elevation` degrees.
+
+    Azimuths 120 to 240 by 30, at both elevations of the 8 principal views.
+    """
+    heights = dict.fromkeys(pose.elevation for pose in cameras.principal_poses(elevation))
+    return [cameras.Pose(height, azimuth, RADIUS) for height in heights for azimuth in range(120, 241, 30)]
 
 
 @dataclass
