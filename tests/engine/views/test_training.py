@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from engine import cameras
 from engine.errors import Cancelled, InputError, OutputError, WeightsError
-from engine.evaluation import mask_iou
+from engine.evaluation.views import mask_iou
 from engine.mesh import Mesh
 from engine.progress import CancelToken
 from engine.views import load_generator
@@ -194,7 +194,7 @@ def test_damaged_weights_are_named(trained, tmp_path):
 
 
 def test_built_in_weights_read_elevation():
-    from engine.evaluation.heldout import heldout_case
+    from tests.benchmarks.heldout import heldout_case
 
     generator = load_generator()
     with torch.inference_mode():
