@@ -171,7 +171,6 @@ class SpatialNetwork(nn.Module):
         self.features_to_fine = zeroed(nn.Conv2d(fine, _FINE, 1))
         self.features_to_tokens = zeroed(nn.Conv2d(coarse, c.width, 1))
         self.features_to_whole = zeroed(nn.Linear(coarse, c.width))
-        self.features_to_elevation = zeroed(nn.Linear(coarse, len(CANDIDATES)))
         known = coarse + 8 * c.field.width + VOTES * len(CANDIDATES)
         self.to_azimuth = nn.Sequential(nn.Linear(known, 192), nn.SiLU(), nn.Linear(192, len(AZIMUTHS)))
         h = c.hidden
@@ -212,7 +211,7 @@ class SpatialNetwork(nn.Module):
         share = F.avg_pool2d(picture[:, 3:], _PATCH).flatten(1)
         tokens = take(tokens, share.topk(min(self.config.picture_tokens, share.shape[1]), 1).indices)
         mask = F.max_pool2d(half[:, 3:], 3, 1, 1)
-        code.elevation_logits = code.elevation_logits + self.features_to_elevation(pooled).float()
+        # Not to the elevation: what real surfaces look like there is not what drawn ones do.
         lines = 10 * (votes - votes.mean(2, keepdim=True)).flatten(1)
         direction = self.to_azimuth(torch.cat([pooled, code.code.to(pooled.dtype), lines], 1)).float()
         return SpatialCode(
