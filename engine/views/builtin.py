@@ -21,7 +21,7 @@ from engine.views.denoising import denoised
 from engine.views.network import MODEL, FieldCode, elevation_of, sample_volume, to_frustum
 from engine.views.prior import ShapePrior
 from engine.views.raster import render_mesh
-from engine.views.spatial import SpatialCode, SpatialConfig, SpatialNetwork, azimuth_of, turned
+from engine.views.spatial import SpatialCode, SpatialConfig, SpatialNetwork, azimuth_of, cell_centres, turned
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -67,9 +67,7 @@ class _Field:
     @torch.no_grad()
     def draw(self, cells: int, cancel: CancelToken | None) -> None:
         """Ask the network about a grid of `cells` a side in the object's own frame, and straighten its answer."""
-        axis = (torch.arange(cells) + 0.5) / cells * 2 * cameras.VOLUME_EXTENT - cameras.VOLUME_EXTENT
-        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-        points = self.to_world(torch.stack([x, y, z], -1).view(-1, 3))
+        points = self.to_world(cell_centres(cells))
         near = self._seen(self.silhouette, points)[0][0] > -2 * (2 * cameras.VOLUME_EXTENT / cells)
         answers = []
         for chunk in points[near].split(_CHUNK):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.views.network import zeroed
-from engine.views.spatial import take
+from engine.views.spatial import put, take
 
 MODEL = "oriel-shape-prior"
 """Kind of model on the card of its weights."""
@@ -143,8 +143,7 @@ class ShapePrior(nn.Module):
     def spread(self, logits: Tensor, chosen: Tensor) -> Tensor:
         """(B, cells, cells, cells), axes z, y, x, of the chosen pillars' logits (B, K, C); empty elsewhere."""
         c = self.config
-        full = logits.new_full((len(logits), c.side**2, logits.shape[-1]), -20.0)
-        full = full.scatter(1, chosen[..., None].expand_as(logits), logits)
+        full = put(logits, chosen, c.side**2, -20.0)
         full = full.view(-1, c.side, c.side, c.cells, c.patch, c.patch)
         return full.permute(0, 3, 1, 4, 2, 5).reshape(-1, c.cells, c.cells, c.cells)
 

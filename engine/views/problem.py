@@ -210,6 +210,12 @@ def assume_reference(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return batch | of_points | {"lens": lens / bent[:, 0]}
 
 
+def iou(predicted: Tensor, truth: Tensor) -> Tensor:
+    """(B,) overlap of masks (B, ...) over their union, on the CPU."""
+    both, either = (predicted & truth).flatten(1).sum(1), (predicted | truth).flatten(1).sum(1)
+    return (both / either.clamp_min(1)).cpu()
+
+
 def _first_seed(seed: int) -> int:
     """First object of a run: a million of them lie between two runs' seeds."""
     objects = split_seeds("train")

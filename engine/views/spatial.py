@@ -178,9 +178,7 @@ class SpatialNetwork(nn.Module):
         self.from_fine = nn.Conv2d(_FINE, h, 1)
         self.trunk = nn.ModuleList(nn.Linear(h, h) for _ in range(2))
         self.answer = zeroed(nn.Linear(h, 6))
-        axis = (torch.arange(c.cells) + 0.5) / c.cells * 2 * VOLUME_EXTENT - VOLUME_EXTENT
-        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-        self.register_buffer("places", torch.stack([x, y, z], -1).view(1, -1, 3), persistent=False)
+        self.register_buffer("places", cell_centres(c.cells)[None], persistent=False)
         self.register_buffer("octaves", 2.0 ** torch.arange(4) * math.pi / VOLUME_EXTENT / 2, persistent=False)
 
     # -- the picture -------------------------------------------------------------------------------------
@@ -256,8 +254,7 @@ class SpatialNetwork(nn.Module):
 
         def spread(out: Tensor) -> Tensor:
             """(B, side, side, C) of what the chosen pillars have to say (B, K, C), 0 for the others."""
-            full = out.new_zeros(n, side * side, out.shape[-1])
-            return full.scatter(1, chosen[..., None].expand_as(out), out).view(n, side, side, -1)
+            return put(out, chosen, side * side).view(n, side, side, -1)
 
         volume = spread(self.to_cells(code.pillars).float()).unflatten(-1, (c.channels, c.cells, _PILLAR, _PILLAR))
         volume = volume.permute(0, 3, 4, 1, 5, 2, 6).reshape(n, c.channels, c.cells, c.cells, c.cells)
@@ -314,7 +311,19 @@ def azimuth_of(logits: Tensor) -> Tensor:
     best = logits.argmax(1, keepdim=True)
     away = (index - best + len(index) // 2) % len(index) - len(index) // 2
     shift = (logits.masked_fill(away.abs() > 2, -torch.inf).softmax(1) * away).sum(1) * 2.5
-    return (AZIMUTHS.to(logits.device)[best[:, 0]] + shift + 45) % 90 - 45
+    return quarter(AZIMUTHS.to(logits.device)[best[:, 0]] + shift)
+
+
+def quarter(azimuth: Tensor) -> Tensor:
+    """Azimuths in degrees as those of a main direction: -45 to 45, whole quarter turns left out."""
+    return (azimuth + 45) % 90 - 45
+
+
+def cell_centres(cells: int) -> Tensor:
+    """(cells^3, 3) the middles of a grid's cells in the volume, x running fastest, then y, then z."""
+    axis = (torch.arange(cells) + 0.5) / cells * 2 * VOLUME_EXTENT - VOLUME_EXTENT
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return torch.stack([x, y, z], -1).view(-1, 3)
 
 
 def turned(points: Tensor, azimuth: Tensor) -> Tensor:
@@ -327,3 +336,9 @@ def turned(points: Tensor, azimuth: Tensor) -> Tensor:
 def take(tokens: Tensor, chosen: Tensor) -> Tensor:
     """(B, K, C) of tokens (B, N, C) at indices (B, K)."""
     return tokens.gather(1, chosen[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def put(values: Tensor, chosen: Tensor, count: int, fill: float = 0.0) -> Tensor:
+    """(B, count, C) with values (B, K, C) at indices (B, K), the inverse of `take`, and `fill` elsewhere."""
+    full = values.new_full((len(values), count, values.shape[-1]), fill)
+    return full.scatter(1, chosen[..., None].expand_as(values), values)

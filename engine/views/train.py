@@ -28,8 +28,8 @@ from engine.views.builtin import LEAN
 from engine.views.cases import CaseSize
 from engine.views.manhattan import CANDIDATES
 from engine.views.network import MODEL
-from engine.views.problem import CasesOptions, CasesProblem, assume_reference, load_start, to_tensors
-from engine.views.spatial import AZIMUTHS, SpatialConfig, SpatialNetwork
+from engine.views.problem import CasesOptions, CasesProblem, assume_reference, iou, load_start, to_tensors
+from engine.views.spatial import AZIMUTHS, SpatialConfig, SpatialNetwork, quarter
 
 WEIGHTS = "views.safetensors"
 _AZIMUTH_ERROR, _AZIMUTH_LOST = 2.0, 0.06  # degrees by which the azimuth given is wrong; share that is just any
@@ -68,7 +68,7 @@ def losses(network: SpatialNetwork, batch: dict[str, Tensor], points: int, color
     code = network.encode(picture, batch["votes"].float())
     guess = azimuth + _AZIMUTH_ERROR * torch.randn_like(azimuth)
     code.azimuth = torch.where(torch.rand_like(azimuth) < _AZIMUTH_LOST, 90 * torch.rand_like(azimuth), guess)
-    code.azimuth = (code.azimuth + 45) % 90 - 45
+    code.azimuth = quarter(code.azimuth)
     code.lens = batch["lens"]
     n, r, c = (
         int(torch.randint(0, batch[name].shape[1] - count + 1, ()).item())
@@ -86,7 +86,7 @@ def losses(network: SpatialNetwork, batch: dict[str, Tensor], points: int, color
     other_hits = batch["ray_hit"][:, r : r + rays].float()
     hit = F.interpolate(batch["mask"][:, None].float() / 255, size=code.volume.shape[-2:], mode="area")[:, 0]
     near = -0.5 * ((CANDIDATES.to(picture.device) - elevation[:, None]) / 2) ** 2
-    turn = (AZIMUTHS.to(picture.device) - azimuth[:, None] + 45) % 90 - 45
+    turn = quarter(AZIMUTHS.to(picture.device) - azimuth[:, None])
     direction = F.cross_entropy(code.azimuth_logits, (-0.5 * (turn / 2) ** 2).softmax(1), reduction="none")
     cross_entropy = F.binary_cross_entropy_with_logits
     return {
@@ -111,12 +111,6 @@ def _soft_misfit(logits: Tensor, truth: Tensor) -> Tensor:
     return (1 - both / (soft.sum(1) + truth.sum(1) - both).clamp_min(1)).mean()
 
 
-def _iou(predicted: Tensor, truth: Tensor) -> Tensor:
-    """(B,) overlap of masks (B, ...) over their union, on the CPU."""
-    both, either = (predicted & truth).flatten(1).sum(1), (predicted | truth).flatten(1).sum(1)
-    return (both / either.clamp_min(1)).cpu()
-
-
 def measure(network: SpatialNetwork, cases: dict[str, Any], device: torch.device) -> dict[str, float]:
     """Figures on validation cases with the true elevation and lens: IoU of labelled points and of rays of other
     cameras, both with the doubt that the generator gives, errors of elevation and azimuth (degrees) and of colours."""
@@ -126,15 +120,15 @@ def measure(network: SpatialNetwork, cases: dict[str, Any], device: torch.device
         code = network.encode(batch["picture"], batch["votes"].float())
         code.lens = batch["lens"]
         logit, _, _ = network.decode(code, batch["points"].float(), batch["elevation"], color=False)
-        found["point_iou"].append(_iou(logit > -LEAN, batch["inside"] > 0))
+        found["point_iou"].append(iou(logit > -LEAN, batch["inside"] > 0))
         along, _, _ = network.decode(code, batch["ray_points"].float().flatten(1, 2), batch["elevation"], color=False)
         hits = batch["ray_hit"] > 0
-        found["ray_iou"].append(_iou(along.unflatten(1, (hits.shape[1], -1)).amax(2) > -LEAN, hits))
+        found["ray_iou"].append(iou(along.unflatten(1, (hits.shape[1], -1)).amax(2) > -LEAN, hits))
         _, _, rgb = network.decode(code, batch["color_points"].float(), batch["elevation"])
         assert rgb is not None
         found["color_l1"].append((rgb - batch["colors"].float() / 255).abs().mean((1, 2)).cpu())
         found["elevation"].append((code.elevation - batch["elevation"]).abs().cpu())
-        turn = ((code.azimuth - batch["azimuth"] + 45) % 90 - 45).abs()
+        turn = quarter(code.azimuth - batch["azimuth"]).abs()
         found["azimuth"].append(turn[batch["aligned"] > 0].cpu())
     joined = {name: torch.cat(values) for name, values in found.items()}
     return {name: float(v.median() if name in ("elevation", "azimuth") else v.mean()) for name, v in joined.items()}

@@ -26,7 +26,7 @@ from engine.views import problem
 from engine.views.builtin import BuiltInGenerator
 from engine.views.cases import CaseSize
 from engine.views.prior import MODEL, PriorConfig, ShapePrior, shifted
-from engine.views.problem import CasesOptions, CasesProblem, load_start, to_tensors
+from engine.views.problem import CasesOptions, CasesProblem, iou, load_start, to_tensors
 from engine.views.spatial import SpatialCode
 
 WEIGHTS = "shape.safetensors"
@@ -115,9 +115,9 @@ class PriorProblem(CasesProblem):
                 seeds = [torch.Generator().manual_seed(seed) for seed in range(_SEEDS)]
                 drawn = [network.sample(code.pillars, code.chosen, generator=seed).sigmoid() for seed in seeds]
                 for one in drawn:
-                    found["iou"] += _iou(one > 0.5, truth)
-                found["mean_iou"] += _iou(torch.stack(drawn).mean(0) > 0.5, truth)
-                found["same"] += _iou(drawn[0] > 0.5, drawn[1] > 0.5)
+                    found["iou"] += iou(one > 0.5, truth).tolist()
+                found["mean_iou"] += iou(torch.stack(drawn).mean(0) > 0.5, truth).tolist()
+                found["same"] += iou(drawn[0] > 0.5, drawn[1] > 0.5).tolist()
             figures |= {f"{kind}_{name}": float(np.mean(values)) for name, values in found.items()}
         return figures
 
@@ -135,11 +135,6 @@ def unpacked(occupancy: Tensor) -> Tensor:
     """(B, n, n, n) of 0 and 1, of bits packed along the last axis as numpy does it."""
     shifts = torch.arange(7, -1, -1, device=occupancy.device)
     return ((occupancy[..., None] >> shifts) & 1).flatten(-2).float()
-
-
-def _iou(one: Tensor, other: Tensor) -> list[float]:
-    both, either = (one & other).flatten(1).sum(1), (one | other).flatten(1).sum(1)
-    return list((both / either.clamp_min(1)).tolist())
 
 
 def train(options: PriorOptions) -> Path:
