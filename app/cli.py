@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from app import weights_cli
 from app.terminal import interruptible
-from engine.errors import Cancelled, InputError, OrielError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import Cancelled, InputError, OrielError
+from engine.core.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
     from app.history import History

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.crawling import SOURCES, make_downloader
 from app.terminal import interruptible
-from engine.errors import Cancelled, InputError, OrielError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import Cancelled, InputError, OrielError
+from engine.core.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
     from engine.crawling import Crawl, Options, Page, Totals

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.settings import home
-from engine.errors import InputError, OutputError
-from engine.progress import CancelToken, ProgressCallback, ignore_progress
+from engine.core.errors import InputError, OutputError
+from engine.core.progress import CancelToken, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
     from engine.crawling.sketchfab import Filters

@@ -20,8 +20,8 @@ from app.engine_thread import EngineThread
 from app.job_session import POLL, SETTLE, JobSession
 from app.model_previews import VIEWER_MODULES, make_cache, mesh_of
 from app.settings import Settings
-from engine.errors import Cancelled, OrielError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import Cancelled, OrielError
+from engine.core.progress import CancelToken, Progress
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.crawl.setup_panel import recalled, remembered
 from widgets.words import count

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.settings import home
-from engine.errors import InputError, OrielError
+from engine.core.errors import InputError, OrielError
 
 if TYPE_CHECKING:
     from engine.crawling import Downloader, Policy

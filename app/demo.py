@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.imaging import load_picture
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from engine.pipeline import Run
 
 SAMPLES_FOLDER = Path(__file__).resolve().parent.parent / "resources" / "samples"

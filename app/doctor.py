@@ -16,7 +16,7 @@ import psutil
 
 from app.settings import Settings, home
 from engine import weights
-from engine.errors import OrielError
+from engine.core.errors import OrielError
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
@@ -109,7 +109,7 @@ def _device() -> Iterator[Check]:
 
 
 def _graphics() -> Iterator[Check]:
-    from engine import gl
+    from engine.meshes import gl
 
     try:
         with gl.context() as ctx:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from engine.progress import Progress
+from engine.core.progress import Progress
 
 T = TypeVar("T")
 

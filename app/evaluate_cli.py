@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.terminal import interruptible
-from engine.progress import CancelToken, Progress
+from engine.core.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
     from engine.evaluation.report import Results

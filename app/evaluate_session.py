@@ -20,17 +20,17 @@ from app.engine_thread import EngineThread
 from app.job_session import SETTLE, JobSession
 from app.model_previews import PREVIEW_TRIANGLES, VIEWER_MODULES, mesh_of_parts
 from app.settings import Settings
-from engine.errors import InputError, OrielError
+from engine.core.errors import InputError, OrielError
+from engine.core.files import unwritable
+from engine.core.progress import CancelToken, Progress
 from engine.evaluation.metrics import METRICS
-from engine.files import unwritable
-from engine.progress import CancelToken, Progress
 from widgets.evaluate import TRUTH, Choice, EvaluateTab, Found, Opened, Pace, Sample
 from widgets.words import count, plain
 
 if TYPE_CHECKING:
     from engine.evaluation.measuring import Measured
     from engine.evaluation.study import Begun, Options
-    from engine.mesh import Mesh
+    from engine.meshes.mesh import Mesh
 
 PORTION = 400
 """Predictions that are shown at a time."""

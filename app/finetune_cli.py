@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.terminal import interruptible
-from engine.errors import InputError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import InputError
+from engine.core.progress import CancelToken, Progress
 from engine.training import PRECISIONS, PREDICTED_FROM, FineTuneOptions, read_run
 
 if TYPE_CHECKING:

@@ -20,15 +20,15 @@ from app.history import free_folder
 from app.job_session import POLL, JobSession
 from app.model_previews import VIEWER_MODULES
 from app.settings import Settings
-from engine.errors import InputError, OrielError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import InputError, OrielError
+from engine.core.progress import CancelToken, Progress
 from engine.training import FineTuneOptions
 from widgets.finetune import FineTuneTab, Holding, Look, Opened, RunState
 from widgets.finetune.words import FIGURES, figure, said
 from widgets.words import count
 
 if TYPE_CHECKING:
-    from engine.mesh import Mesh
+    from engine.meshes.mesh import Mesh
     from engine.training.data import RenderedModel, Renders
     from engine.training.finetune import FineTune
 
@@ -539,7 +539,7 @@ def _kept_mesh(folder: Path, model: str, step: int) -> Mesh | None:
     """The mesh of a validation model, if what is kept is of this step."""
     import numpy as np
 
-    from engine.mesh import Mesh
+    from engine.meshes.mesh import Mesh
 
     with contextlib.suppress(OSError, ValueError, KeyError), np.load(_kept_path(folder, model)) as kept:
         if int(kept["step"]) == step:
@@ -566,7 +566,7 @@ def true_surface(renders: Renders, model: RenderedModel) -> Mesh | None:
     import numpy as np
 
     from engine import cameras
-    from engine.mesh import Mesh
+    from engine.meshes.mesh import Mesh
     from engine.training.data import PRINCIPAL
 
     points, faces, colors, start = [], [], [], 0

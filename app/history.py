@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from engine.errors import InputError, OrielError, OutputError
+from engine.core.errors import InputError, OrielError, OutputError
 from engine.pipeline import Options, Run
 
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from app.engine_thread import EngineThread
 from app.settings import Settings
 from app.tasks import Tasks
-from engine.errors import Cancelled, OrielError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, OrielError
+from engine.core.progress import CancelToken
 from widgets.job_tab import JobTab
 
 POLL = 0.1

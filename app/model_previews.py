@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.mesh import Mesh
+    from engine.meshes.mesh import Mesh
     from engine.screening import Preview, PreviewCache, PreviewPart
 
 PREVIEW_TRIANGLES = 80_000
@@ -45,7 +45,7 @@ def mesh_of_parts(parts: Sequence[PreviewPart]) -> Mesh:
     """
     import numpy as np
 
-    from engine.mesh import Mesh
+    from engine.meshes.mesh import Mesh
 
     starts = np.cumsum([0, *(len(part.points) for part in parts)])
     points = np.concatenate([part.points for part in parts])

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.rendering import setting_texts, settings_for
 from app.terminal import interruptible
-from engine.errors import Cancelled, InputError, OrielError, OutputError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import Cancelled, InputError, OrielError, OutputError
+from engine.core.progress import CancelToken, Progress
 from engine.rendering.jobs import DEVICES, ENGINES, Frame, ModelState, RenderSettings, RenderTotals, frames
 
 if TYPE_CHECKING:

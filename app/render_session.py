@@ -20,8 +20,8 @@ from app.engine_thread import EngineThread, ProgressFunnel
 from app.job_session import POLL, SETTLE, JobSession
 from app.model_previews import VIEWER_MODULES, make_cache, mesh_of
 from app.settings import Settings
-from engine.errors import Cancelled, OrielError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import Cancelled, OrielError
+from engine.core.progress import CancelToken, Progress
 from engine.rendering.jobs import Frame, FrameDone, ModelFile, ModelState, RenderSettings, RenderTotals, frames
 from widgets.render import FarmChoice, ModelDetails, Opened, RenderTab
 from widgets.render.table import THUMBNAIL
@@ -29,7 +29,7 @@ from widgets.render.words import DEVICES, ENGINES
 from widgets.words import count
 
 if TYPE_CHECKING:
-    from engine.mesh import Mesh
+    from engine.meshes.mesh import Mesh
     from engine.rendering.farm import FarmOptions, RenderRun
     from engine.screening import Preview, PreviewCache
 
@@ -490,7 +490,7 @@ def _blender_words(choice: str) -> tuple[str, bool]:
 
 
 def _open(source: Path | None, folder: Path | None) -> Opened:
-    from engine.files import read_object
+    from engine.core.files import read_object
     from engine.rendering.farm import read_status
     from engine.rendering.layout import SETTINGS, find_models
     from engine.rendering.records import read_progress

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.files import read_object
+from engine.core.files import read_object
 from engine.rendering import jobs
 from engine.rendering.jobs import RenderSettings
 

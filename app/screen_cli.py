@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import InputError, OutputError
+from engine.core.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from engine.screening import Merged, Throughput

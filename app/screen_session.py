@@ -17,7 +17,7 @@ from app.engine_thread import EngineThread
 from app.model_previews import VIEWER_MODULES
 from app.settings import Settings
 from app.tasks import Tasks
-from engine.errors import OrielError
+from engine.core.errors import OrielError
 from widgets.screen import Found, Rights, Scene, ScreenTab, StartRequest
 from widgets.screen.side import RECENT
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import platformdirs
 
-from engine.errors import OutputError
+from engine.core.errors import OutputError
 
 
 def home() -> Path:

@@ -37,9 +37,9 @@ import numpy as np
 from app.evaluate_cli import print_results
 from app.terminal import interruptible
 from engine import cameras
-from engine.errors import InputError, OrielError
-from engine.files import lock_folder, read_object, write_whole
-from engine.progress import CancelToken, Progress, ProgressCallback
+from engine.core.errors import InputError, OrielError
+from engine.core.files import lock_folder, read_object, write_whole
+from engine.core.progress import CancelToken, Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from engine.evaluation.report import Results

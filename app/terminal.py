@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.progress import CancelToken
+from engine.core.progress import CancelToken
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.errors import OrielError
-from engine.progress import Progress
+from engine.core.errors import OrielError
+from engine.core.progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

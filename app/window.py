@@ -30,8 +30,8 @@ from app.render_session import RenderSession
 from app.screen_session import ScreenSession
 from app.settings import Settings
 from app.tasks import Tasks, unexpected
-from engine.errors import Cancelled, OrielError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import Cancelled, OrielError
+from engine.core.progress import CancelToken, Progress
 from widgets.common import opaque, to_qimage
 from widgets.main_window import MainWindow
 from widgets.models import ModelEntry, bytes_text
@@ -740,7 +740,7 @@ def _models(damaged: frozenset[str]) -> _Models:
 
 
 def _has_gpu() -> bool:
-    from engine.device import pick_device
+    from engine.core.device import pick_device
 
     return pick_device().type != "cpu"
 

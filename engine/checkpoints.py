@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import WeightsError
+from engine.core.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import weights
-from engine.errors import InputError, WeightsError
+from engine.core.errors import InputError, WeightsError
 
 
 @dataclass(frozen=True)

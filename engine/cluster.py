@@ -30,7 +30,7 @@ from distributed import Client, Nanny, Scheduler, Status, Worker, rpc
 from distributed.comm.addressing import get_address_host_port
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from engine.errors import InputError, OrielError
+from engine.core.errors import InputError, OrielError
 
 _LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "bokeh")
 _SILENT = logging.CRITICAL + 1

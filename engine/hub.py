@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Cancelled, OrielError, OutputError, WeightsError
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.core.errors import Cancelled, OrielError, OutputError, WeightsError
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 
 _TRUE = {"1", "ON", "YES", "TRUE"}
 _SPARE = 200_000_000

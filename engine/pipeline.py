@@ -44,10 +44,11 @@ import numpy.typing as npt
 import psutil
 from PIL import Image
 
-from engine import cameras, choices, device, weights
-from engine.errors import Cancelled, EmptyResultError, InputError, OrielError, OutputError
-from engine.mesh import Mesh
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine import cameras, choices, weights
+from engine.core import device
+from engine.core.errors import Cancelled, EmptyResultError, InputError, OrielError, OutputError
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.meshes.mesh import Mesh
 
 if TYPE_CHECKING:
     from engine.elevation import ElevationEstimate

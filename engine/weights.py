@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine import hub
-from engine.errors import WeightsError
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.core.errors import WeightsError
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -117,7 +117,7 @@ async def reconstruct_tab(session: Session, shoot: Callable[..., Awaitable[None]
 
 async def models_page(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
     """The Models page as it comes up, while a model is fetched, without a network, and with a file that is no model."""
-    from engine.progress import Progress
+    from engine.core.progress import Progress
 
     page = session.window.models
     session.window.show_models("zero123-xl")
@@ -143,7 +143,7 @@ class _Asking:
     name = "a browser"
 
     def fetch(self, page: Any, folder: Path, progress: Callable[..., None], cancel: Any) -> Any:
-        from engine.progress import Progress
+        from engine.core.progress import Progress
 
         host = "sketchfab.com wants to know whether a person is there"
         progress(Progress("attention", 0, 0, f"{host}: solve the captcha in the window of the browser"))

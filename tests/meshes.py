@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import trimesh
 
-from engine.mesh import ByteArray, Mesh
-from engine.texture.export import sample_texture
+from engine.meshes.export import sample_texture
+from engine.meshes.mesh import ByteArray, Mesh
 
 _Z_TO_Y = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float64)
 

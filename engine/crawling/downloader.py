@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from engine.core.errors import OrielError
+from engine.core.progress import CancelToken, ProgressCallback
 from engine.crawling.lists import Page
 from engine.crawling.rights import Rights
-from engine.errors import OrielError
-from engine.progress import CancelToken, ProgressCallback
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
+from engine.core.errors import Cancelled
+from engine.core.progress import CancelToken, Progress, ProgressCallback
 from engine.crawling.downloader import PageFailed, PageTrouble
-from engine.errors import Cancelled
-from engine.progress import CancelToken, Progress, ProgressCallback
 
 AGENT = "Oriel/0.1 (collects models one by one; honours Retry-After)"
 _CHUNK = 1 << 16

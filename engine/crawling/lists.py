@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from engine.errors import InputError
+from engine.core.errors import InputError
 
 _UID = re.compile(r"/(?:3d-)?models/(?:[^/]*-)?([0-9a-f]{32})(?=$|[/?#])", re.IGNORECASE)
 _BARE_UID = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)

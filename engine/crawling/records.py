@@ -23,9 +23,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from engine.core.errors import InputError
+from engine.core.files import lock_folder, read_object, unwritable, write_whole
 from engine.crawling.lists import Page, parse_page
-from engine.errors import InputError
-from engine.files import lock_folder, read_object, unwritable, write_whole
 
 DOWNLOADED, FAILED, SKIPPED = "downloaded_urls.txt", "failed_urls.tsv", "skipped_urls.tsv"
 _FAILED_HEAD = "# url\treason\tattempts\ttime"

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import InputError
-from engine.files import read_object, write_whole
+from engine.core.errors import InputError
+from engine.core.files import read_object, write_whole
 
 LICENCES = {
     "cc0": ("CC0 Public Domain", "https://creativecommons.org/publicdomain/zero/1.0/"),

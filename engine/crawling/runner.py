@@ -23,6 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.core.errors import Cancelled, InputError, OutputError
+from engine.core.files import sync
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.crawling.downloader import (
     AccessDenied,
     CrawlStopped,
@@ -31,13 +34,10 @@ from engine.crawling.downloader import (
     PageFailed,
     PageTrouble,
 )
-from engine.crawling.glb import GlbFacts, check_glb, pack
 from engine.crawling.lists import Page
 from engine.crawling.records import Records
 from engine.crawling.rights import Policy, Rights, Skipped, collected, read_rights, write_rights
-from engine.errors import Cancelled, InputError, OutputError
-from engine.files import sync
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.meshes.glb import GlbFacts, check_glb, pack
 
 log = logging.getLogger("engine.crawling")
 _LONGEST_WAIT = 24 * 3600.0

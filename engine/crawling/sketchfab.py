@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+from engine.core.errors import InputError, OrielError
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.crawling.downloader import AccessDenied, CrawlStopped, Download, PageFailed, PageTrouble
 from engine.crawling.http import Expired, Http, download
 from engine.crawling.lists import Page
 from engine.crawling.rights import Policy, Rights, Skipped, licence_key, tags_of
-from engine.errors import InputError, OrielError
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 
 TOKEN_VARIABLE, API_VARIABLE = "ORIEL_SKETCHFAB_TOKEN", "ORIEL_SKETCHFAB_API"
 _KEYRING = ("oriel", "sketchfab-token")

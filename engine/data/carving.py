@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine import gl
-from engine.errors import InputError
+from engine.core.errors import InputError
+from engine.meshes import gl
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine import cameras
+from engine.core.errors import InputError, OutputError
 from engine.data.objects import FAMILIES, make_object, split_seeds
 from engine.data.renderer import Light, Renderer, frame_object
-from engine.errors import InputError, OutputError
 
 _TILE = 160
 

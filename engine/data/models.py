@@ -22,15 +22,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.core.errors import InputError
+from engine.core.files import read_object, unwritable
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.data.carving import carve, unpack
 from engine.data.model_solids import BUILDING, THING, Carving, ModelSolid, resized
 from engine.data.textures import LAYERS, texture_library
 from engine.data.variation import finished, varied
-from engine.errors import InputError
-from engine.files import read_object, unwritable
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
-from engine.screening.loading import FORMATS, Model, read_model
-from engine.screening.reducing import PreviewPart, reduce_model
+from engine.meshes.loading import FORMATS, Model, read_model
+from engine.meshes.reducing import PreviewPart, reduce_model
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.core.errors import InputError
 from engine.data.families import ARCHITECTURE, BUILDERS
 from engine.data.generic import Deformation, build_generic
 from engine.data.solids import Assembly, Builder
 from engine.data.textures import texture_library
-from engine.errors import InputError
 
 if TYPE_CHECKING:
     import trimesh

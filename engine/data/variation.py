@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engine.core.errors import InputError
 from engine.data.model_solids import BUILDING, ModelSolid, joined
 from engine.data.textures import LAYERS, texture_library
-from engine.errors import InputError
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from engine.cameras import NEIGHBOUR_OFFSETS, REFERENCE_SIZE, camera_to_world, intrinsics
+from engine.core.errors import InputError
+from engine.core.progress import CancelToken
 from engine.elevation.matchers import DenseFlowMatcher, Matcher
-from engine.errors import InputError
-from engine.progress import CancelToken
 
 FloatArray = npt.NDArray[np.float32]
 Curve = tuple[list[float], list[float]]

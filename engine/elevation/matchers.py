@@ -14,7 +14,7 @@ import numpy.typing as npt
 from engine import weights
 from engine.cameras import REFERENCE_SIZE
 from engine.checkpoints import load_into
-from engine.errors import InputError, WeightsError
+from engine.core.errors import InputError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,7 +180,7 @@ class LoFTRMatcher:
         """
         import torch
 
-        from engine.device import pick_device
+        from engine.core.device import pick_device
 
         file = weights.require("loftr") if path is None else Path(path)
         state = {key.removeprefix("matcher."): tensor for key, tensor in weights.read_checkpoint(file).items()}

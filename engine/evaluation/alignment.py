@@ -17,9 +17,9 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from engine.errors import EmptyResultError, InputError
+from engine.core.errors import EmptyResultError, InputError
 from engine.evaluation.geometry import Surface, f_score_of, sample_mesh
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 
 Array = npt.NDArray[np.float64]
 

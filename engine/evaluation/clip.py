@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine import weights
 from engine.checkpoints import load_into
-from engine.errors import InputError, WeightsError
+from engine.core.errors import InputError, WeightsError
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -37,7 +37,7 @@ class ClipSimilarity:
         """
         import torch
 
-        from engine.device import pick_device
+        from engine.core.device import pick_device
 
         given = weights.require(KEY) if path is None else Path(path)
         self.path = _weights_in(given)

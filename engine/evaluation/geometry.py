@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from engine.evaluation.rasteriser import covered_cells
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
+from engine.meshes.rasteriser import covered_cells
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

@@ -24,7 +24,7 @@ class Likeness:
         """`device` of torch, else the best there is. Raises `WeightsError` where a package is missing or damaged."""
         import torch
 
-        from engine.device import pick_device
+        from engine.core.device import pick_device
 
         self._model: Any = load_efficientnet()
         self.device = torch.device(device or pick_device())

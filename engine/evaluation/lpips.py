@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engine import weights
 from engine.checkpoints import load_into
-from engine.errors import InputError, WeightsError
+from engine.core.errors import InputError, WeightsError
 
 NAME = "lpips-alex"
 """Stem of the file that is looked for in the folders of weights."""
@@ -43,7 +43,7 @@ class Lpips:
         import torch
         from torch import nn
 
-        from engine.device import pick_device
+        from engine.core.device import pick_device
 
         self.path = find_lpips() if path is None else Path(path)
         state = {

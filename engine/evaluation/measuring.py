@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine import cameras
-from engine.errors import Cancelled, OrielError
+from engine.core.errors import Cancelled, OrielError
 from engine.evaluation.alignment import Alignment, align
 from engine.evaluation.clip import ClipSimilarity, mean_cosine
 from engine.evaluation.details import color_sums, frequency_sums

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import InputError
-from engine.files import read_object
+from engine.core.errors import InputError
+from engine.core.files import read_object
 
 MODEL_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 """Of models and of predicted meshes; where a prediction has several files, the first of these."""

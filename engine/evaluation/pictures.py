@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine import cameras, gl
-from engine.errors import EmptyResultError, InputError
+from engine import cameras
+from engine.core.errors import EmptyResultError, InputError
 from engine.evaluation.geometry import sample_mesh
-from engine.mesh import Mesh, vertex_normals
-from engine.screening.loading import Unreadable, read_model
-from engine.screening.reducing import PreviewPart, reduce_model
+from engine.meshes import gl
+from engine.meshes.loading import Unreadable, read_model
+from engine.meshes.mesh import Mesh, vertex_normals
+from engine.meshes.reducing import PreviewPart, reduce_model
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

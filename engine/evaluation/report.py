@@ -14,13 +14,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from engine.errors import InputError
+from engine.core.errors import InputError
+from engine.core.files import read_object, write_whole
 from engine.evaluation.details import BANDS, DARKNESSES, SATURATIONS, color_table, frequency_table
 from engine.evaluation.metrics import FEWEST, METRICS
 from engine.evaluation.page import write_page
 from engine.evaluation.pairs import Pairs
 from engine.evaluation.statistics import compare, mean_of
-from engine.files import read_object, write_whole
 
 CSV, JSON, PAGE = "results.csv", "results.json", "report.html"
 _RESAMPLES = 1000

@@ -25,13 +25,13 @@ from typing import Any
 import psutil
 
 from engine import weights
-from engine.errors import InputError, WeightsError
+from engine.core.errors import InputError, WeightsError
+from engine.core.files import lock_folder, read_object, sync, unwritable, write_whole
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.evaluation.measuring import Measured, Settings, measure_model, pack
 from engine.evaluation.metrics import METRICS
 from engine.evaluation.pairs import Model, Pairs, Prediction, find_pairs
 from engine.evaluation.report import Results, picture_path, write_report
-from engine.files import lock_folder, read_object, sync, unwritable, write_whole
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 
 STUDY, RECORDS, PICTURES = "study.json", "measures.jsonl", "pictures"
 _VERSION = 1

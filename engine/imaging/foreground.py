@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import InputError
-from engine.progress import CancelToken
+from engine.core.errors import InputError
+from engine.core.progress import CancelToken
 
 if TYPE_CHECKING:
     from engine.imaging.sam import SamSegmenter

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.cameras import FRAME_FRACTION, REFERENCE_SIZE
-from engine.errors import InputError
+from engine.core.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
 

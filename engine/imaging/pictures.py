@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from engine.errors import InputError
+from engine.core.errors import InputError
 
 ByteArray = npt.NDArray[np.uint8]
 

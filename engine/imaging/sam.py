@@ -20,8 +20,8 @@ from PIL import Image
 
 from engine import weights
 from engine.checkpoints import load_into
-from engine.errors import WeightsError
-from engine.progress import CancelToken
+from engine.core.errors import WeightsError
+from engine.core.progress import CancelToken
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +85,7 @@ class SamSegmenter:
         """`model`: transformers' SamModel or Sam2Model with its weights, which came from `path`."""
         import torch
 
-        from engine.device import pick_device
+        from engine.core.device import pick_device
 
         self.path = path
         self.device = torch.device(device or pick_device())
@@ -203,7 +203,7 @@ def shared(key_or_path: str | Path | None = None) -> SamSegmenter:
     """
     global _shared
     if key_or_path is None:
-        from engine.device import pick_device
+        from engine.core.device import pick_device
 
         there = available() or ["sam-vit-b"]
         small = [key for key in ("sam-vit-b", "sam2", "sam-vit-l", "sam-vit-h") if key in there]

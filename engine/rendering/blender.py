@@ -24,8 +24,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from engine.errors import InputError, OrielError
-from engine.progress import CancelToken
+from engine.core.errors import InputError, OrielError
+from engine.core.progress import CancelToken
 from engine.rendering.jobs import Frame, RenderSettings
 
 MINIMUM = (3, 6)

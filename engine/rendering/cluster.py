@@ -11,8 +11,8 @@ from dask.system import CPU_COUNT
 from distributed.system import MEMORY_LIMIT
 
 from engine import cluster
-from engine.errors import OrielError
-from engine.progress import CancelToken
+from engine.core.errors import OrielError
+from engine.core.progress import CancelToken
 
 MEMORY_OF_A_WORKER = 2 << 30
 """Bytes that one worker is counted with: Blender, a model and its pictures."""

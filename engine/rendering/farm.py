@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import Cancelled, InputError, OrielError, OutputError
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.core.errors import Cancelled, InputError, OrielError, OutputError
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.rendering import layout
 from engine.rendering.blender import BlenderProcess, find_blender
 from engine.rendering.jobs import (

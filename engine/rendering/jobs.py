@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import cameras
-from engine.errors import InputError
+from engine.core.errors import InputError
 
 ENGINES = ("cycles", "eevee")
 DEVICES = ("cpu", "auto", "cuda", "optix", "hip", "oneapi", "metal")

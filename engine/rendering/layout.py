@@ -43,8 +43,8 @@ from PIL import Image
 
 from engine import cameras
 from engine.cameras import FloatArray
-from engine.errors import EmptyResultError, InputError, OrielError
-from engine.files import read_object, sync, unwritable, write_whole
+from engine.core.errors import EmptyResultError, InputError, OrielError
+from engine.core.files import read_object, sync, unwritable, write_whole
 from engine.rendering.jobs import ModelFile, RenderSettings, frames
 
 if TYPE_CHECKING:

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from engine.errors import InputError, OrielError
-from engine.mesh import ByteArray
-from engine.progress import CancelToken
+from engine.core.errors import InputError, OrielError
+from engine.core.progress import CancelToken
+from engine.meshes.mesh import ByteArray
 from engine.rendering.jobs import Frame, RenderSettings
 
 if TYPE_CHECKING:
-    from engine.screening.reducing import PreviewPart
+    from engine.meshes.reducing import PreviewPart
 
 ONLY_BLENDER = (".fbx", ".usd", ".usda", ".usdc", ".usdz")
 """Kinds of models that only Blender reads."""

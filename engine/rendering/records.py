@@ -24,8 +24,8 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from engine.errors import InputError
-from engine.files import lock_folder, read_object, unwritable, write_whole
+from engine.core.errors import InputError
+from engine.core.files import lock_folder, read_object, unwritable, write_whole
 from engine.rendering import layout
 from engine.rendering.jobs import STATES, ModelFile, ModelState, RenderSettings, RenderTotals, frames
 

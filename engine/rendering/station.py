@@ -27,8 +27,8 @@ import numpy.typing as npt
 from distributed import get_worker
 from PIL import Image
 
-from engine.errors import Cancelled, InputError, OrielError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, InputError, OrielError
+from engine.core.progress import CancelToken
 from engine.rendering import layout
 from engine.rendering.blender import BlenderEvent, BlenderProcess, RenderFailed, find_blender
 from engine.rendering.jobs import ModelFile, RenderSettings, frames

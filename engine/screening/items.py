@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.core.errors import InputError
 from engine.crawling.lists import BadLine, Page, parse_page, uncommented
 from engine.crawling.rights import read_rights
-from engine.errors import InputError
 
 MODEL_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".dae", ".fbx")
 """Names of files that are taken for models."""

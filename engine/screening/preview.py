@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from engine.errors import InputError
-from engine.screening.loading import Unreadable, read_model
-from engine.screening.reducing import PreviewPart as PreviewPart
-from engine.screening.reducing import reduce_model
+from engine.core.errors import InputError
+from engine.meshes.loading import Unreadable, read_model
+from engine.meshes.reducing import PreviewPart as PreviewPart
+from engine.meshes.reducing import reduce_model
 
 Stamp = tuple[int, int] | None
 """Time of change (ns) and size of a file; None for one that is not there."""

@@ -26,8 +26,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from engine.errors import InputError, OutputError
-from engine.files import lock_folder, sync, unwritable, write_whole
+from engine.core.errors import InputError, OutputError
+from engine.core.files import lock_folder, sync, unwritable, write_whole
 from engine.screening.items import Item, decode, encode, parse_item
 
 LOG = "decisions.jsonl"

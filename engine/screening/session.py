@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import InputError
-from engine.files import read_object, write_whole
+from engine.core.errors import InputError
+from engine.core.files import read_object, write_whole
 from engine.screening.items import Item, ItemList, decode, encode, parse_items, read_items
 from engine.screening.records import LOG, TEXTS, Entry, History, Records, now
 from engine.screening.stats import seconds_at_work

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.errors import InputError
-from engine.files import write_whole
+from engine.core.errors import InputError
+from engine.core.files import write_whole
 from engine.screening.items import Item, ItemList, encode, read_items
 from engine.screening.records import LOG, TEXTS, Entry, History, make_folder
 from engine.screening.session import SETTINGS, settings_of

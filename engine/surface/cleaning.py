@@ -7,8 +7,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from engine.errors import EmptyResultError
-from engine.mesh import Mesh
+from engine.core.errors import EmptyResultError
+from engine.meshes.mesh import Mesh
 
 FLOATER_SHARE = 0.01
 """A part with less of the largest part's volume than this is a floater."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.cameras import VOLUME_EXTENT
-from engine.progress import CancelToken
+from engine.core.progress import CancelToken
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from engine.cameras import pixel_rays, world_to_camera
-from engine.progress import CancelToken
+from engine.core.progress import CancelToken
 from engine.surface.extraction import CHUNK, FieldFunction
 
 FloatArray = npt.NDArray[np.float32]

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.cameras import VOLUME_EXTENT, world_to_camera
-from engine.device import mixed_precision
-from engine.errors import InputError
-from engine.progress import CancelToken
+from engine.core.device import mixed_precision
+from engine.core.errors import InputError
+from engine.core.progress import CancelToken
 from engine.surface.hull import SilhouetteField, project_points, sample_pictures
 
 HULL_RANKS = (0, 1, 3, 7)

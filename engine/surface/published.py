@@ -36,9 +36,9 @@ from torch import Tensor, nn
 from engine import cameras
 from engine.cameras import world_to_camera
 from engine.checkpoints import load_into
-from engine.device import precision
-from engine.errors import WeightsError
-from engine.progress import CancelToken
+from engine.core.device import precision
+from engine.core.errors import WeightsError
+from engine.core.progress import CancelToken
 from engine.surface.hull import project_points, sample_pictures
 from engine.surface.network import (
     BlendNetwork,

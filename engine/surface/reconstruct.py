@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from engine import weights
-from engine.device import free
-from engine.errors import EmptyResultError, WeightsError
-from engine.mesh import Mesh, vertex_normals
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.core.device import free
+from engine.core.errors import EmptyResultError, WeightsError
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.meshes.mesh import Mesh, vertex_normals
 from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
 from engine.surface.hull import TrustedSilhouettes, project_points, sample_pictures

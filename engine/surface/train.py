@@ -25,10 +25,10 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from engine import weights
+from engine.core.errors import InputError
 from engine.data import split_seeds
-from engine.errors import InputError
 from engine.evaluation.geometry import f_score_of, sample_mesh
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from engine.surface.cases import CaseMaker, SurfaceCase, degrade
 from engine.surface.extraction import FieldFunction, extract_mesh
 from engine.surface.hull import SilhouetteField

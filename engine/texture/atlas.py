@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import cameras
-from engine.errors import EmptyResultError, OutputError
-from engine.mesh import FloatArray, IntArray
-from engine.progress import CancelToken
-from engine.texture.export import vertex_normals
+from engine.core.errors import EmptyResultError, OutputError
+from engine.core.progress import CancelToken
+from engine.meshes.export import vertex_normals
+from engine.meshes.mesh import FloatArray, IntArray
 from engine.texture.unwrap import cut
 
 CREASE = 0.7

@@ -8,11 +8,11 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from engine import cameras
-from engine.errors import EmptyResultError
-from engine.mesh import ByteArray, FloatArray, Mesh
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.core.errors import EmptyResultError
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.meshes.export import sample_texture, weld
+from engine.meshes.mesh import ByteArray, FloatArray, Mesh
 from engine.texture.atlas import Atlas, Texels, depth_map, surface_texels, unwrap
-from engine.texture.export import sample_texture, weld
 
 SHARPNESS = 6.0
 """Power of (cosine x distance from silhouettes) in a view's weight: high keeps detail sharp, low hides joins."""

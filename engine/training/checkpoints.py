@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from engine.files import sync, unwritable
+from engine.core.files import sync, unwritable
 
 BEST = "best.ckpt"
 

@@ -24,8 +24,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine import cameras
-from engine.errors import InputError
-from engine.files import read_object
+from engine.core.errors import InputError
+from engine.core.files import read_object
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

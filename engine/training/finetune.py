@@ -34,11 +34,11 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from engine import weights
-from engine.device import pick_device
-from engine.errors import Cancelled, InputError, OrielError
-from engine.files import unwritable
-from engine.mesh import Mesh
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.core.device import pick_device
+from engine.core.errors import Cancelled, InputError, OrielError
+from engine.core.files import unwritable
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.meshes.mesh import Mesh
 from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
 from engine.surface.network import SurfaceModel

@@ -26,10 +26,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine import cameras
-from engine.errors import InputError, OrielError
-from engine.files import unwritable
+from engine.core.errors import InputError, OrielError
+from engine.core.files import unwritable
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.imaging import frame
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.training.data import (
     PRINCIPAL,
     SOURCES,

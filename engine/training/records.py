@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.files import read_object, unwritable, write_whole
+from engine.core.files import read_object, unwritable, write_whole
 
 RUN, LOG, WEIGHTS = "finetune.json", "log.csv", "surface.safetensors"
 COLUMNS = (

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from engine.device import mixed_precision, pick_device
-from engine.errors import InputError
-from engine.files import claim_run
+from engine.core.device import mixed_precision, pick_device
+from engine.core.errors import InputError
+from engine.core.files import claim_run
 
 LAST, LOG = "last.pt", "log.jsonl"
 """Checkpoint and log in a run's folder."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.device import MemoryBudget
-from engine.errors import InputError
+from engine.core.device import MemoryBudget
+from engine.core.errors import InputError
 from engine.views.generator import ViewGenerator
 
 GENERATORS = {

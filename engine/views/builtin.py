@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine import cameras, weights
-from engine.errors import EmptyResultError, WeightsError
-from engine.mesh import Mesh
-from engine.progress import CancelToken, Progress, ProgressCallback
+from engine.core.errors import EmptyResultError, WeightsError
+from engine.core.progress import CancelToken, Progress, ProgressCallback
+from engine.meshes.mesh import Mesh
 from engine.views import GENERATORS
 from engine.views.denoising import denoised
 from engine.views.network import MODEL, FieldCode, elevation_of, sample_volume, to_frustum

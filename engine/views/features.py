@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engine import weights
 from engine.checkpoints import load_into
-from engine.errors import WeightsError
+from engine.core.errors import WeightsError
 
 _SIDE = 192  # pixels along the side of the picture it reads
 CHANNELS = (24, 40, 112, 320)

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from engine.mesh import Mesh
-from engine.progress import CancelToken, ProgressCallback
+from engine.core.progress import CancelToken, ProgressCallback
+from engine.meshes.mesh import Mesh
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from engine import weights
 from engine.cameras import INPUT_RADIUS
+from engine.core.errors import InputError
 from engine.data import make_object, split_seeds
 from engine.data.models import ModelLibrary
 from engine.data.renderer import Solid
 from engine.data.variation import finished
-from engine.errors import InputError
 from engine.training import trainer
 from engine.training.trainer import TrainerOptions
 from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool

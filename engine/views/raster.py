@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine import gl
-from engine.mesh import Mesh, vertex_normals
+from engine.meshes import gl
+from engine.meshes.mesh import Mesh, vertex_normals
 
 FloatArray = npt.NDArray[np.float32]
 

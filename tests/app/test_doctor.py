@@ -4,8 +4,8 @@ import psutil
 import pytest
 
 from app import doctor
-from engine import gl
-from engine.errors import OrielError
+from engine.core.errors import OrielError
+from engine.meshes import gl
 
 
 def test_missing_opengl_is_a_problem_that_says_what_to_do(monkeypatch):

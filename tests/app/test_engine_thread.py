@@ -10,7 +10,7 @@ import time
 import pytest
 
 from app.engine_thread import EVENT_INTERVAL, EngineThread, ProgressFunnel
-from engine.progress import Progress
+from engine.core.progress import Progress
 from tests.loop_gaps import LoopGapProbe
 
 

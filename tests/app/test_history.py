@@ -9,7 +9,7 @@ import pytest
 
 from app.history import History, free_folder, safe_name
 from app.settings import Settings
-from engine.errors import InputError, OutputError
+from engine.core.errors import InputError, OutputError
 from engine.pipeline import Options, Run
 
 

@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from engine import weights
-from engine.errors import OrielError
+from engine.core.errors import OrielError
 from tests.benchmarks.heldout import heldout_count
 from tests.benchmarks.published import measure_published
 from tests.benchmarks.quality import measure_quality

@@ -8,9 +8,9 @@ import torch
 from scipy import ndimage
 
 from engine import cameras
-from engine.errors import EmptyResultError
+from engine.core.errors import EmptyResultError
 from engine.evaluation.geometry import Solid
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
 from engine.surface.hull import SilhouetteField

@@ -22,7 +22,7 @@ from engine.cameras import (
 from engine.data import make_object, split_seeds
 from engine.data.renderer import FramedObject, Light, Renderer, frame_object
 from engine.evaluation.geometry import f_score_of, volume_iou
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from tests.benchmarks.measures import silhouette_iou, surface_distances
 
 FloatArray = npt.NDArray[np.float32]

@@ -8,9 +8,9 @@ from scipy.spatial import cKDTree
 
 from engine.cameras import FloatArray, project
 from engine.evaluation.geometry import Solid, f_score_of, sample_mesh
-from engine.evaluation.rasteriser import covered_cells
 from engine.evaluation.views import mask_iou
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
+from engine.meshes.rasteriser import covered_cells
 
 BoolArray = npt.NDArray[np.bool_]
 

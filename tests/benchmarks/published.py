@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine import device, weights
+from engine import weights
+from engine.core import device
+from engine.core.progress import Progress
 from engine.pipeline import STAGES, Options, Run
-from engine.progress import Progress
 from engine.views.zero123 import generator
 from engine.views.zero123.samplers import DdimSampler, FastSampler, Sampler, kept_variance
 from tests import tiny_models

@@ -18,10 +18,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from engine.cameras import REFERENCE_SIZE, Pose, intrinsics, neighbour_poses, principal_poses, source_poses
+from engine.core.errors import EmptyResultError
 from engine.elevation import estimate_elevation
-from engine.errors import EmptyResultError
 from engine.evaluation.views import mask_iou, psnr
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from engine.pipeline import Options, Run
 from engine.views.builtin import BuiltInGenerator
 from tests.benchmarks.heldout import heldout_case, measure_mesh

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from engine.core.files import read_object
 from engine.data.objects import make_object, split_seeds
-from engine.files import read_object
 from engine.rendering import layout
 from engine.rendering.jobs import ModelFile, RenderSettings
 from tests.rendered_models import read_split

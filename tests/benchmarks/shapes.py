@@ -19,13 +19,13 @@ import numpy as np
 from tqdm import tqdm
 
 from engine import weights
-from engine.errors import EmptyResultError, InputError, WeightsError
+from engine.core.errors import EmptyResultError, InputError, WeightsError
+from engine.core.files import read_object, write_whole
 from engine.evaluation.clip import ClipSimilarity
 from engine.evaluation.likeness import Likeness
 from engine.evaluation.metrics import probability
 from engine.evaluation.statistics import compare
-from engine.files import read_object, write_whole
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from engine.pipeline import Options, Run
 from engine.views.builtin import BuiltInGenerator
 from tests.benchmarks.baselines import bounding_box, input_hull

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from engine.cameras import Pose
 from engine.evaluation.pictures import Shape, draw_shape, shape_of
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from tests.benchmarks.shapes import ShapesOptions, read_mesh
 from tests.benchmarks.testsets import TestObject
 

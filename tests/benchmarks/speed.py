@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.demo import samples
 from engine.cameras import REFERENCE_SIZE, Pose, intrinsics
-from engine.errors import EmptyResultError, InputError
+from engine.core.errors import EmptyResultError, InputError
 from engine.pipeline import STAGES, Run
 from tests.benchmarks.measures import silhouette_iou
 from tests.benchmarks.table import Table

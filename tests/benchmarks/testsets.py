@@ -20,20 +20,20 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from engine import cameras
+from engine.core.errors import InputError
+from engine.core.files import write_whole
 from engine.data.carving import CarvedSolid, carve
 from engine.data.objects import ProceduralObject
 from engine.data.renderer import FramedObject, frame_object
 from engine.data.textures import texture_library
-from engine.errors import InputError
 from engine.evaluation.clip import ClipSimilarity, mean_cosine
 from engine.evaluation.geometry import Surface, sample_mesh, surface_figures, volume_iou
 from engine.evaluation.likeness import Likeness
 from engine.evaluation.pairs import MODEL_SUFFIXES
 from engine.evaluation.pictures import RADIUS, Shape, draw_shape, hidden_points, read_shape, shape_of
 from engine.evaluation.views import mask_iou, ssim
-from engine.files import write_whole
-from engine.mesh import Mesh
-from engine.screening.reducing import PreviewPart
+from engine.meshes.mesh import Mesh
+from engine.meshes.reducing import PreviewPart
 from engine.surface.extraction import march
 from engine.weights import sha256
 from tests.benchmarks.heldout import heldout_case, heldout_count, well_framed

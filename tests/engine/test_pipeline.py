@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from engine import cameras
-from engine.errors import Cancelled, InputError, OutputError, WeightsError
+from engine.core.errors import Cancelled, InputError, OutputError, WeightsError
+from engine.core.progress import CancelToken, Progress
 from engine.pipeline import QUALITIES, STAGES, Options, Run
-from engine.progress import CancelToken, Progress
 
 VIEW_NAMES = {cameras.principal_name(i) for i in range(8)} | {cameras.source_name(i) for i in range(32)}
 

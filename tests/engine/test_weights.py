@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine import weights
-from engine.errors import WeightsError
+from engine.core.errors import WeightsError
 
 
 @pytest.fixture

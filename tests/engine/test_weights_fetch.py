@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save
 
 from engine import hub, weights
-from engine.errors import Cancelled, OrielError, OutputError, WeightsError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import Cancelled, OrielError, OutputError, WeightsError
+from engine.core.progress import CancelToken, Progress
 from tests.hub_server import HubServer
 
 KEY = "one-2-3-45-surface"

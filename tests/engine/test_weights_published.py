@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from engine import weights
-from engine.errors import Cancelled, WeightsError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, WeightsError
+from engine.core.progress import CancelToken
 from tests import tiny_models
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,8 +22,8 @@ from PySide6.QtWidgets import QApplication, QPushButton, QToolButton
 from app import crawl_session
 from app.settings import Settings, home
 from app.window import Session
+from engine.core.progress import CancelToken, Progress, ProgressCallback
 from engine.crawling import Download, Page, PageState, Records, Rights, Totals
-from engine.progress import CancelToken, Progress, ProgressCallback
 from engine.screening import PreviewLimits, load_preview
 from tests.gui import driving
 from tests.gui.driving import activate, busy

@@ -19,12 +19,12 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QPushButto
 from app.evaluate_session import engine_options
 from app.settings import Settings
 from app.window import Session
+from engine.core.progress import Progress
 from engine.evaluation.metrics import METRICS
 from engine.evaluation.pairs import find_pairs
 from engine.evaluation.report import write_report
 from engine.evaluation.study import Begun
-from engine.mesh import Mesh
-from engine.progress import Progress
+from engine.meshes.mesh import Mesh
 from tests.engine.evaluation.models import write_study
 from tests.gui import driving
 from tests.gui.driving import activate

@@ -20,8 +20,8 @@ from PySide6.QtWidgets import QApplication, QPushButton, QToolButton
 
 from app.settings import Settings
 from app.window import Session
-from engine.errors import InputError
-from engine.progress import Progress
+from engine.core.errors import InputError
+from engine.core.progress import Progress
 from engine.surface import load_surface, reconstruct
 from engine.training import FineTuneOptions
 from tests.engine.training.tiny_run import TINY, small

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QFileDialog, QPushButton
 from app.settings import Settings
 from app.window import Session
 from engine import weights
-from engine.progress import Progress
+from engine.core.progress import Progress
 from tests import tiny_models
 from tests.app.test_published_models import _another_model, _no_weights, _spoilt, _truncated, _with_code
 from tests.gui.driving import banner, bring, busy, until

@@ -17,8 +17,8 @@ from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QToolButton
 from app import render_session
 from app.settings import Settings
 from app.window import Session
-from engine.mesh import Mesh
-from engine.progress import Progress
+from engine.core.progress import Progress
+from engine.meshes.mesh import Mesh
 from engine.rendering import farm
 from engine.rendering.jobs import ModelFile, ModelState, RenderSettings, RenderTotals, frames
 from tests.gui import driving

@@ -13,9 +13,9 @@ from PySide6.QtGui import QColor, QGuiApplication, QPalette, QWheelEvent
 from PySide6.QtWidgets import QApplication
 
 from engine.cameras import intrinsics, principal_poses, project, source_poses
-from engine.errors import InputError, OutputError
-from engine.mesh import Mesh
-from engine.progress import CancelToken
+from engine.core.errors import InputError, OutputError
+from engine.core.progress import CancelToken
+from engine.meshes.mesh import Mesh
 from engine.texture import export_mesh
 from tests.meshes import load_mesh
 from widgets.viewport import ExportDialog, FilmDialog, Viewport

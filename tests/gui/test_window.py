@@ -11,8 +11,8 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QImage
 from PySide6.QtWidgets import QApplication, QTextBrowser, QToolButton
 
 from engine import cameras
+from engine.core.progress import Progress
 from engine.elevation import ElevationEstimate
-from engine.progress import Progress
 from widgets.about import AboutDialog
 from widgets.main_window import MainWindow
 from widgets.reconstruct.incoming import pictures_from_mime

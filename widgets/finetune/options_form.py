@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.training import PRECISIONS, PREDICTED_FROM, FineTuneOptions
 from engine.training.options import DEVICES, FREE, LIMITS
 from widgets.common import ElidedComboBox, IconButton, PathField, indent, label

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.progress import Progress
+from engine.core.progress import Progress
 from widgets.words import duration
 
 FloatArray = npt.NDArray[np.float64]

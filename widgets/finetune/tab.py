@@ -20,8 +20,8 @@ from PySide6.QtWidgets import (
     QStackedWidget,
 )
 
-from engine.errors import InputError
-from engine.progress import Progress
+from engine.core.errors import InputError
+from engine.core.progress import Progress
 from engine.training import FineTuneOptions
 from widgets.common import Banner, ElidedLabel, IconButton, MessagePage, Panel, bind, label, with_key
 from widgets.crawl.incoming import folder_in

@@ -30,7 +30,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.progress import Progress
+from engine.core.progress import Progress
 from widgets.common import Banner, IconButton, Panel, label, with_key
 from widgets.theme import theme
 

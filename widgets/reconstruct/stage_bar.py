@@ -8,7 +8,7 @@ from PySide6.QtCore import QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QFontMetrics, QPainter, QPen
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
-from engine.progress import Progress
+from engine.core.progress import Progress
 from widgets.common import IconButton
 from widgets.theme import theme
 

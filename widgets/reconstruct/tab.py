@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine import cameras, choices
-from engine.progress import Progress
+from engine.core.progress import Progress
 from widgets.common import Banner, ElidedLabel, IconButton, Panel, Toast, label, opaque, to_qimage, with_key
 from widgets.reconstruct.elevation_panel import ElevationPanel
 from widgets.reconstruct.history_panel import HistoryPanel

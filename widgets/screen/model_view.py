@@ -16,8 +16,8 @@ from widgets.viewport.hands import Hands
 from widgets.viewport.scene import DARK, LIGHT, Orbit
 
 if TYPE_CHECKING:
+    from engine.meshes.reducing import PreviewPart
     from engine.screening.preview import Preview
-    from engine.screening.reducing import PreviewPart
 
 HOME_AZIMUTH, HOME_ELEVATION = 300.0, 18.0
 """The front of a glTF model lies at azimuth 270; seen from a little aside, it shows its depth."""

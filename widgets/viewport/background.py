@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Signal
 
-from engine.errors import Cancelled, OrielError
-from engine.progress import ProgressCallback
+from engine.core.errors import Cancelled, OrielError
+from engine.core.progress import ProgressCallback
 
 
 class Job(QObject):

@@ -26,8 +26,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.errors import OutputError
-from engine.progress import ProgressCallback
+from engine.core.errors import OutputError
+from engine.core.progress import ProgressCallback
 from widgets.viewport.background import Job
 
 FORMATS = {

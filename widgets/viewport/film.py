@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import InputError, OutputError
-from engine.mesh import Mesh
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.core.errors import InputError, OutputError
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.meshes.mesh import Mesh
 from widgets.viewport.scene import HOME_AZIMUTH, HOME_ELEVATION, LIGHT, Look, Scene, Style
 
 FILM_SUFFIXES = (".mp4", ".gif")

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from engine.cameras import INPUT_RADIUS, REFERENCE_FOCAL, REFERENCE_SIZE, Pose, camera_to_world
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 
 Style = Literal["texture", "colors", "normals", "plain"]
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -97,7 +97,7 @@ class Scene:
         """Replace the mesh shown; None shows nothing."""
         import pyvista as pv
 
-        from engine.texture.export import vertex_normals
+        from engine.meshes.export import vertex_normals
 
         self.mesh = mesh if mesh is not None and len(mesh.faces) else None
         self._surface = self._texture = self._normal_colors = None

@@ -33,9 +33,9 @@ from PySide6.QtWidgets import (
 )
 
 from engine.cameras import Pose
-from engine.errors import InputError, OrielError, OutputError
-from engine.mesh import Mesh
-from engine.progress import CancelToken, Progress, ProgressCallback
+from engine.core.errors import InputError, OrielError, OutputError
+from engine.core.progress import CancelToken, Progress, ProgressCallback
+from engine.meshes.mesh import Mesh
 from widgets.common import ElidedLabel
 from widgets.viewport.background import Job
 from widgets.viewport.export_dialog import FilmDialog

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from engine.errors import InputError, OrielError
+from engine.core.errors import InputError, OrielError
 
 USER_VARIABLE, PASSWORD_VARIABLE = "ORIEL_SKETCHFAB_USER", "ORIEL_SKETCHFAB_PASSWORD"
 SITE_VARIABLE = "ORIEL_SKETCHFAB_SITE"

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from engine.core.errors import Cancelled, OrielError
+from engine.core.progress import CancelToken, Progress, ProgressCallback
 from engine.crawling.browser.account import PASSWORD_VARIABLE, USER_VARIABLE, Account
 from engine.crawling.browser.driver import (
     WIDTH,
@@ -30,8 +32,6 @@ from engine.crawling.downloader import AccessDenied, CrawlStopped, Download, Pag
 from engine.crawling.http import retry_after
 from engine.crawling.lists import Page
 from engine.crawling.rights import Policy, Rights
-from engine.errors import Cancelled, OrielError
-from engine.progress import CancelToken, Progress, ProgressCallback
 
 log = logging.getLogger("engine.crawling")
 _BEAT = 0.1

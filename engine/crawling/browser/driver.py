@@ -43,8 +43,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from urllib3.exceptions import HTTPError
 
-from engine.errors import Cancelled, OrielError, OutputError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, OrielError, OutputError
+from engine.core.progress import CancelToken
 
 BROWSER_VARIABLE, DRIVER_VARIABLE = "ORIEL_BROWSER", "ORIEL_CHROMEDRIVER"
 WIDTH, HEIGHT = 1400, 1000

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine import cameras, device, weights
-from engine.device import MemoryBudget
-from engine.errors import InputError
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine import cameras, weights
+from engine.core import device
+from engine.core.device import MemoryBudget
+from engine.core.errors import InputError
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.views import GENERATORS
 from engine.views.zero123 import layouts
 from engine.views.zero123.network import SIDE, Zero123Network

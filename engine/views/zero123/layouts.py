@@ -34,7 +34,7 @@ from typing import Any
 from torch import Tensor
 
 from engine import weights
-from engine.errors import WeightsError
+from engine.core.errors import WeightsError
 
 State = dict[str, Tensor]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.checkpoints import load_into
-from engine.progress import CancelToken
+from engine.core.progress import CancelToken
 from engine.views.zero123.layouts import CLIP, PROJECTION, SCALE, UNET, VAE, Checkpoint
 
 SIDE = 256

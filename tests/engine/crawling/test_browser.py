@@ -17,13 +17,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from engine.core.errors import Cancelled
+from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.crawling import Crawl, CrawlStopped, Download, PageFailed, PageTrouble, Records
 from engine.crawling.browser import Account, BrowserDownloader, BrowserLimits
 from engine.crawling.browser.driver import Browser, end_orphans
-from engine.crawling.glb import check_glb
 from engine.crawling.rights import Skipped
-from engine.errors import Cancelled
-from engine.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.meshes.glb import check_glb
 from tests.engine.crawling.conftest import QUICK, page_of
 from tests.site import ModelSite, SiteModel
 

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from engine.core.errors import InputError, OrielError
 from engine.crawling import Page, Policy, Rights, Skipped
 from engine.crawling.browser import Account, find_account, store_account
 from engine.crawling.browser.page import rights_of
-from engine.errors import InputError, OrielError
 
 UID = "0123456789abcdef0123456789abcdef"
 PAGE = Page(f"https://sketchfab.com/3d-models/tower-{UID}", UID)

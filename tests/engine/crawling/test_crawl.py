@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.errors import Cancelled, InputError, OutputError
+from engine.core.progress import CancelToken, Progress, ProgressCallback
 from engine.crawling import (
     Crawl,
     CrawlStopped,
@@ -24,10 +26,8 @@ from engine.crawling import (
     Totals,
     parse_page,
 )
-from engine.crawling.glb import check_glb
 from engine.crawling.http import Limits
-from engine.errors import Cancelled, InputError, OutputError
-from engine.progress import CancelToken, Progress, ProgressCallback
+from engine.meshes.glb import check_glb
 from tests.engine.crawling.conftest import QUICK, MakeCrawl, page_of
 from tests.site import ModelSite, SiteModel, make_glb
 from tests.site.models import join_glb

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.progress import CancelToken, ProgressCallback
 from engine.crawling import Crawl, Download, Page, Rights
-from engine.crawling.glb import check_glb
-from engine.progress import CancelToken, ProgressCallback
+from engine.meshes.glb import check_glb
 from tests.benchmarks.crawl import killed_crawl
 from tests.engine.crawling.conftest import QUICK
 from tests.site import make_glb

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.errors import InputError
 from engine.crawling import Page, parse_list, parse_page, read_list
-from engine.errors import InputError
 
 A, B = "a" * 32, "b1" * 16
 

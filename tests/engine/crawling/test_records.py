@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.errors import InputError, OutputError
 from engine.crawling import Page, Records, parse_page
-from engine.errors import InputError, OutputError
 
 
 def page(number: int) -> Page:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.errors import InputError
 from engine.crawling import Policy, Rights, Skipped, licence_key, parse_licences, read_rights, tally, write_credits
 from engine.crawling.rights import write_rights
-from engine.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.errors import Cancelled, InputError, OrielError
+from engine.core.progress import CancelToken
 from engine.crawling import CrawlStopped
 from engine.crawling.http import Http, Limits, retry_after
 from engine.crawling.sketchfab import Filters, Found, SketchfabApi, Token, find_token, keep_token, read_model
-from engine.errors import Cancelled, InputError, OrielError
-from engine.progress import CancelToken
 from tests.site import ModelSite, SiteModel
 
 Search = Callable[..., list[Found]]

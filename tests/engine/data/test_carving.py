@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import trimesh
 
+from engine.core.errors import InputError
 from engine.data.carving import carve
-from engine.errors import InputError
 from engine.evaluation.geometry import voxelise
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 
 
 def merged(*meshes):

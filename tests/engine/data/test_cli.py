@@ -5,8 +5,8 @@ import argparse
 import pytest
 from PIL import Image
 
+from engine.core.errors import InputError, OutputError
 from engine.data import cli
-from engine.errors import InputError, OutputError
 
 
 def _run(*arguments: str) -> int:

@@ -9,12 +9,12 @@ import trimesh
 from PIL import Image
 
 from engine import cameras
+from engine.core.errors import InputError
 from engine.data.model_solids import BUILDING, THING, joined
 from engine.data.models import ModelLibrary, write_attribution
 from engine.data.renderer import Renderer
 from engine.data.textures import texture_library
 from engine.data.variation import finished, varied
-from engine.errors import InputError
 
 
 def block(size, at=(0.0, 0, 0), color=None):

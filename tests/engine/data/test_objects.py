@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import trimesh
 
+from engine.core.errors import InputError
 from engine.data import FAMILIES, LAYERS, family_of, make_object, split_seeds, texture_library
-from engine.errors import InputError
 
 SEEDS = (3, 2_000_000_007)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from engine.cameras import NEIGHBOUR_OFFSETS, REFERENCE_SIZE, camera_to_world, intrinsics, project
+from engine.core.errors import Cancelled, InputError
+from engine.core.progress import CancelToken
 from engine.elevation import DEFAULT_ELEVATION, ElevationEstimate, estimate_elevation
-from engine.errors import Cancelled, InputError
-from engine.progress import CancelToken
 
 
 class KnownPoints:

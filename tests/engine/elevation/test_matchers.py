@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from engine import weights
+from engine.core.errors import InputError, WeightsError
 from engine.elevation import MATCHERS, DenseFlowMatcher, LoFTRMatcher, Matcher, SiftMatcher, load_matcher
-from engine.errors import InputError, WeightsError
 from tests.engine.elevation.plain_loftr import PlainLoftr
 from tests.tiny_models import tiny_loftr, write_tiny_loftr
 

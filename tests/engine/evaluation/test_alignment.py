@@ -5,10 +5,10 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from engine.errors import Cancelled, EmptyResultError, InputError
+from engine.core.errors import Cancelled, EmptyResultError, InputError
+from engine.core.progress import CancelToken
 from engine.evaluation.alignment import align
-from engine.mesh import Mesh
-from engine.progress import CancelToken
+from engine.meshes.mesh import Mesh
 
 
 def house(*left_out: int) -> Mesh:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from engine.errors import EmptyResultError, InputError
-from engine.mesh import Mesh
+from engine.core.errors import EmptyResultError, InputError
+from engine.meshes.mesh import Mesh
 from tests.benchmarks import shapes
 from tests.benchmarks.shapes import ShapesOptions, add_shapes, measure_shapes, model_folders, read_mesh, read_rows
 from tests.benchmarks.sheet import write_sheets

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine import weights
-from engine.errors import InputError, WeightsError
+from engine.core.errors import InputError, WeightsError
 from engine.evaluation.clip import ClipSimilarity
 from tests.tiny_models import TINY_CLIP, write_tiny_clip
 

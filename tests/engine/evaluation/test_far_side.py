@@ -7,7 +7,7 @@ import trimesh
 from engine.cameras import Pose
 from engine.evaluation.geometry import sample_mesh, surface_figures
 from engine.evaluation.pictures import hidden_points, shape_of
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from tests.benchmarks.testsets import rear_poses
 
 FRONT = Pose(30.0, 0.0)

@@ -5,7 +5,7 @@ import pytest
 import trimesh
 
 from engine.evaluation.geometry import MeshSolid, sample_mesh, volume_iou, voxelise
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from tests.benchmarks.measures import chamfer_distance, f_score
 
 

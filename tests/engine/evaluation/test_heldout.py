@@ -3,7 +3,7 @@ import pytest
 
 from engine.cameras import FRAME_FRACTION, VOLUME_EXTENT, Pose, intrinsics, neighbour_poses
 from engine.elevation import estimate_elevation
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from tests.benchmarks.heldout import heldout_case, heldout_count, measure_mesh
 from tests.benchmarks.measures import silhouette_iou
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.models import alexnet
 
-from engine.errors import InputError, WeightsError
+from engine.core.errors import InputError, WeightsError
 from engine.evaluation.lpips import Lpips, find_lpips
 
 NAMES = {"0": "slice1.0", "3": "slice2.3", "6": "slice3.6", "8": "slice4.8", "10": "slice5.10"}

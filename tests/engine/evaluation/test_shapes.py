@@ -5,9 +5,9 @@ import pytest
 import trimesh
 from PIL import Image
 
-from engine.errors import EmptyResultError, InputError
+from engine.core.errors import EmptyResultError, InputError
 from engine.evaluation.pictures import POSES, draw_shape, outer_points, read_shape, shape_of
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 
 
 def plain(*parts):

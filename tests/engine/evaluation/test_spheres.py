@@ -6,7 +6,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from engine.evaluation.geometry import MeshSolid, volume_iou
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from tests.benchmarks.measures import chamfer_distance, f_score, surface_distances
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import trimesh
 
-from engine.errors import Cancelled, InputError, OutputError, WeightsError
+from engine.core.errors import Cancelled, InputError, OutputError, WeightsError
+from engine.core.progress import CancelToken
 from engine.evaluation.measuring import Settings, measure_model, pack
 from engine.evaluation.pairs import find_pairs
 from engine.evaluation.report import read_results
 from engine.evaluation.study import Begun, Evaluation, Options, read_measures
-from engine.progress import CancelToken
 from tests.engine.evaluation.models import building, predicted, write_run, write_study
 from tests.tiny_models import write_tiny_clip
 

@@ -5,10 +5,10 @@ import pytest
 import trimesh
 
 from engine.cameras import FRAME_FRACTION, Pose
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.evaluation.pictures import draw_shape
 from engine.evaluation.views import mask_iou
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from tests.benchmarks import testsets
 from tests.benchmarks.baselines import bounding_box, input_hull
 from tests.benchmarks.testsets import TEST_SETS

@@ -4,7 +4,7 @@ import trimesh
 
 from engine.cameras import camera_to_world, intrinsics
 from engine.evaluation.views import mask_iou, psnr, ssim
-from engine.mesh import Mesh
+from engine.meshes.mesh import Mesh
 from tests.benchmarks.measures import draw, silhouette, silhouette_iou
 
 SIZE = 128

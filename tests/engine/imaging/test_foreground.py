@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.errors import Cancelled, InputError
+from engine.core.errors import Cancelled, InputError
+from engine.core.progress import CancelToken
 from engine.imaging import extract_foreground
-from engine.progress import CancelToken
 
 SIZE = (360, 480)
 BOX = (110.0, 40.0, 370.0, 330.0)

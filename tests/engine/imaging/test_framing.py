@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.imaging import frame
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.imaging import WORK_SIDE, load_picture
 
 

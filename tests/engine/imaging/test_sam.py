@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from engine import weights
-from engine.errors import Cancelled, InputError, WeightsError
+from engine.core.errors import Cancelled, InputError, WeightsError
+from engine.core.progress import CancelToken
 from engine.imaging import extract_foreground, sam
-from engine.progress import CancelToken
 from tests.engine.imaging.plain_sam import PlainSam
 from tests.tiny_models import TINY_SAM, dark_sam_state, random_sam_state, sam_shapes, tiny_sam2, write_tiny_sam
 

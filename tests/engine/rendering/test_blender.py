@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from engine import cameras
-from engine.errors import Cancelled, InputError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, InputError
+from engine.core.progress import CancelToken
 from engine.rendering.blender import Blender, BlenderEvent, BlenderProcess, Rendered, RenderFailed, find_blender
 from engine.rendering.jobs import Frame, RenderSettings, frames
 from tests import render_models

@@ -20,8 +20,8 @@ import pytest
 from distributed import Client
 from PIL import Image
 
-from engine.errors import Cancelled, InputError, OrielError, OutputError
-from engine.progress import CancelToken, Progress
+from engine.core.errors import Cancelled, InputError, OrielError, OutputError
+from engine.core.progress import CancelToken, Progress
 from engine.rendering import layout
 from engine.rendering.farm import FarmOptions, RenderRun, read_status, render_frame
 from engine.rendering.jobs import FrameDone, ModelFile, ModelState, RenderSettings, RenderTotals, frames

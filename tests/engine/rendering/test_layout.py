@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from engine import cameras
-from engine.errors import EmptyResultError, InputError, OrielError, OutputError
+from engine.core.errors import EmptyResultError, InputError, OrielError, OutputError
 from engine.rendering import layout
 from engine.rendering.blender import Rendered
 from engine.rendering.jobs import ModelFile, RenderSettings, frames

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from engine.errors import Cancelled, InputError, OrielError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, InputError, OrielError
+from engine.core.progress import CancelToken
 from engine.rendering.blender import BlenderProcess, find_blender
 from engine.rendering.jobs import RenderSettings, frames
 from engine.rendering.preview import _load, preview_frames

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.screening import Preview, PreviewCache, PreviewLimits, load_preview
 from tests.screening_models import BAD, write_bad, write_house, write_slow
 

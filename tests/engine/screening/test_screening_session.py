@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import InputError, OutputError
+from engine.core.errors import InputError, OutputError
 from engine.screening import CRITERION, TEXTS, History, ScreeningSession, default_folder, read_items
 from tests.benchmarks.screening import killed_session, write_list
 

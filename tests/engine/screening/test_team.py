@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.screening import ScreeningSession, cohen_kappa, merge, read_items, split, write_merged
 from tests.benchmarks.screening import write_list
 

@@ -7,8 +7,8 @@ import torch
 import trimesh
 from surface_scenes import house
 
-from engine.errors import Cancelled
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled
+from engine.core.progress import CancelToken
 from engine.surface.extraction import extract_mesh, march, refined_grid
 from tests.dense import dense_grid
 

@@ -5,8 +5,8 @@ import trimesh
 from surface_scenes import ELEVATION, SIZE, house, trace
 
 from engine import cameras
-from engine.errors import EmptyResultError
-from engine.mesh import Mesh
+from engine.core.errors import EmptyResultError
+from engine.meshes.mesh import Mesh
 from engine.surface import clean_mesh
 from engine.surface.extraction import extract_mesh, march
 from engine.surface.hull import SilhouetteField, TrustedSilhouettes, mask_distance, project_points

@@ -15,8 +15,8 @@ from tiny_models import (
 )
 
 from engine import cameras, weights
-from engine.errors import Cancelled, WeightsError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, WeightsError
+from engine.core.progress import CancelToken
 from engine.surface import PUBLISHED, PublishedNetwork, load_surface, reconstruct_surface
 from engine.surface.published import (
     SparseConv,

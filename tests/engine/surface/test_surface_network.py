@@ -8,8 +8,8 @@ import trimesh
 from surface_scenes import house
 
 from engine import cameras, weights
-from engine.errors import Cancelled, InputError, WeightsError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, InputError, WeightsError
+from engine.core.progress import CancelToken
 from engine.surface import (
     BUILT_IN,
     PUBLISHED,

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch._dynamo  # before any test opens OpenGL: two LLVMs in the wrong order crash the process
 
-from engine.errors import InputError, OutputError
+from engine.core.errors import InputError, OutputError
 from engine.surface import load_surface
 from engine.surface.cases import CaseMaker, degrade
 from engine.surface.train import SurfaceOptions, SurfaceProblem, add_arguments, run, train_surface

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.errors import Cancelled, InputError, OrielError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, InputError, OrielError
+from engine.core.progress import CancelToken
 from engine.surface import PUBLISHED, PublishedNetwork, load_surface, reconstruct
 from engine.surface.reconstruct import build_surface
 from engine.training import FineTuneOptions, finetune, read_log, read_run

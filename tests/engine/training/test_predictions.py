@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from engine import cameras
-from engine.errors import Cancelled, InputError
-from engine.progress import CancelToken
+from engine.core.errors import Cancelled, InputError
+from engine.core.progress import CancelToken
 from engine.training.data import PRINCIPAL, SOURCES, Renders
 from engine.training.predictions import REFERENCES, SIZE, Predictions
 from tests.rendered_models import write_renders

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from engine import cameras
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.training.data import PRINCIPAL, Examples, Renders, draw_split, pick_pixels
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.training.trainer import LAST, LOG, TrainerOptions, train
 
 

@@ -5,9 +5,9 @@ import torch
 import trimesh
 
 from engine import cameras
+from engine.core.errors import InputError
 from engine.data import texture_library
 from engine.data.models import ModelLibrary
-from engine.errors import InputError
 from engine.views import problem
 from engine.views.cases import CaseMaker, CasePool, CaseSize, DevicePool, main_direction
 from engine.views.manhattan import edge_votes

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine import cameras
-from engine.errors import InputError
+from engine.core.errors import InputError
 from engine.views.builtin import BuiltInGenerator
 from engine.views.prior import PriorConfig, ShapePrior, shifted
 from engine.views.raster import render_mesh

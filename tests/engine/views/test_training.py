@@ -11,10 +11,10 @@ import trimesh
 from safetensors.torch import load_file
 
 from engine import cameras
-from engine.errors import Cancelled, InputError, OutputError, WeightsError
+from engine.core.errors import Cancelled, InputError, OutputError, WeightsError
+from engine.core.progress import CancelToken
 from engine.evaluation.views import mask_iou
-from engine.mesh import Mesh
-from engine.progress import CancelToken
+from engine.meshes.mesh import Mesh
 from engine.views import load_generator
 from engine.views.builtin import BuiltInGenerator
 from engine.views.network import FieldConfig

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine import cameras, device
-from engine.errors import Cancelled, InputError, WeightsError
-from engine.progress import CancelToken, Progress
+from engine import cameras
+from engine.core import device
+from engine.core.errors import Cancelled, InputError, WeightsError
+from engine.core.progress import CancelToken, Progress
 from engine.views import GENERATORS, ViewGenerator, load_generator
 from engine.views.zero123 import Zero123Generator, generator, layouts
 from engine.views.zero123.generator import two_stages, with_mask

@@ -10,7 +10,7 @@ import torch
 import zero123_released as released
 from safetensors.torch import load_file, save_file
 
-from engine.errors import WeightsError
+from engine.core.errors import WeightsError
 from engine.views.zero123 import layouts
 from engine.views.zero123.network import Zero123Network
 from tests.tiny_models import FULL_ZERO123, write_tiny_zero123, zero123_shapes, zero123_state

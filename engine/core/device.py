@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.errors import InputError, OrielError
+from engine.core.errors import InputError, OrielError
 
 if TYPE_CHECKING:
     import torch

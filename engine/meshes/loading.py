@@ -24,9 +24,9 @@ from urllib.parse import unquote, unquote_to_bytes
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import InputError
-from engine.mesh import ByteArray, FloatArray, IntArray
-from engine.screening import meshopt
+from engine.core.errors import InputError
+from engine.meshes import meshopt
+from engine.meshes.mesh import ByteArray, FloatArray, IntArray
 
 Alpha = Literal["opaque", "mask", "blend"]
 Array = npt.NDArray[Any]

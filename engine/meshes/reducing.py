@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from engine.mesh import ByteArray, FloatArray, IntArray, vertex_normals
-from engine.screening.loading import Alpha, Model, Picture, Piece, Surface, Unreadable, to_srgb
+from engine.meshes.loading import Alpha, Model, Picture, Piece, Surface, Unreadable, to_srgb
+from engine.meshes.mesh import ByteArray, FloatArray, IntArray, vertex_normals
 
 Array = npt.NDArray[Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine import device
-from engine.device import MemoryBudget
-from engine.errors import InputError, OrielError
+from engine.core import device
+from engine.core.device import MemoryBudget
+from engine.core.errors import InputError, OrielError
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from engine.errors import EmptyResultError, InputError, OutputError
-from engine.mesh import Mesh
+from engine.core.errors import EmptyResultError, InputError, OutputError
+from engine.meshes.export import sample_texture, vertex_normals, weld
+from engine.meshes.mesh import Mesh
 from engine.texture import export_mesh
-from engine.texture.export import sample_texture, vertex_normals, weld
 from tests.meshes import load_mesh
 
 SIZE = np.array([0.6, 0.4, 1.0], np.float32)

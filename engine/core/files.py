@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from engine.errors import InputError, OutputError
+from engine.core.errors import InputError, OutputError
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.cameras import world_to_camera
-from engine.errors import OrielError
+from engine.core.errors import OrielError
 
 NEAR, FAR = 0.05, 20.0
 """Depth range of every projection, in world units."""

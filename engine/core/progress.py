@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import Cancelled
+from engine.core.errors import Cancelled
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import trimesh
 
-from engine.errors import EmptyResultError, InputError, OutputError
-from engine.mesh import ByteArray, FloatArray, IntArray, Mesh
+from engine.core.errors import EmptyResultError, InputError, OutputError
+from engine.meshes.mesh import ByteArray, FloatArray, IntArray, Mesh
 
 UpAxis = Literal["Y", "Z"]
 

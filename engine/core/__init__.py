@@ -1,0 +1,1 @@
+"""What every room of the engine stands on: errors, progress, files, devices."""

@@ -1,0 +1,1 @@
+"""Meshes and their files: reading, reducing, drawing and writing them."""
