@@ -3,8 +3,9 @@
 `ScreeningSession.open(list, folder, annotator)` is one annotator at work.
 """
 
+from engine.screening.cache import PreviewCache
 from engine.screening.items import MODEL_SUFFIXES, Item, ItemList, read_items
-from engine.screening.preview import Preview, PreviewCache, PreviewFacts, PreviewLimits, PreviewPart, load_preview
+from engine.screening.preview import Preview, PreviewFacts, PreviewLimits, PreviewPart, load_preview
 from engine.screening.records import TEXTS, Entry, History
 from engine.screening.session import (
     CRITERION,

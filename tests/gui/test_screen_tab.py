@@ -392,7 +392,7 @@ def test_leaving_and_closing_end_the_processes(drive: Drive, models: Path) -> No
         found = []
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):  # just ended
-                if "spawn_main" in " ".join(process.cmdline()):
+                if "engine.core.processes" in " ".join(process.cmdline()):
                     found.append(process)
         return found
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +44,7 @@ def workers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children(recursive=True):
         try:
-            if "spawn_main" in " ".join(child.cmdline()):
+            if "engine.core.processes" in " ".join(child.cmdline()):
                 found.append(child)
         except psutil.Error:
             continue
@@ -55,14 +54,13 @@ def workers() -> list[psutil.Process]:
 @contextmanager
 def opened(limits: PreviewLimits | None = None, count: int = 1) -> Iterator[PreviewCache]:
     """A cache that must leave nothing behind."""
-    processes, threads = workers(), set(threading.enumerate())
+    processes, threads, files = workers(), set(threading.enumerate()), psutil.Process().num_fds()
     cache = PreviewCache(limits, workers=count)
-    folder = cache._folder
     try:
         yield cache
     finally:
         cache.close()
-    assert not folder.exists()
+    assert psutil.Process().num_fds() == files
     assert {p.pid for p in workers()} == {p.pid for p in processes}
     assert set(threading.enumerate()) == threads
     assert cache.nbytes == 0
@@ -190,6 +188,17 @@ def test_workers_are_replaced_after_some_models(houses: list[Path]) -> None:
         assert len(seen) >= 2
 
 
+def test_a_worker_that_ends_while_it_is_idle_is_replaced(houses: list[Path]) -> None:
+    with opened() as cache:
+        cache.want(houses[:1])
+        ready(cache, houses[0])
+        [idle] = workers()
+        idle.kill()
+        until(lambda: not idle.is_running() or idle.status() == psutil.STATUS_ZOMBIE, "its end")
+        cache.want(houses[1:2])
+        assert ready(cache, houses[1]).problem is None
+
+
 def test_closing_in_the_middle_of_work_is_quick(tmp_path: Path) -> None:
     slow = write_slow(tmp_path / "slow.glb")
     with opened(count=2) as cache:
@@ -209,23 +218,20 @@ def test_nothing_is_left_where_the_owner_is_killed(tmp_path: Path) -> None:
     script.write_text(
         "import time\nfrom pathlib import Path\nfrom engine.screening import PreviewCache\n"
         "if __name__ == '__main__':\n"
-        f"    cache = PreviewCache(workers=2)\n    cache.want([Path({str(slow)!r})])\n"
-        "    print(cache._folder, flush=True)\n    time.sleep(600)\n"
+        f"    cache = PreviewCache(workers=2)\n    cache.want([Path({str(slow)!r})])\n    time.sleep(600)\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    owner = subprocess.Popen([sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True)
+    (folder := tmp_path / "temporary").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "TMPDIR": str(folder)}
+    owner = subprocess.Popen([sys.executable, script], env=environment)
     try:
-        assert owner.stdout is not None
-        folder = Path(owner.stdout.readline().strip())
-        assert folder.is_relative_to(tempfile.gettempdir()) and folder.is_dir()
         process = psutil.Process(owner.pid)
         until(lambda: any(child.cpu_times().user > 1.5 for child in process.children()), "the work")
         children = process.children(recursive=True)
     finally:
         owner.kill()
-        owner.communicate()
+        owner.wait()
     until(lambda: not any(child.is_running() and child.status() != "zombie" for child in children), "their end")
-    until(lambda: not folder.exists(), "the end of their files")
+    assert list(folder.iterdir()) == []
 
 
 def test_limits_that_make_no_sense_are_refused() -> None:
