@@ -11,13 +11,9 @@ import contextlib
 import io
 import math
 import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from engine.core.errors import InputError, OrielError
+from engine.core.processes import Channel, Child, ChildEnded, ChildFault
 from engine.core.progress import CancelToken
 from engine.meshes.mesh import ByteArray
 from engine.rendering.jobs import Frame, RenderSettings
@@ -94,102 +91,43 @@ class _NoWindow(Exception):
 
 
 def _drawn(model: Path, scene: dict[str, Any], cancel: CancelToken) -> Iterator[tuple[str, bytes]]:
-    stage = "start"
-    with contextlib.closing(_answers(model, scene, cancel)) as answers:
-        for kind, content in answers:
-            if kind == "frame":
-                yield content
-            elif kind == "code":
-                if stage == "drawing":
-                    raise _NoWindow(f"VTK ended with code {content} ({scene['window'] or 'default'}).")
-                raise _crash(model, content)
-            stage = kind
-
-
-def _crash(model: Path, code: int) -> OrielError:
-    return OrielError(
-        f"The preview of {model.name} ended by itself (exit code {code}): the model may be damaged, or too large for "
-        "the memory. Render one frame of it instead, or look at it in another program."
-    )
-
-
-def _answers(model: Path, scene: dict[str, Any], cancel: CancelToken) -> Generator[tuple[str, Any], None, None]:
-    """What the process says: ("drawing", None), ("frame", (name, PNG))...
-
-    If it ends before it is done, ("code", its exit code) is the last.
-    """
     cancel.check()
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, model, scene), name="preview", daemon=True)
-    try:
-        process.start()
-        theirs.close()
-        heard = time.monotonic()
-        while True:
-            cancel.check()
-            if not ours.poll(0.1):
-                if time.monotonic() - heard > _SECONDS:
-                    raise InputError(
-                        f"{model.name} takes more than {_SECONDS:.0f} seconds to show. Render one frame of it instead."
-                    )
-                continue
-            heard = time.monotonic()
-            try:
-                kind, content = ours.recv()
-            except (EOFError, OSError):
-                process.join(_SECONDS)
-                yield "code", process.exitcode
-                return
-            if kind == "problem":
-                raise InputError(content)
-            if kind == "fault":
-                raise OrielError(
-                    f"The preview of {model.name} failed ({content}). Render one frame of it instead, or look at it in "
-                    "another program."
-                )
-            if kind == "done":
-                return
-            yield kind, content
-    finally:
-        ours.close()
-        theirs.close()
-        if process.pid is not None:
-            process.kill()
-            process.join()
-            process.close()
+    drawing = False
+    with contextlib.closing(Child(_serve, model, scene, niceness=_NICENESS, hushed=True)) as child:
+        try:
+            child.answer(_SECONDS, cancel)
+            drawing = True
+            for _ in scene["views"]:
+                frame = child.answer(_SECONDS, cancel)
+                drawing = False
+                yield frame
+        except TimeoutError:
+            raise InputError(
+                f"{model.name} takes more than {_SECONDS:.0f} seconds to show. Render one frame of it instead."
+            ) from None
+        except ChildFault as fault:
+            raise OrielError(
+                f"The preview of {model.name} failed ({fault}). Render one frame of it instead, or look at it in "
+                "another program."
+            ) from None
+        except ChildEnded as ended:
+            if drawing:
+                raise _NoWindow(f"VTK ended with code {ended.code} ({scene['window'] or 'default'}).") from None
+            raise OrielError(
+                f"The preview of {model.name} ended by itself (exit code {ended.code}): the model may be damaged, or "
+                "too large for the memory. Render one frame of it instead, or look at it in another program."
+            ) from None
 
 
-# -- in the process ------------------------------------------------------------------------------------------
+# -- in a process of its own ---------------------------------------------------------------------------------
 
 
-def _serve(pipe: connection.Connection, model: Path, scene: dict[str, Any]) -> None:
-    """Load a model and draw it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
-    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICENESS)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)  # VTK says at length which of its windows it could not have
-    try:
-        parts = _load(model)
-        pipe.send(("drawing", None))
-        for name, picture in _draw(parts, scene):
-            pipe.send(("frame", (name, picture)))
-        pipe.send(("done", None))
-    except InputError as error:
-        pipe.send(("problem", str(error)))
-    except Exception as error:  # whatever a library makes of a file
-        pipe.send(("fault", f"{type(error).__name__}: {error}"))
-    sys.stdout.flush()
-    os._exit(0)  # VTK and drivers may crash while they are taken down
-
-
-def _end_with(pipe: connection.Connection) -> None:
-    """End this process when the caller is gone or does not want it any more: it never says anything."""
-    with contextlib.suppress(EOFError, OSError):
-        pipe.recv_bytes()
-    os._exit(1)
+def _serve(channel: Channel, model: Path, scene: dict[str, Any]) -> None:
+    """Load a model, say None, and draw it."""
+    parts = _load(model)
+    channel.send(None)
+    for frame in _draw(parts, scene):
+        channel.send(frame)
 
 
 def _load(model: Path) -> list[PreviewPart]:

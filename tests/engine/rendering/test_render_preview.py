@@ -144,7 +144,7 @@ def test_without_opengl_the_preview_says_so(yard, monkeypatch):
 
 def previewing(process: psutil.Process) -> list[psutil.Process]:
     """The previews at work for a process."""
-    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+    return [child for child in process.children() if "engine.core.processes" in " ".join(child.cmdline())]
 
 
 def test_cancelling_ends_the_process(tmp_path):
