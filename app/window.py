@@ -64,7 +64,7 @@ ENGINE_MODULES = (
     "engine.views.builtin",
     "engine.elevation",
     "engine.surface",
-    "engine.texture",
+    "engine.texture.bake",
     "mcubes",
     "xatlas",
 )
@@ -618,7 +618,7 @@ class Session:
         from widgets.viewport import ExportDialog
 
         def write(path: Path, **options: Any) -> None:
-            from engine.texture import export_mesh
+            from engine.meshes.export import export_mesh
 
             export_mesh(mesh, path, **options)
 

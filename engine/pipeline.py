@@ -403,8 +403,8 @@ class Run:
         return None
 
     def export(self, path: Path | str, *, up: UpAxis | None = None, height_m: float | None = None) -> None:
-        """Write the mesh as .glb, .obj, .ply or .stl; see `engine.texture.export_mesh`."""
-        from engine.texture import export_mesh
+        """Write the mesh as .glb, .obj, .ply or .stl; see `engine.meshes.export`."""
+        from engine.meshes.export import export_mesh
 
         mesh = self.mesh()
         if mesh is None:
@@ -669,7 +669,8 @@ class Run:
 
     def _texture(self, work: _Work) -> None:
         from engine.imaging import frame
-        from engine.texture import bake_texture, export_mesh
+        from engine.meshes.export import export_mesh
+        from engine.texture.bake import bake_texture
 
         work.report("texture", 0, 1, "Baking the texture")
         options, quality = self.options, QUALITIES[self.options.quality]

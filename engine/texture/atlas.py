@@ -6,31 +6,28 @@ as software OpenGL here, and the same on every machine.
 
 from __future__ import annotations
 
-import io
-import subprocess
+import math
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
+from tempfile import gettempdir
 
 import numpy as np
 import numpy.typing as npt
 
 from engine import cameras
 from engine.core.errors import EmptyResultError, OutputError
+from engine.core.processes import Child, ChildEnded
 from engine.core.progress import CancelToken
 from engine.meshes.export import vertex_normals
 from engine.meshes.mesh import FloatArray, IntArray
-from engine.texture.unwrap import cut
+from engine.texture.unwrap import cut, serve_cut
 
 CREASE = 0.7
 """Cosine of the angle between a face and a vertex normal from which on the face's own normal is taken."""
 _CHUNK = 400_000
 """Candidate pixels that the rasteriser holds at once."""
-_POLL = 0.1
-"""Seconds between looks at the cancel token while xatlas works."""
 _NEAR = 0.02
 """Faces that come closer to a camera than this, in world units, are not drawn."""
 
@@ -72,44 +69,20 @@ def unwrap(vertices: FloatArray, faces: IntArray, size: int, cancel: CancelToken
         source, cut_faces, uv = cut(vertices, faces, size)
         return Atlas(vertices[source], cut_faces, uv)
     try:
-        code, output, message = _run_unwrap(vertices, faces, size, cancel)
+        with closing(Child(serve_cut, vertices, faces, size, hushed=True)) as child:
+            source, cut_faces, uv = child.answer(math.inf, cancel)
     except OSError as error:
         raise OutputError(
             f"The temporary files of the texture could not be written to {gettempdir()} "
             f"({(error.strerror or str(error)).lower()}). Free some space there or set TMPDIR to another folder."
         ) from error
-    if code != 0:
-        reason = message.decode(errors="replace").strip().splitlines()
+    except ChildEnded as ended:
         raise EmptyResultError(
             f"The surface of {len(faces):,} faces could not be unwrapped for a texture "
-            f"({reason[-1] if reason else f'xatlas stopped with {code}'}). "
+            f"({ended.said or f'xatlas stopped with {ended.code}'}). "
             "Run again from the surface stage, or with another quality."
-        )
-    answer = np.load(io.BytesIO(output))
-    return Atlas(vertices[answer["source"]], answer["faces"], answer["uv"])
-
-
-def _run_unwrap(
-    vertices: FloatArray, faces: IntArray, size: int, cancel: CancelToken | None
-) -> tuple[int, bytes, bytes]:
-    """Exit status, answer and messages of `unwrap.py` in a process of its own, killed on cancellation."""
-    command = [sys.executable, "-P", str(Path(__file__).with_name("unwrap.py"))]
-    with TemporaryFile() as request, TemporaryFile() as result, TemporaryFile() as messages:
-        np.savez(request, vertices=vertices, faces=faces, size=size)
-        request.seek(0)
-        worker = subprocess.Popen(command, stdin=request, stdout=result, stderr=messages)
-        try:
-            while worker.poll() is None:
-                if cancel is not None:
-                    cancel.check()
-                with suppress(subprocess.TimeoutExpired):
-                    worker.wait(_POLL)
-        finally:
-            worker.kill()
-            worker.wait()
-        result.seek(0)
-        messages.seek(0)
-        return worker.returncode, result.read(), messages.read()
+        ) from ended
+    return Atlas(vertices[source], cut_faces, uv)
 
 
 def surface_texels(atlas: Atlas, size: int, cancel: CancelToken | None = None) -> Texels:

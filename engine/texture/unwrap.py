@@ -1,21 +1,16 @@
-"""The call into xatlas, in a file that also runs as a program.
+"""The call into xatlas, for a process of its own, which imports little to start quickly.
 
 xatlas holds Python's interpreter lock for a second or two on a rough mesh, which would freeze a window, cannot
-be interrupted, and takes its process along if it crashes. So `atlas.unwrap` runs this file in a process of its own:
-
-    python unwrap.py < request.npz > answer.npz
-
-It imports nothing of the project, to start quickly.
+be interrupted, and takes its process along if it crashes.
 """
 
 from __future__ import annotations
 
-import io
-import sys
-
 import numpy as np
 import numpy.typing as npt
 import xatlas
+
+from engine.core.processes import Channel
 
 CHART_SHARE = 1 / 40
 """Largest share of the surface in one chart. xatlas's time grows steeply with the size of a chart on a rough mesh."""
@@ -45,13 +40,6 @@ def cut(
     return source.astype(np.int32), indices.reshape(-1, 3).astype(np.int32), uv.astype(np.float32)
 
 
-def main() -> None:
-    request = np.load(io.BytesIO(sys.stdin.buffer.read()))
-    source, faces, uv = cut(request["vertices"], request["faces"], int(request["size"]))
-    answer = io.BytesIO()
-    np.savez(answer, source=source, faces=faces, uv=uv)
-    sys.stdout.buffer.write(answer.getvalue())
-
-
-if __name__ == "__main__":
-    main()
+def serve_cut(channel: Channel, vertices: npt.NDArray[np.float32], faces: npt.NDArray[np.int32], size: int) -> None:
+    """Answer with what `cut` returns: the work of a `Child`."""
+    channel.send(cut(vertices, faces, size))

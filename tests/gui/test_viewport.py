@@ -15,8 +15,8 @@ from PySide6.QtWidgets import QApplication
 from engine.cameras import intrinsics, principal_poses, project, source_poses
 from engine.core.errors import InputError, OutputError
 from engine.core.progress import CancelToken
+from engine.meshes.export import export_mesh
 from engine.meshes.mesh import Mesh
-from engine.texture import export_mesh
 from tests.meshes import load_mesh
 from widgets.viewport import ExportDialog, FilmDialog, Viewport
 

@@ -8,9 +8,8 @@ import pytest
 import trimesh
 
 from engine.core.errors import EmptyResultError, InputError, OutputError
-from engine.meshes.export import sample_texture, vertex_normals, weld
+from engine.meshes.export import export_mesh, sample_texture, vertex_normals, weld
 from engine.meshes.mesh import Mesh
-from engine.texture import export_mesh
 from tests.meshes import load_mesh
 
 SIZE = np.array([0.6, 0.4, 1.0], np.float32)

@@ -10,10 +10,10 @@ import trimesh
 from engine import cameras
 from engine.core.errors import Cancelled, EmptyResultError
 from engine.core.progress import CancelToken, Progress
-from engine.meshes.export import sample_texture
+from engine.meshes.export import export_mesh, sample_texture
 from engine.meshes.mesh import Mesh
-from engine.texture import bake_texture, export_mesh
 from engine.texture.atlas import Atlas, depth_map, rasterize, surface_texels, unwrap
+from engine.texture.bake import bake_texture
 from tests.meshes import load_mesh
 
 COLORS = np.array([[220, 40, 40], [40, 190, 60], [50, 70, 220], [220, 200, 50], [60, 60, 60], [190, 110, 220]]) / 255
