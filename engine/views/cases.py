@@ -18,6 +18,7 @@ from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from engine import cameras
+from engine.core.processes import end_with
 from engine.data.ground import on_ground
 from engine.data.photo import photograph
 from engine.data.renderer import FramedObject, Light, Renderer, Shading, Solid, frame_object
@@ -350,26 +351,20 @@ def main_direction(obj: Solid) -> tuple[float, bool]:
     return (float(np.angle(moment)) / 4 if aligned else 0.0), aligned
 
 
-def _work(maker: CaseMaker, memory: str, slots: int, free: Any, ready: Any, seeds: Any) -> None:
+def _work(maker: CaseMaker, memory: str, slots: int, free: Any, ready: Any, seeds: Any, owner: int) -> None:
+    end_with(owner)
     os.environ["LP_NUM_THREADS"] = "0"  # one core a worker: Mesa's software renderer would take them all
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     block = shared_memory.SharedMemory(memory)
     arrays = _views(block, maker.size, slots)
-    parent = os.getppid()
     try:
-        while os.getppid() == parent:
+        while True:
             with seeds.get_lock():
                 seed = seeds.value
                 seeds.value += 1
             for case in maker.make(seed):
-                while True:
-                    try:
-                        slot = free.get(timeout=1.0)
-                        break
-                    except queue.Empty:
-                        if os.getppid() != parent:
-                            return
+                slot = free.get()
                 if slot is None:
                     return
                 for name, value in case.items():
@@ -435,7 +430,7 @@ class CasePool:
         self.made = 0
         self.waited = 0.0
         maker = CaseMaker(size, views, votes, models, share, buildings)
-        args = (maker, self._block.name, slots, self._free, self._ready, self._seeds)
+        args = (maker, self._block.name, slots, self._free, self._ready, self._seeds, os.getpid())
         self._workers = [context.Process(target=_work, args=args, daemon=True) for _ in range(workers)]
         for worker in self._workers:
             worker.start()
