@@ -40,9 +40,6 @@ _FINER = 2
 """Samples along a pixel's side."""
 _LIGHTS = (((0.3, -0.4, 1.0), 0.6), ((-1.0, 0.6, 0.3), 0.3), ((1.0, 0.3, 0.2), 0.2))
 """Direction towards each lamp and its strength, as in the rendering."""
-_MASK = """//VTK::TCoord::Impl
-  if (gl_FragData[0].a < {cutoff:.4f}) discard;
-"""
 
 
 def preview_frames(
@@ -148,6 +145,8 @@ def _draw(parts: list[PreviewPart], scene: dict[str, Any]) -> Iterator[tuple[str
         os.environ["VTK_DEFAULT_OPENGL_WINDOW"] = scene["window"]
     import pyvista as pv
 
+    from engine.meshes.actors import actor_of
+
     side, radius = scene["side"], scene["radius"]
     plotter: Any = pv.Plotter(off_screen=True, window_size=[side * _FINER, side * _FINER], lighting="none")
     plotter.ren_win.SetMultiSamples(0)
@@ -157,7 +156,7 @@ def _draw(parts: list[PreviewPart], scene: dict[str, Any]) -> Iterator[tuple[str
     if any(part.alpha == "blend" for part in parts):
         plotter.enable_depth_peeling(8)
     for part in parts:
-        plotter.renderer.AddActor(_actor(part))
+        plotter.renderer.AddActor(actor_of(part, ambient=0.45, diffuse=0.75))
     plotter.show(auto_close=False, interactive=False)
     camera = plotter.camera
     camera.SetViewAngle(scene["angle"])
@@ -169,41 +168,6 @@ def _draw(parts: list[PreviewPart], scene: dict[str, Any]) -> Iterator[tuple[str
         camera.SetClippingRange(max(radius - 1.0, 0.001), radius + 1.0)
         plotter.render()
         yield name, _png(plotter.screenshot(None, transparent_background=True, return_img=True))
-
-
-def _actor(part: PreviewPart) -> Any:
-    import pyvista as pv
-
-    points: Any = part.points
-    triangles: Any = part.triangles
-    mesh: Any = pv.PolyData.from_regular_faces(points, triangles)
-    mesh.GetPointData().SetNormals(pv.convert_array(part.normals))
-    mapper = pv.DataSetMapper(mesh)
-    if part.colors is not None:
-        mesh.GetPointData().SetScalars(pv.convert_array(part.colors))
-        mapper.SetColorModeToDirectScalars()
-    else:
-        mapper.ScalarVisibilityOff()
-    actor = pv.Actor(mapper=mapper)
-    look = actor.GetProperty()
-    look.SetColor(1.0, 1.0, 1.0)
-    look.SetAmbient(0.45)
-    look.SetDiffuse(0.75)
-    look.SetSpecular(0.0)
-    look.SetInterpolationToGouraud()
-    if part.texture is not None and part.uv is not None:
-        mesh.GetPointData().SetTCoords(pv.convert_array(part.uv))
-        texture = pv.Texture(part.texture)
-        texture.InterpolateOn()
-        texture.SetRepeat(part.repeat)
-        actor.SetTexture(texture)
-    if part.alpha == "mask":
-        actor.GetShaderProperty().AddFragmentShaderReplacement(
-            "//VTK::TCoord::Impl", True, _MASK.format(cutoff=part.cutoff), False
-        )
-    if part.alpha != "blend":
-        actor.ForceOpaqueOn()
-    return actor
 
 
 def _png(drawn: ByteArray) -> bytes:

@@ -36,9 +36,6 @@ FRAME_MS = 16
 THUMBNAIL = (192, 144)
 BACK_TINT = (0.78, 0.58, 0.95)
 """Back faces are multiplied with it: who looks at a hollow back or through a missing wall sees violet."""
-_MASK = """//VTK::TCoord::Impl
-  if (gl_FragData[0].a < {cutoff:.4f}) discard;
-"""
 
 
 class ModelView(QWidget):
@@ -384,51 +381,12 @@ def _read_thumbnail(window: Any) -> QImage:
 
 
 def _actor(part: PreviewPart) -> Any:
-    """A part for VTK; its arrays are shared, only the texture is copied."""
-    from vtkmodules.util.numpy_support import numpy_to_vtk
-    from vtkmodules.vtkCommonCore import vtkPoints
-    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkImageData, vtkPolyData
-    from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper, vtkProperty, vtkTexture
+    from vtkmodules.vtkRenderingCore import vtkProperty
 
-    points, cells, data = vtkPoints(), vtkCellArray(), vtkPolyData()
-    points.SetData(numpy_to_vtk(part.points))
-    cells.SetData(3, numpy_to_vtk(part.triangles.reshape(-1)))
-    data.SetPoints(points)
-    data.SetPolys(cells)
-    data.GetPointData().SetNormals(numpy_to_vtk(part.normals))
-    mapper, actor = vtkPolyDataMapper(), vtkActor()
-    mapper.SetInputData(data)
-    mapper.StaticOn()
-    if part.colors is not None:
-        data.GetPointData().SetScalars(numpy_to_vtk(part.colors))
-        mapper.SetColorModeToDirectScalars()
-    else:
-        mapper.ScalarVisibilityOff()
-    look, back = actor.GetProperty(), vtkProperty()
-    for side, color in ((look, (1.0, 1.0, 1.0)), (back, BACK_TINT)):
-        side.SetColor(*color)
-        side.SetAmbient(0.3)
-        side.SetDiffuse(0.78)
-        side.SetSpecular(0.0)
+    from engine.meshes.actors import actor_of
+
+    actor, back = actor_of(part, ambient=0.3, diffuse=0.78), vtkProperty()
+    back.DeepCopy(actor.GetProperty())
+    back.SetColor(*BACK_TINT)
     actor.SetBackfaceProperty(back)
-    if part.texture is not None and part.uv is not None:
-        data.GetPointData().SetTCoords(numpy_to_vtk(part.uv))
-        height, width = part.texture.shape[:2]
-        image = vtkImageData()
-        image.SetDimensions(width, height, 1)
-        pixels = np.ascontiguousarray(part.texture[::-1]).reshape(height * width, -1)
-        image.GetPointData().SetScalars(numpy_to_vtk(pixels))
-        texture = vtkTexture()
-        texture.SetInputData(image)
-        texture.InterpolateOn()
-        texture.SetRepeat(part.repeat)
-        actor.SetTexture(texture)
-    if part.alpha == "mask":
-        actor.ForceOpaqueOn()
-        actor.GetShaderProperty().AddFragmentShaderReplacement(
-            "//VTK::TCoord::Impl", True, _MASK.format(cutoff=part.cutoff), False
-        )
-    elif part.alpha == "opaque":
-        actor.ForceOpaqueOn()
-    actor.SetMapper(mapper)
     return actor
