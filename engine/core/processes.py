@@ -110,10 +110,15 @@ class Child:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self.send((work, args))
+        try:
+            self.send((work, args))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def closed(self) -> bool:
+        """Whether `close` was called."""
         return self._channel.pipe.closed
 
     @property

@@ -1,3 +1,4 @@
+import errno
 import threading
 import time
 from itertools import pairwise
@@ -8,7 +9,7 @@ import pytest
 import trimesh
 
 from engine import cameras
-from engine.core.errors import Cancelled, EmptyResultError
+from engine.core.errors import Cancelled, EmptyResultError, OutputError
 from engine.core.progress import CancelToken, Progress
 from engine.meshes.export import export_mesh, sample_texture
 from engine.meshes.mesh import Mesh
@@ -202,6 +203,15 @@ def test_cancel_stops_even_the_unwrapping() -> None:
 def test_a_crash_while_unwrapping_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.texture.atlas.sys.executable", "/bin/false")
     with pytest.raises(EmptyResultError, match="could not be unwrapped"):
+        unwrap(cube().vertices, cube().faces, 128)
+
+
+def test_a_full_temporary_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("engine.core.processes.TemporaryFile", full)
+    with pytest.raises(OutputError, match="no space left on device"):
         unwrap(cube().vertices, cube().faces, 128)
 
 
