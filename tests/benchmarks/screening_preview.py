@@ -185,34 +185,34 @@ def measure_waiting(
 def measure_transfer(path: Path, table: Table) -> None:
     """A preview on its way to this process, while another thread is busy: through a file, as is done, and pickled."""
     import pickle
-    import tempfile
-    from multiprocessing import get_context
+    from multiprocessing import Pipe, get_context
 
-    from engine.screening import preview as module
+    from engine.core.processes import Channel
 
     found = load_preview(path)
     context = get_context("spawn")
     end = threading.Event()
     busy = threading.Thread(target=lambda: [math.sqrt(i) for i in iter(lambda: 0 if not end.is_set() else 1, 1)])
     times: dict[str, list[float]] = {"file": [], "pickled through the pipe": []}
-    with tempfile.TemporaryDirectory() as folder:
-        busy.start()
-        for _ in range(5):
-            start = time.perf_counter()
-            module._received(module._write(found, Path(folder)))
-            times["file"].append(time.perf_counter() - start)
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_send_pickled, args=(theirs, replace(found)))
-            process.start()
-            ours.recv()
-            ours.send(None)
-            start = time.perf_counter()
-            pickle.loads(ours.recv_bytes())
-            times["pickled through the pipe"].append(time.perf_counter() - start)
-            process.join()
-            ours.close()
-        end.set()
-        busy.join()
+    busy.start()
+    for _ in range(5):
+        near, far = (Channel(end_of_pipe) for end_of_pipe in Pipe())
+        start = time.perf_counter()
+        far.send(found)
+        near.receive()
+        times["file"].append(time.perf_counter() - start)
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_send_pickled, args=(theirs, replace(found)))
+        process.start()
+        ours.recv()
+        ours.send(None)
+        start = time.perf_counter()
+        pickle.loads(ours.recv_bytes())
+        times["pickled through the pipe"].append(time.perf_counter() - start)
+        process.join()
+        ours.close()
+    end.set()
+    busy.join()
     for name, values in times.items():
         table.add(f"transfer of {found.nbytes / 1e6:.0f} MB", name, 1000 * float(np.median(values)), "ms")
 
