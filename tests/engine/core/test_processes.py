@@ -130,7 +130,7 @@ def test_one_that_lacks_a_processor_gets_more_time() -> None:
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
             started.answer(1.0, starved=10.0)
-        assert 1.3 < time.monotonic() - begun < 10.5
+        assert 1.3 < time.monotonic() - begun < 20
 
 
 def test_what_a_child_has_started_ends_with_it() -> None:
