@@ -1,9 +1,18 @@
-"""Small files that a kill or a full disk leaves whole, written under another name and renamed; folders of one owner."""
+"""Files that a kill or a full disk leaves whole, and folders of one owner.
+
+A file is written whole under another name and renamed (`write_whole`, `whole_file`), or a line at a time is appended to
+it (`engine.core.ledger`).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +20,77 @@ from filelock import FileLock, Timeout
 
 from engine.core.errors import InputError, OutputError
 
+_PARTIAL = re.compile(r"\..+\.(\d+)\.\d+\.tmp")
+_swept: set[Path] = set()
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.tmp")
+    """Write a file whole or not at all, whatever others write there at the same time; `OutputError` if it cannot be."""
+    with writing(path), whole_file(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A path to write a file to, which takes its place at the end; after an exception the place is as it was.
+
+    `durable` puts it on the disk first, so that a power cut cannot leave it empty. Raises `OSError` as it is; see
+    `writing`.
+    """
+    _sweep(path.parent)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield partial
+        if durable:
+            sync(partial)
         partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):  # the folder has gone, and the file with it
+            partial.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder, the first time that this one writes there."""
+    import psutil
+
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError):
+        for left in folder.iterdir():
+            made_by = _PARTIAL.fullmatch(left.name)
+            # A process of another machine that shares the folder has not been silent for so long.
+            if made_by and not psutil.pid_exists(int(made_by[1])) and time.time() - left.stat().st_mtime > 60:
+                left.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Put what was written to a file, or a folder, on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@contextlib.contextmanager
+def writing(path: Path, advice: str = "Check its rights and the free space.") -> Iterator[None]:
+    """Turn what the file system refuses into an `OutputError` that names `path` and says what to do."""
+    try:
+        yield
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, advice) from error
+
+
+def unwritable(path: Path, error: OSError, advice: str = "Check its rights and the free space.") -> OutputError:
+    """What to raise when a file or folder cannot be written."""
+    return OutputError(f"{path} cannot be written: {error.strerror or error}. {advice}")
+
+
+# -- reading -------------------------------------------------------------------------------------------------
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
@@ -32,6 +100,9 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+# -- folders of one owner ------------------------------------------------------------------------------------
 
 
 def lock_folder(folder: Path, name: str, busy: str) -> FileLock:
@@ -59,23 +130,24 @@ def claim_run(folder: Path, checkpoint: str, log: str, *, resume: bool) -> Path:
     last = folder / checkpoint
     if last.exists() and not resume:
         raise InputError(f"{folder} holds a run already. Go on with it (--resume), or give another folder (--out).")
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / log).touch()
-    except OSError as error:
-        raise unwritable(folder, error) from error
     return last
 
 
-def sync(path: Path) -> None:
-    """Put what was written to a file, or a folder, on the disk."""
-    number = os.open(path, os.O_RDONLY)
+def process_started(number: int) -> float | None:
+    """When a process started, in seconds since 1970; None if it is gone or only waits to be collected."""
+    import psutil
+
     try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+        process = psutil.Process(number)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return None
 
 
-def unwritable(path: Path, error: OSError) -> OutputError:
-    """What to raise when a file or folder of records cannot be written."""
-    return OutputError(f"{path} cannot be written: {error.strerror or error}. Check its rights and the free space.")
+def process_lives(number: int, started: float) -> bool:
+    """Whether the process that started then still runs: one that has its number by now is another."""
+    now = process_started(number)
+    return now is not None and abs(now - started) < 1

@@ -11,9 +11,7 @@ tore is mended when the folder is next opened.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,13 +21,14 @@ from typing import Any
 
 from filelock import FileLock
 
+from engine.core import ledger
 from engine.core.errors import InputError
-from engine.core.files import lock_folder, read_object, unwritable, write_whole
+from engine.core.files import lock_folder, read_object, unwritable, write_whole, writing
 from engine.crawling.lists import Page, parse_page
 
 DOWNLOADED, FAILED, SKIPPED = "downloaded_urls.txt", "failed_urls.tsv", "skipped_urls.tsv"
-_FAILED_HEAD = "# url\treason\tattempts\ttime"
-_SKIPPED_HEAD = "# url\tkind\treason\ttime"
+_FAILED_HEAD = "# url\treason\tattempts\ttime\n"
+_SKIPPED_HEAD = "# url\tkind\treason\ttime\n"
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,9 @@ class Records:
         records = cls(folder)
         records._lock = lock
         try:
-            for name in (DOWNLOADED, FAILED, SKIPPED):
-                _mend(folder / name, known)
+            ledger.mend(folder / DOWNLOADED, lambda line: _is_address(line, known))
+            for name in (FAILED, SKIPPED):
+                ledger.mend(folder / name)
             records._load()
         except OSError as error:
             lock.release()
@@ -136,20 +136,8 @@ class Records:
 
     def _append(self, name: str, head: str, *cells: str) -> None:
         path = self.folder / name
-        try:
-            with path.open("ab", buffering=0) as file:
-                size = file.tell()
-                begin = f"{head}\n" if head and size == 0 else ""
-                line = f"{begin}{chr(9).join(cells)}\n".encode()
-                try:
-                    if file.write(line) != len(line):
-                        raise OSError(errno.ENOSPC, "no space left")
-                    os.fsync(file.fileno())
-                except OSError:
-                    file.truncate(size)  # another page's line may still follow
-                    raise
-        except OSError as error:
-            raise unwritable(path, error) from error
+        with writing(path):
+            ledger.append(path, "\t".join(cells).encode() + b"\n", head.encode())
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Keep the list and the options, for `status` and `retry`."""
@@ -201,28 +189,11 @@ def _rows(path: Path) -> list[list[str]]:
     return [line.split("\t") for line in lines if line and not line.startswith("#") and "\0" not in line]
 
 
-def _mend(path: Path, known: Collection[str]) -> None:
-    """End the last line, or cut it off if it was torn. Zeros are what a power cut leaves of a line."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 65536))
-        tail = file.read()
-        if tail.endswith(b"\n"):
-            return
-        end = tail.rfind(b"\n") + 1
-        last = tail[end:].decode("utf-8", "replace").strip()
-        page = parse_page(last.split("\t")[0]) if last and "\0" not in last else ""
-        # An address that ends in the model's id cannot be a piece of a longer one; a torn line of cells is let go.
-        whole = (
-            isinstance(page, Page) and path.name == DOWNLOADED and (page.key in page.url.lower() or page.key in known)
-        )
-        if whole:
-            file.write(b"\n")
-        else:
-            file.truncate(size - len(tail) + end)
-        os.fsync(file.fileno())
+def _is_address(line: bytes, known: Collection[str]) -> bool:
+    """Whether a last line without an end is whole: an address that ends in the model's id cannot be a piece of one."""
+    text = line.decode("utf-8", "replace").strip()
+    page = parse_page(text.split("\t")[0]) if text and "\0" not in text else None
+    return isinstance(page, Page) and (page.key in page.url.lower() or page.key in known)
 
 
 def _plain(text: str) -> str:

@@ -25,8 +25,9 @@ from typing import Any
 import psutil
 
 from engine import weights
+from engine.core import ledger
 from engine.core.errors import InputError, WeightsError
-from engine.core.files import lock_folder, read_object, sync, unwritable, write_whole
+from engine.core.files import lock_folder, read_object, sync, write_whole, writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.evaluation.measuring import Measured, Settings, measure_model, pack
 from engine.evaluation.metrics import METRICS
@@ -404,24 +405,18 @@ def _content(path: Path) -> str:
 
 def read_measures(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """What an evaluation has measured so far, by label and name; it may have been of other files of these names."""
-    return _read_rows(folder / RECORDS)[0]
-
-
-def _read_rows(path: Path) -> tuple[dict[tuple[str, str], dict[str, Any]], int]:
-    """The rows by label and name, and the bytes that hold whole lines: a kill may have torn the last one."""
     try:
-        raw = path.read_bytes()
+        raw = (folder / RECORDS).read_bytes()
     except FileNotFoundError:
-        return {}, 0
-    whole = raw[: raw.rfind(b"\n") + 1]
+        return {}
     rows = {}
-    for line in whole.splitlines():
+    for line in raw[: raw.rfind(b"\n") + 1].splitlines():
         try:
             row = json.loads(line)
             rows[str(row["label"]), str(row["name"])] = row
         except (ValueError, KeyError, TypeError):
             continue  # not ours to judge: it is measured again
-    return rows, len(whole)
+    return rows
 
 
 class _Records:
@@ -429,10 +424,9 @@ class _Records:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / RECORDS
-        self._rows, whole = _read_rows(self._path)
-        self._file = self._path.open("r+b" if self._path.exists() else "w+b")
-        self._file.truncate(whole)
-        self._file.seek(0, os.SEEK_END)
+        self._path.touch()
+        ledger.mend(self._path)
+        self._rows = read_measures(folder)
 
     def current(self, digests: dict[tuple[str, str], str]) -> dict[tuple[str, str], dict[str, Any]]:
         """The rows that were made of the very files and settings, with their pictures still there.
@@ -449,25 +443,18 @@ class _Records:
 
     def add(self, measured: Measured, digest: str) -> dict[str, Any]:
         """Put a prediction on the disk: its pictures, then its line."""
-        try:
+        with writing(self._path):
             for name, picture in measured.pictures.items():
                 path = self._picture(measured.label, measured.name, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, picture)
             row = asdict(measured) | {"digest": digest}
             del row["pictures"]
-            self._file.write(json.dumps(row).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise unwritable(self._path, error) from error
+            ledger.append(self._path, json.dumps(row).encode() + b"\n")
         return row
 
     def _picture(self, label: str, name: str, which: str) -> Path:
         return picture_path(self._folder / PICTURES, label, name, which)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 @contextlib.contextmanager
@@ -476,14 +463,9 @@ def _records(out: Path) -> Iterator[_Records]:
     busy = f"Another evaluation is at work in {out}. Wait for it, or choose another folder."
     lock = lock_folder(out, ".evaluate.lock", busy)
     try:
-        try:
+        with writing(out / RECORDS):
             records = _Records(out)
             sync(out)
-        except OSError as error:
-            raise unwritable(out / RECORDS, error) from error
-        try:
-            yield records
-        finally:
-            records.close()
+        yield records
     finally:
         lock.release()

@@ -11,7 +11,6 @@ power cut tore is cut off when the folder is next opened. Which models are done 
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socket
@@ -21,11 +20,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock
 
+from engine.core import ledger
 from engine.core.errors import InputError
-from engine.core.files import lock_folder, read_object, unwritable, write_whole
+from engine.core.files import (
+    lock_folder,
+    process_lives,
+    process_started,
+    read_object,
+    unwritable,
+    write_whole,
+    writing,
+)
 from engine.rendering import layout
 from engine.rendering.jobs import STATES, ModelFile, ModelState, RenderSettings, RenderTotals, frames
 
@@ -60,7 +67,7 @@ class Records:
         self.settled: dict[str, Settled] = {}
         self._lock: FileLock | None = None
         self._host = socket.gethostname()
-        self._began = psutil.Process().create_time()
+        self._began = process_started(os.getpid())
 
     # -- opening ---------------------------------------------------------------------------------------------
 
@@ -81,7 +88,7 @@ class Records:
         records = cls(out)
         records._lock = lock
         try:
-            _mend(out / QUEUE)
+            ledger.mend(out / QUEUE)
             records._load()
         except OSError as error:
             lock.release()
@@ -116,20 +123,8 @@ class Records:
         line |= {"message": message, "worker": worker, "sha256": sha256}
         if seconds_per_frame is not None:
             line["seconds_per_frame"] = round(seconds_per_frame, 4)  # type: ignore[assignment]
-        path = self.out / QUEUE
-        content = json.dumps(line, ensure_ascii=False).encode() + b"\n"
-        try:
-            with path.open("ab", buffering=0) as file:
-                size = file.tell()
-                try:
-                    if file.write(content) != len(content):
-                        raise OSError(errno.ENOSPC, "no space left")
-                    os.fsync(file.fileno())
-                except OSError:
-                    file.truncate(size)  # a line for another model may still follow
-                    raise
-        except OSError as error:
-            raise unwritable(path, error) from error
+        with writing(self.out / QUEUE):
+            ledger.append(self.out / QUEUE, json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._take(line)
         return self.settled[key]
 
@@ -178,10 +173,8 @@ class Records:
     def write_log(self, key: str, text: str) -> None:
         """Keep what was said at a model's failure."""
         path = log_path(self.out, key)
-        try:
+        with writing(path.parent):
             path.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise unwritable(path.parent, error) from error
         write_whole(path, text.encode("utf-8", "replace"))
 
     def drop_log(self, key: str) -> None:
@@ -212,7 +205,7 @@ def read_progress(out: Path) -> tuple[RenderTotals, list[dict[str, Any]], bool] 
         totals = RenderTotals(**found["totals"])
         working, process = list(found["working"]), int(found["process"])
         if found["host"] == socket.gethostname():
-            alive = _is_process(process, float(found["began"]))
+            alive = process_lives(process, float(found["began"]))
         else:
             alive = datetime.now(UTC).timestamp() - path.stat().st_mtime < _FRESH
     except (KeyError, TypeError, ValueError, OSError):
@@ -267,21 +260,3 @@ def read_status(out: Path) -> tuple[RenderTotals, list[ModelState]]:
             message="",
         )
     return totals, states
-
-
-def _is_process(number: int, began: float) -> bool:
-    try:
-        return abs(psutil.Process(number).create_time() - began) < 1
-    except psutil.Error:
-        return False
-
-
-def _mend(path: Path) -> None:
-    """Cut off a last line that has no end."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("r+b") as file:
-        content = file.read()
-        if not content.endswith(b"\n"):
-            file.truncate(content.rfind(b"\n") + 1)
-            os.fsync(file.fileno())

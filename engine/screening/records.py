@@ -14,10 +14,8 @@ files follow it and can be rebuilt from it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
-import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,8 +24,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from engine.core import ledger
 from engine.core.errors import InputError, OutputError
-from engine.core.files import lock_folder, sync, unwritable, write_whole
+from engine.core.files import lock_folder, sync, unwritable, whole_file, write_whole, writing
 from engine.screening.items import Item, decode, encode, parse_item
 
 LOG = "decisions.jsonl"
@@ -235,11 +234,9 @@ class Records:
         """Put an entry on the disk, then into the text files; OutputError leaves everything as it was."""
         if self._lock is None:
             raise OutputError(f"The session in {self.folder} is closed. Open it again.")
-        try:
+        with writing(self.folder / LOG):
             self._meet_changes()
             self._write(entry.to_line())
-        except OSError as error:
-            raise unwritable(self.folder / LOG, error) from error
         before = self.history.decided.get(entry.key)
         self.history.apply(entry)
         after = self.history.decided.get(entry.key)
@@ -255,7 +252,7 @@ class Records:
 
     def _load(self) -> None:
         path = self.folder / LOG
-        self._mend(path)
+        ledger.mend(path, lambda line: Entry.from_line(line.rstrip(b"\0")) is not None)
         if not path.exists():
             path.touch()
             with contextlib.suppress(OSError):  # not every system opens folders
@@ -291,24 +288,6 @@ class Records:
         self._update_texts()
         self._text_sizes = self._measured()
 
-    def _mend(self, path: Path) -> None:
-        """End or cut off a last line that was torn. Zeros are what a power cut leaves of a line."""
-        if not path.exists() or path.stat().st_size == 0:
-            return
-        with path.open("r+b") as file:
-            content = file.read()
-            whole = content.rstrip(b"\0")
-            last = whole[whole.rfind(b"\n") + 1 :]
-            if whole == content and not last:
-                return
-            if last and Entry.from_line(last) is not None:
-                file.seek(len(whole))
-                file.write(b"\n")
-                file.truncate()
-            else:
-                file.truncate(len(whole) - len(last))
-            os.fsync(file.fileno())
-
     # -- writing ---------------------------------------------------------------------------------------------
 
     def _meet_changes(self) -> None:
@@ -328,16 +307,8 @@ class Records:
             self._load()
 
     def _write(self, content: bytes) -> None:
-        with (self.folder / LOG).open("ab", buffering=0) as file:
-            try:
-                if file.write(content) != len(content):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file.fileno())
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    file.truncate(self._size)
-                raise
-            self._size += len(content)
+        ledger.append(self.folder / LOG, content)
+        self._size += len(content)
 
     # The text files are not synced: what a power cut takes from them is written again from the log.
 
@@ -365,9 +336,8 @@ class Records:
                 self._stale.discard(decision)
                 continue
             try:
-                partial = path.with_name(f".{path.name}.tmp")
-                partial.write_bytes(encode("".join(f"{line}\n" for line in lines)))
-                partial.replace(path)
+                with whole_file(path, durable=False) as partial:
+                    partial.write_bytes(encode("".join(f"{line}\n" for line in lines)))
                 self._stale.discard(decision)
             except OSError as error:  # the decision itself is safe in the log; the next one tries again
                 if decision not in self._said:
@@ -434,7 +404,5 @@ def _foreign(
 
 def make_folder(folder: Path) -> None:
     """Make a folder if it is not there."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error

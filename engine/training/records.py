@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.core.files import read_object, unwritable, write_whole
+from engine.core import ledger
+from engine.core.files import read_object, write_whole, writing
 
 RUN, LOG, WEIGHTS = "finetune.json", "log.csv", "surface.safetensors"
 COLUMNS = (
@@ -23,17 +24,11 @@ COLUMNS = (
 def append_row(path: Path, columns: Sequence[str], row: Mapping[str, Any]) -> int:
     """Append a row to a CSV file, floats shortened, with the header if it is new; returns the file's length."""
     short = {name: round(v, 6) if isinstance(v, float) else v for name, v in row.items()}
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns)
-    try:
-        with path.open("ab") as file:
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(short)
-            file.write(text.getvalue().encode())
-            return file.tell()
-    except OSError as error:
-        raise unwritable(path, error) from error
+    head, line = io.StringIO(newline=""), io.StringIO(newline="")
+    csv.DictWriter(head, columns).writeheader()
+    csv.DictWriter(line, columns).writerow(short)
+    with writing(path):
+        return ledger.append(path, line.getvalue().encode(), head.getvalue().encode())
 
 
 def cut(path: Path, length: int) -> None:
