@@ -17,6 +17,7 @@ from typing import Any
 import platformdirs
 
 from engine.core.errors import OutputError
+from engine.core.files import whole_file
 
 
 def home() -> Path:
@@ -87,11 +88,10 @@ class Settings:
     def save(self) -> None:
         """Write the settings; OutputError if that is not possible."""
         path = self.path()
-        partial = path.with_name(f".settings.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(dataclasses.asdict(self), indent=2))
-            partial.replace(path)
+            with whole_file(path) as partial:
+                partial.write_text(json.dumps(dataclasses.asdict(self), indent=2))
         except OSError as error:
             raise OutputError(
                 f"The settings could not be saved to {path}: {(error.strerror or str(error)).lower()}. "

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine import hub
 from engine.core.errors import WeightsError
+from engine.core.files import whole_file, writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
@@ -796,16 +797,12 @@ def commit() -> str:
 
 
 def save(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
-    """Write weights and their card, with the checksum added to it; both atomically."""
+    """Write weights and their card, with the checksum added to it; each whole or not at all."""
     from safetensors.torch import save_file
 
-    partial = path.with_name(f".{path.name}.tmp")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial)
-    text = json.dumps({**card, "sha256": sha256(partial)}, indent=2) + "\n"
-    partial_card = path.with_name(f".{path.stem}.json.tmp")
-    partial_card.write_text(text)
-    partial.replace(path)
-    partial_card.replace(path.with_suffix(".json"))
+    with writing(path), whole_file(path.with_suffix(".json")) as partial_card, whole_file(path) as partial:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial)
+        partial_card.write_text(json.dumps({**card, "sha256": sha256(partial)}, indent=2) + "\n")
 
 
 def sha256(path: Path) -> str:

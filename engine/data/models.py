@@ -10,7 +10,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.core.errors import InputError
-from engine.core.files import read_object, unwritable
+from engine.core.files import read_object, write_whole, writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.data.carving import carve, unpack
 from engine.data.model_solids import BUILDING, THING, Carving, ModelSolid, resized
@@ -98,10 +97,8 @@ class ModelLibrary:
         `OutputError` for a cache that cannot be written.
         """
         entries = [entry for folder in folders for entry in _listed(Path(folder))]
-        try:
+        with writing(cache):
             cache.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(cache, error) from error
         known = read_object(cache / "files.json") or {}
         contents: dict[str, str] = {}
         shapes: dict[str, str] = {}
@@ -120,7 +117,7 @@ class ModelLibrary:
                         entry.left_out = f"the same shape as {alike}"
                 progress(Progress("models", done + 1, len(entries), entry.name))
         finally:
-            _put(cache / "files.json", json.dumps(known).encode())
+            write_whole(cache / "files.json", json.dumps(known).encode())
         return cls(entries, cache)
 
     def solid(self, index: int) -> ModelSolid:
@@ -193,7 +190,7 @@ class ModelLibrary:
     def write_report(self) -> Path:
         """Write `report` to `models-report.csv` in the cache; returns its path."""
         path = self.cache / "models-report.csv"
-        _put(path, _csv(self.report(), ("file", "state", "why")))
+        write_whole(path, _csv(self.report(), ("file", "state", "why")))
         return path
 
     def prepare(
@@ -241,7 +238,7 @@ def write_attribution(library: ModelLibrary, path: Path) -> None:
         texts = [f"{', '.join(filter(None, names))} {text}".strip() for text, names in titles.items()]
         cells = (author, licence, origin, str(len(found)), "; ".join(filter(None, texts)))
         lines.append("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
-    _put(path, ("\n".join(lines) + "\n").encode())
+    write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
 # -- what is there -------------------------------------------------------------------------------------------
@@ -350,20 +347,10 @@ def _make(entry: ModelEntry, path: Path) -> dict[str, Any]:
     else:
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **arrays)
-        _put(path, content.getvalue())
+        write_whole(path, content.getvalue())
     found = {"file": entry.name, "left_out": reason, "notes": notes}
-    _put(path.with_suffix(".json"), json.dumps(found).encode())
+    write_whole(path.with_suffix(".json"), json.dumps(found).encode())
     return found
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write a file whole, whatever other processes write there at the same time."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 def _build(path: Path, notes: list[str]) -> dict[str, Array]:

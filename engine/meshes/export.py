@@ -7,11 +7,10 @@ folder overwrite each other. PLY and STL are trimesh's.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
-import os
 import re
-import secrets
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ import numpy.typing as npt
 import trimesh
 
 from engine.core.errors import EmptyResultError, InputError, OutputError
+from engine.core.files import sync, whole_file
 from engine.meshes.mesh import ByteArray, FloatArray, IntArray, Mesh
 
 UpAxis = Literal["Y", "Z"]
@@ -284,26 +284,16 @@ def _srgb_to_linear(colors: ByteArray) -> FloatArray:
 
 def _write_whole(files: dict[Path, bytes]) -> None:
     """Write every file beside its place, then rename them all, so that a reader never meets half a file."""
-    temporary: dict[Path, Path] = {}
     target = next(iter(files))
     try:
-        for target, data in files.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary[target] = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-            with temporary[target].open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-        for target, source in temporary.items():
-            source.replace(target)
+        with contextlib.ExitStack() as stack:
+            for target, data in files.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                partial = stack.enter_context(whole_file(target, durable=False))
+                partial.write_bytes(data)
+                sync(partial)
     except OSError as error:
-        raise OutputError(_plain_words(error, target)) from error
-    finally:
-        for source in temporary.values():
-            try:
-                source.unlink(missing_ok=True)
-            except OSError:  # the folder has gone; nothing is left behind
-                continue
+        raise OutputError(_plain_words(error, Path(error.filename2 or target))) from error
 
 
 def _plain_words(error: OSError, path: Path) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from engine import cameras
+from engine.core.files import whole_file
 
 if TYPE_CHECKING:
     from engine.views.generator import ViewGenerator
@@ -89,10 +90,8 @@ class CaseMaker:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = {name: value for name, value in vars(case).items() if name != "views" or self.generator is not None}
-            partial = path.with_suffix(".tmp")
-            with partial.open("wb") as file:
+            with whole_file(path) as partial, partial.open("wb") as file:
                 np.savez_compressed(file, **kept)
-            partial.replace(path)
         return case
 
     def _renderer(self, size: int) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from engine.core.files import sync, unwritable
+from engine.core.files import sync, whole_file, writing
 
 BEST = "best.ckpt"
 
@@ -36,27 +36,19 @@ class Checkpoints:
     def save(self, step: int, content: dict[str, Any], *, best: bool = False) -> None:
         """Write one; `best` keeps it beyond its time too. Raises `OutputError`; a kill leaves it whole or absent."""
         path = self.path(step)
-        try:
+        with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial = self.folder / f".{path.name}.tmp"
-            with partial.open("wb") as file:
+            with whole_file(path) as partial, partial.open("wb") as file:
                 torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
             if best:
-                second = self.folder / f".{BEST}.tmp"
-                second.unlink(missing_ok=True)
-                try:
-                    os.link(path, second)
-                except OSError:  # not on every file system
-                    shutil.copyfile(path, second)
-                second.replace(self.folder / BEST)
+                with whole_file(self.folder / BEST) as second:
+                    try:
+                        os.link(path, second)
+                    except OSError:  # not on every file system
+                        shutil.copyfile(path, second)
             sync(self.folder)
             for old in self.paths()[self.keep :]:
                 old.unlink()
-        except OSError as error:
-            raise unwritable(path, error) from error
 
     def load(self, device: torch.device | str) -> tuple[dict[str, Any], list[str]] | None:
         """The newest one that can be read and the names of newer ones that cannot; None if there is none."""

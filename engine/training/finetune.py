@@ -30,13 +30,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from engine import weights
 from engine.core.device import pick_device
 from engine.core.errors import Cancelled, InputError, OrielError
-from engine.core.files import unwritable
+from engine.core.files import lock_folder, whole_file, writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.meshes.mesh import Mesh
 from engine.surface.cleaning import clean_mesh
@@ -125,16 +124,9 @@ class FineTune:
         another run in `out`, for options that a resumed run cannot change; `WeightsError`, `OutputError`; `OrielError`
         when the network collapses again and again.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
         accelerator = _accelerator(self.options)
-        lock = FileLock(self.out / ".lock")
-        try:
-            if accelerator.is_main_process:
-                lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(f"Another run is at work in {self.out}. Wait for it, or give another folder.") from None
-        except OSError as error:
-            raise unwritable(self.out, error) from error
+        busy = f"Another run is at work in {self.out}. Wait for it, or give another folder."
+        lock = lock_folder(self.out, ".lock", busy) if accelerator.is_main_process else None
         report = progress if accelerator.is_main_process else ignore_progress
         run = None
         try:
@@ -143,7 +135,8 @@ class FineTune:
         finally:
             if run is not None:
                 run.close()
-            lock.release()
+            if lock is not None:
+                lock.release()
 
 
 class _Run:
@@ -580,19 +573,15 @@ class _Run:
         return figures, mesh
 
     def _keep(self, key: str, mesh: Mesh, figures: dict[str, float]) -> None:
-        folder = self.out / "validation"
-        try:
-            folder.mkdir(exist_ok=True)
-            partial = folder / f".{key.replace('/', '_')}.tmp"
-            with partial.open("wb") as file:
-                colors = np.zeros((0, 3), np.uint8) if mesh.colors is None else mesh.colors
+        path = self.out / "validation" / f"{key.replace('/', '_')}.npz"
+        colors = np.zeros((0, 3), np.uint8) if mesh.colors is None else mesh.colors
+        with writing(path.parent):
+            path.parent.mkdir(exist_ok=True)
+            with whole_file(path) as partial, partial.open("wb") as file:
                 np.savez_compressed(
                     file, vertices=mesh.vertices, faces=mesh.faces, colors=colors, step=self.state.step,
                     figures=json.dumps(figures),
                 )  # fmt: skip
-            partial.replace(folder / f"{key.replace('/', '_')}.npz")
-        except OSError as error:
-            raise unwritable(folder, error) from error
 
     # -- the result ------------------------------------------------------------------------------------------
 

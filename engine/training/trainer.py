@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from engine.core import ledger
 from engine.core.device import mixed_precision, pick_device
 from engine.core.errors import InputError
-from engine.core.files import claim_run
+from engine.core.files import claim_run, whole_file, writing
 
 LAST, LOG = "last.pt", "log.jsonl"
 """Checkpoint and log in a run's folder."""
@@ -134,8 +135,8 @@ def train(problem: Problem, options: TrainerOptions, weights_name: str) -> Path:
             "state": state,
             "rng": torch.get_rng_state(),
         }
-        torch.save(content, options.out / "last.tmp")
-        (options.out / "last.tmp").replace(last)
+        with writing(last), whole_file(last) as partial, partial.open("wb") as file:
+            torch.save(content, file)
 
     def evaluate() -> None:
         average.eval()
@@ -248,8 +249,8 @@ def log(out: Path, row: dict[str, Any]) -> None:
     """Print a line and append it to the run's log."""
     line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
     print(line, flush=True)
-    with (out / LOG).open("a") as file:
-        file.write(line + "\n")
+    with writing(out / LOG):
+        ledger.append(out / LOG, f"{line}\n".encode())
 
 
 def add_arguments(parser: argparse.ArgumentParser, default: TrainerOptions) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.core.errors import InputError, OutputError
+from engine.core.files import whole_file
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.meshes.mesh import Mesh
 from widgets.viewport.scene import HOME_AZIMUTH, HOME_ELEVATION, LIGHT, Look, Scene, Style
@@ -47,7 +48,6 @@ def save_turntable(
     size = max(2, size // 2 * 2)
     count = max(2, round(seconds * fps))
     cancel = cancel or CancelToken()
-    part = path.with_name(f".{path.stem}.part{suffix}")
 
     def frames() -> Iterator[np.ndarray]:
         with _turntable(mesh, size, style, wireframe, look, azimuth, elevation) as render:
@@ -57,13 +57,11 @@ def save_turntable(
                 progress(Progress("film", i + 1, count, f"Picture {i + 1} of {count}"))
 
     try:
-        (_write_gif if suffix == ".gif" else _write_mp4)(part, frames(), fps, size)
-        part.replace(path)
+        with whole_file(path) as partial:
+            (_write_gif if suffix == ".gif" else _write_mp4)(partial, frames(), fps, size)
     except OSError as error:
         reason = error.strerror or "the encoder stopped, perhaps as the disk is full"
         raise OutputError(f"The film could not be written to {path}: {reason}. Choose another folder.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -108,7 +106,7 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: int, size: int) ->
         quality=8,
         macro_block_size=2,
         ffmpeg_log_level="quiet",
-        output_params=["-movflags", "+faststart"],
+        output_params=["-f", "mp4", "-movflags", "+faststart"],
     )
     writer.send(None)
     try:
@@ -127,4 +125,5 @@ def _write_gif(path: Path, frames: Iterator[np.ndarray], fps: int, size: int) ->
 
     pictures = paletted()
     first = next(pictures)
-    first.save(path, save_all=True, append_images=pictures, duration=round(100 / fps) * 10, loop=0, optimize=False)
+    duration = round(100 / fps) * 10
+    first.save(path, "GIF", save_all=True, append_images=pictures, duration=duration, loop=0, optimize=False)
