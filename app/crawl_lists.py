@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.settings import home
-from engine.core.errors import InputError, OutputError
+from engine.core.errors import InputError
+from engine.core.files import writing
 from engine.core.progress import CancelToken, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _appending(path: Path, head: str = "") -> Iterator[tuple[set[str], Callable[
     """The keys of a list's pages, and what writes a further line to it; a list that got no line is not made."""
     from engine.crawling import parse_list
 
-    try:
+    with writing(path, "Check the path."):
         before = path.read_text("utf-8-sig", "replace") if path.exists() else ""
         known = {page.key for page in parse_list(before.splitlines()).pages}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,8 +111,6 @@ def _appending(path: Path, head: str = "") -> Iterator[tuple[set[str], Callable[
                 out.write(f"{line}\n")
 
         yield known, write
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Check the path.") from error
 
 
 def _addresses(line: str) -> list[str]:

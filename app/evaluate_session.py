@@ -21,7 +21,7 @@ from app.job_session import SETTLE, JobSession
 from app.model_previews import PREVIEW_TRIANGLES, VIEWER_MODULES, mesh_of_parts
 from app.settings import Settings
 from engine.core.errors import InputError, OrielError
-from engine.core.files import unwritable
+from engine.core.files import writing
 from engine.core.progress import CancelToken, Progress
 from engine.evaluation.metrics import METRICS
 from widgets.evaluate import TRUTH, Choice, EvaluateTab, Found, Opened, Pace, Sample
@@ -520,7 +520,5 @@ def _placed_mesh(sample: Sample, which: str) -> Mesh:
 def _copy_csv(folder: Path, path: Path) -> None:
     from engine.evaluation.report import CSV
 
-    try:
+    with writing(path):
         shutil.copyfile(folder / CSV, path)
-    except OSError as error:
-        raise unwritable(path, error) from error

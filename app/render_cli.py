@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.rendering import setting_texts, settings_for
 from app.terminal import interruptible
-from engine.core.errors import Cancelled, InputError, OrielError, OutputError
+from engine.core.errors import Cancelled, InputError, OrielError
+from engine.core.files import writing
 from engine.core.progress import CancelToken, Progress
 from engine.rendering.jobs import DEVICES, ENGINES, Frame, ModelState, RenderSettings, RenderTotals, frames
 
@@ -294,11 +295,9 @@ def _options(args: argparse.Namespace) -> FarmOptions:
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
+    with writing(path, "Choose another place with -o."):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Choose another place with -o.") from error
 
 
 def _carry_out(run: RenderRun, as_json: bool) -> int:

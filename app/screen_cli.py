@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.core.errors import InputError, OutputError
+from engine.core.errors import InputError
+from engine.core.files import writing
 
 if TYPE_CHECKING:
     from engine.screening import Merged, Throughput
@@ -202,8 +203,6 @@ def _span(numbers: list[int]) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
+    with writing(path, "Check the path."):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Check the path.") from error

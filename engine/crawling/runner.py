@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import Cancelled, InputError, OutputError
-from engine.core.files import sync
+from engine.core.files import sync, writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.crawling.downloader import (
     AccessDenied,
@@ -645,10 +645,8 @@ def _full(folder: Path, free: int, keep: int) -> CrawlStopped:
 
 
 def _log_to(path: Path) -> logging.Handler:
-    try:
-        handler: logging.Handler = logging.FileHandler(path, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Check its rights.") from error
+    with writing(path, "Check its rights."):
+        handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

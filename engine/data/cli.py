@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine import cameras
-from engine.core.errors import InputError, OutputError
+from engine.core.errors import InputError
+from engine.core.files import writing
 from engine.data.objects import FAMILIES, make_object, split_seeds
 from engine.data.renderer import Light, Renderer, frame_object
 
@@ -54,11 +55,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(path: Path, save: Callable[[Path], object]) -> None:
-    try:
+    with writing(path, "Choose another place with -o."):
         path.parent.mkdir(parents=True, exist_ok=True)
         save(path)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Choose another place with -o.") from error
 
 
 def contact_sheet(seeds: list[int], family: str | None = None) -> npt.NDArray[np.uint8]:

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import Cancelled, InputError, OrielError, OutputError
+from engine.core.files import writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.rendering import layout
 from engine.rendering.blender import BlenderProcess, find_blender
@@ -558,11 +559,9 @@ class RenderRun:
     def _keep(self, item: _Item, outcome: Outcome) -> None:
         """Put a finished model in its place."""
         work = layout.new_work(self.out, item.model.key)
-        try:
+        with writing(work, "Check the disk."):
             for name, content in outcome.files.items():
                 (work / Path(name).name).write_bytes(content)
-        except OSError as error:
-            raise OutputError(f"{work} cannot be written: {error.strerror or error}. Check the disk.") from error
         layout.place(work, self.out, item.model.key)
         item.bytes = sum(map(len, outcome.files.values()))
 
@@ -762,10 +761,8 @@ def _has_changed(model: ModelFile, sha256: str) -> bool:
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Keep what the farm says in a file."""
-    try:
+    with writing(path, "Check its rights."):
         handler = logging.FileHandler(path, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Check its rights.") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.setLevel(logging.INFO)
     log.addHandler(handler)

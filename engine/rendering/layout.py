@@ -44,7 +44,7 @@ from PIL import Image
 from engine import cameras
 from engine.cameras import FloatArray
 from engine.core.errors import EmptyResultError, InputError, OrielError
-from engine.core.files import read_object, sync, unwritable, write_whole
+from engine.core.files import read_object, sync, write_whole, writing
 from engine.rendering.jobs import ModelFile, RenderSettings, frames
 
 if TYPE_CHECKING:
@@ -99,10 +99,8 @@ def is_key(text: str) -> bool:
 def new_work(out: Path, key: str) -> Path:
     """A fresh empty folder to make a model in; `place` takes it away, or `sweep`."""
     path = _work_path(out, key)
-    try:
+    with writing(path):
         path.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
     return path
 
 
@@ -133,10 +131,8 @@ def prepare(out: Path, settings: RenderSettings, source: Path | None) -> None:
                 f"{out} holds models of other settings: {'; '.join(changes)}. Render with the settings there, or into "
                 "another folder."
             )
-    try:
+    with writing(out):
         (out / _DATA / FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(out, error) from error
     record = {
         "settings": asdict(settings),
         "source": None if source is None else str(source.absolute()),
@@ -286,8 +282,7 @@ def finish(work: Path, model: ModelFile, sha256: str, settings: RenderSettings, 
     solid = sum(int((alphas[stem] == 255).sum()) for stem in principal)
     without = sum(int(((alphas[stem] == 255) & (depths[stem] == 0)).sum()) for stem in principal)
     shown = _for_the_eye(depths)
-    sizes: dict[str, int] = {}
-    try:
+    with writing(work):
         for stem, depth in depths.items():
             Image.fromarray(_millimetres(depth, name)).save(work / f"{stem}_depth_mm.png")
             Image.fromarray(shown[stem]).save(work / f"{stem}_depth.png")
@@ -296,8 +291,6 @@ def finish(work: Path, model: ModelFile, sha256: str, settings: RenderSettings, 
             if path.name not in wanted:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         sizes = {file: (work / file).stat().st_size for file in wanted}
-    except OSError as error:
-        raise unwritable(work, error) from error
     record = {
         "key": model.key,
         "model": str(model.path),
@@ -394,7 +387,7 @@ def place(work: Path, out: Path, key: str) -> None:
     """
     target = folder_of(out, key)
     old = _work_path(out, key)
-    try:
+    with writing(target):
         for path in sorted(work.iterdir()):
             sync(path)
         sync(work)
@@ -406,8 +399,6 @@ def place(work: Path, out: Path, key: str) -> None:
             target.rename(old)
         work.rename(target)
         sync(target.parent)
-    except OSError as error:
-        raise unwritable(target, error) from error
     shutil.rmtree(old, ignore_errors=True)
 
 
