@@ -134,20 +134,3 @@ def claim_run(folder: Path, checkpoint: str, log: str, *, resume: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / log).touch()
     return last
-
-
-def process_started(number: int) -> float | None:
-    """When a process started, in seconds since 1970; None if it is gone or only waits to be collected."""
-    import psutil
-
-    try:
-        process = psutil.Process(number)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
-        return None
-
-
-def process_lives(number: int, started: float) -> bool:
-    """Whether the process that started then still runs: one that has its number by now is another."""
-    now = process_started(number)
-    return now is not None and abs(now - started) < 1

@@ -1,4 +1,7 @@
-"""Functions in processes of their own: `Child`. None outlives the process that started it, however that ends."""
+"""Functions in processes of their own: `Child`. None outlives the process that started it, however that ends.
+
+`process_lives` tells whether one that anybody started still runs.
+"""
 
 from __future__ import annotations
 
@@ -196,6 +199,21 @@ class Child:
 
 
 # -- in the process ------------------------------------------------------------------------------------------
+
+
+def process_started(number: int) -> float | None:
+    """When a process started, in seconds since 1970; None if it is gone or only waits to be collected."""
+    try:
+        process = psutil.Process(number)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def process_lives(number: int, started: float) -> bool:
+    """Whether the process that started then still runs: one that has its number by now is another."""
+    now = process_started(number)
+    return now is not None and abs(now - started) < 1
 
 
 def end_with(owner: int) -> None:

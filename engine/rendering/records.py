@@ -24,15 +24,8 @@ from filelock import FileLock
 
 from engine.core import ledger
 from engine.core.errors import InputError
-from engine.core.files import (
-    lock_folder,
-    process_lives,
-    process_started,
-    read_object,
-    unwritable,
-    write_whole,
-    writing,
-)
+from engine.core.files import lock_folder, read_object, unwritable, write_whole, writing
+from engine.core.processes import process_lives, process_started
 from engine.rendering import layout
 from engine.rendering.jobs import STATES, ModelFile, ModelState, RenderSettings, RenderTotals, frames
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what tells whether their writer still lives."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from engine.core import files
 from engine.core.errors import OutputError
-from engine.core.files import process_lives, process_started, whole_file, write_whole
+from engine.core.files import whole_file, write_whole
 
 
 @pytest.fixture(autouse=True)
@@ -67,16 +67,3 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> Non
         os.utime(path, (time.time() - 120,) * 2)
     write_whole(tmp_path / "a.json", b"new")
     assert {path.name for path in tmp_path.iterdir()} == {"a.json", at_work.name, others.name}
-
-
-def test_a_process_is_known_by_its_number_and_its_start() -> None:
-    started = process_started(os.getpid())
-    assert started is not None and process_lives(os.getpid(), started)
-    assert not process_lives(os.getpid(), started - 100)
-    if (child := os.fork()) == 0:
-        os._exit(0)
-    deadline = time.monotonic() + 10
-    while process_started(child) is not None:  # it waits to be collected
-        assert time.monotonic() < deadline
-    os.waitpid(child, 0)
-    assert not process_lives(child, started)

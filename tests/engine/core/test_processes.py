@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from engine.core.errors import Cancelled, InputError
-from engine.core.processes import Channel, Child, ChildEnded, ChildFault
+from engine.core.processes import Channel, Child, ChildEnded, ChildFault, process_lives, process_started
 from engine.core.progress import CancelToken
 
 PATIENCE = 60.0
@@ -160,3 +160,16 @@ child.answer(1000)
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline, "it goes on"
             time.sleep(0.05)
+
+
+def test_a_process_is_known_by_its_number_and_its_start() -> None:
+    started = process_started(os.getpid())
+    assert started is not None and process_lives(os.getpid(), started)
+    assert not process_lives(os.getpid(), started - 100)
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    deadline = time.monotonic() + 10
+    while process_started(child) is not None:  # it waits to be collected
+        assert time.monotonic() < deadline
+    os.waitpid(child, 0)
+    assert not process_lives(child, started)
