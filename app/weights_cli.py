@@ -60,7 +60,8 @@ def describe_model(key: str) -> dict[str, Any]:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from engine import hub, weights
+    from engine import weights
+    from engine.weights import hub
 
     known = [describe_model(key) for key in weights.MODELS]
     if arguments.json:

@@ -701,7 +701,8 @@ class _Models:
 
 
 def _models(damaged: frozenset[str]) -> _Models:
-    from engine import choices, hub, weights
+    from engine import choices, weights
+    from engine.weights import hub
 
     entries = []
     for key, model in weights.MODELS.items():

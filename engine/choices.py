@@ -2,16 +2,55 @@
 
 A part is `generator`, `matcher`, `surface` or `foreground`, as the fields of `engine.pipeline.Options` (its `mode` for
 the last). The `method` says which of the parts are taken, and what for. Looking whether weights are here reads no file:
-it is quick enough for a window.
+it is quick enough for a window. Importing this module starts no heavy library.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine import weights
 from engine.core.errors import InputError, WeightsError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Something that can do a part."""
+
+    label: str
+    """What people see."""
+    weights: tuple[str, ...] = ()
+    """Keys in `weights.MODELS` of which it takes one, the best first; none where it needs none."""
+
+
+GENERATORS = {
+    "built-in": Choice("Built-in (trained by Oriel on procedural architecture)", ("views",)),
+    "zero123-xl": Choice("Zero123-XL (published weights)", ("zero123-xl",)),
+    "zero123": Choice("Zero123 (published weights)", ("zero123",)),
+}
+"""What draws the views, loaded by `engine.views.load_generator`. The first is always there, as of all parts."""
+MATCHERS = {
+    "dense-flow": Choice("Dense flow, needs no weights"),
+    "sift": Choice("SIFT key points, needs no weights"),
+    "loftr": Choice("LoFTR, as One-2-3-45 uses it", ("loftr",)),
+}
+"""What finds the same points in two views, loaded by `engine.elevation.load_matcher`."""
+SURFACES = {
+    "built-in": Choice("Built-in (trained by Oriel on procedural architecture)", ("surface",)),
+    "one-2-3-45": Choice("One-2-3-45 (published)", ("one-2-3-45-surface",)),
+}
+"""Reconstruction networks, loaded by `engine.surface.reconstruct.load_surface`."""
+FOREGROUNDS = {
+    "alpha": Choice("Alpha channel"),
+    "plain": Choice("Plain background"),
+    "grabcut": Choice("GrabCut"),
+    "sam": Choice("Segment Anything", ("sam-vit-h", "sam-vit-l", "sam-vit-b", "sam2")),
+    "whole": Choice("Whole picture"),
+    "mask": Choice("A mask that was given"),
+}
+"""What may find the object."""
 
 
 @dataclass(frozen=True)
@@ -43,54 +82,26 @@ METHODS = {
 }
 DEFAULT_METHOD = "field"
 """What is done unless something else is asked for, where the generator can."""
-SURFACES = {
-    "built-in": "Built-in (trained by Oriel on procedural architecture)",
-    "one-2-3-45": "One-2-3-45 (published)",
-}
-"""Reconstruction networks by name, with the label that people see."""
-FOREGROUNDS = {
-    "alpha": "Alpha channel",
-    "plain": "Plain background",
-    "grabcut": "GrabCut",
-    "sam": "Segment Anything",
-    "whole": "Whole picture",
-    "mask": "A mask that was given",
-}
-"""What may find the object, with the label that people see."""
 
-_MODELS = {
-    ("generator", "built-in"): ("views",),
-    ("matcher", "loftr"): ("loftr",),
-    ("surface", "built-in"): ("surface",),
-    ("surface", "one-2-3-45"): ("one-2-3-45-surface",),
-    ("foreground", "sam"): ("sam-vit-h", "sam-vit-l", "sam-vit-b", "sam2"),
+
+_PARTS: dict[str, Mapping[str, Choice | Method]] = {
+    "generator": GENERATORS,
+    "matcher": MATCHERS,
+    "surface": SURFACES,
+    "foreground": FOREGROUNDS,
+    "method": METHODS,
 }
-_BEST = {
-    "generator": ("zero123-xl", "zero123", "built-in"),
-    "matcher": ("loftr", "dense-flow"),
-    "surface": ("one-2-3-45", "built-in"),
-}
-"""Published ones first; the last of each is always there."""
 
 
 def names(part: str) -> dict[str, str]:
     """What may do a part, with the labels that people see."""
-    if part == "generator":
-        from engine.views import GENERATORS
-
-        return GENERATORS
-    if part == "matcher":
-        from engine.elevation import MATCHERS
-
-        return MATCHERS
-    if part == "method":
-        return {name: method.label for name, method in METHODS.items()}
-    return SURFACES if part == "surface" else FOREGROUNDS
+    return {name: choice.label for name, choice in _PARTS[part].items()}
 
 
 def models(part: str, name: str) -> tuple[str, ...]:
     """Keys in `weights.MODELS` of which `name` takes one, the best first; none where it takes no weights."""
-    return _MODELS.get((part, name), (name,) if name in weights.MODELS else ())
+    choice = _PARTS[part].get(name)
+    return choice.weights if isinstance(choice, Choice) else ()
 
 
 def find(part: str, name: str) -> weights.Located | None:
@@ -108,10 +119,11 @@ def preferred(part: str, method: str = "") -> str:
 
     Of the view generators one that can do `method`, if that is given.
     """
-    best = _BEST[part]
-    if part == "generator" and method in METHODS:
-        best = tuple(name for name in best if refusal(method, name) is None)
-    return next((name for name in best[:-1] if present(part, name)), best[-1])
+    able = [
+        name for name in names(part) if part != "generator" or method not in METHODS or refusal(method, name) is None
+    ]
+    published = (name for name in able if any(weights.MODELS[key].origin for key in models(part, name)))
+    return next((name for name in published if present(part, name)), able[0])
 
 
 def refusal(method: str, generator: str) -> str | None:
@@ -140,7 +152,7 @@ def check(part: str, name: str) -> None:
     known = names(part)
     if name in known or (part == "surface" and is_file(name)):
         return
-    what = {"generator": "view generator", "matcher": "matcher", "surface": "surface network"}.get(part, part)
+    what = {"generator": "view generator", "surface": "surface network"}.get(part, part)
     raise InputError(f"There is no {what} named {name!r}. Choose one of: {', '.join(known)}.")
 
 

@@ -2,7 +2,6 @@
 
 from engine.elevation.estimate import DEFAULT_ELEVATION, ElevationEstimate, estimate_elevation
 from engine.elevation.matchers import (
-    MATCHERS,
     DenseFlowMatcher,
     LoFTRMatcher,
     Matcher,
@@ -12,7 +11,6 @@ from engine.elevation.matchers import (
 
 __all__ = [
     "DEFAULT_ELEVATION",
-    "MATCHERS",
     "DenseFlowMatcher",
     "ElevationEstimate",
     "LoFTRMatcher",

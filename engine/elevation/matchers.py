@@ -11,23 +11,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine import weights
+from engine import choices, weights
 from engine.cameras import REFERENCE_SIZE
-from engine.checkpoints import load_into
-from engine.core.errors import InputError, WeightsError
+from engine.core.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
-
-MATCHERS = {
-    "dense-flow": "Dense flow, needs no weights",
-    "sift": "SIFT key points, needs no weights",
-    "loftr": "LoFTR, as One-2-3-45 uses it",
-}
-"""What `load_matcher` knows: name and label."""
 
 
 @runtime_checkable
@@ -185,7 +177,7 @@ class LoFTRMatcher:
         file = weights.require("loftr") if path is None else Path(path)
         state = {key.removeprefix("matcher."): tensor for key, tensor in weights.read_checkpoint(file).items()}
         self._model = _loftr_of(state, file)
-        load_into(self._model, state, path=file, model="LoFTR")
+        weights.load_into(self._model, state, path=file, model="LoFTR")
         self.device = torch.device(device or pick_device())
         self._model.eval().requires_grad_(False).to(self.device)
 
@@ -233,14 +225,11 @@ def _loftr_of(state: dict[str, Tensor], path: Path) -> Any:
 
 
 def load_matcher(name: str, path: Path | str | None = None) -> Matcher:
-    """The matcher of that name, one of `MATCHERS`; `path` of its weights where it has some, else where they are found.
+    """The matcher of that name in `engine.choices.MATCHERS`; `path` of its weights, else where they are found.
 
     Raises `InputError` for another name and `WeightsError` for weights that are missing, damaged or of another model.
     """
-    if name == "dense-flow":
-        return DenseFlowMatcher()
-    if name == "sift":
-        return SiftMatcher()
+    choices.check("matcher", name)
     if name == "loftr":
         return LoFTRMatcher(path)
-    raise InputError(f"There is no matcher named '{name}'. Use one of {', '.join(MATCHERS)}.")
+    return SiftMatcher() if name == "sift" else DenseFlowMatcher()

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine import weights
-from engine.checkpoints import load_into
 from engine.core.errors import InputError, WeightsError
 
 FloatArray = npt.NDArray[np.float32]
@@ -53,7 +52,7 @@ class ClipSimilarity:
         except (TypeError, ValueError, KeyError) as error:
             raise WeightsError(f"{self.path.with_name(_CONFIG)} is no configuration of CLIP ({error}).") from error
         state = {name.removeprefix("module."): tensor for name, tensor in weights.read_checkpoint(self.path).items()}
-        load_into(self._model, state, path=self.path, model="CLIP")
+        weights.load_into(self._model, state, path=self.path, model="CLIP")
         self.device = torch.device(device or pick_device())
         self._model.eval().requires_grad_(False).to(self.device)
         self._prepare = open_clip.image_transform(

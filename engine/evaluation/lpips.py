@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import weights
-from engine.checkpoints import load_into
 from engine.core.errors import InputError, WeightsError
 
 NAME = "lpips-alex"
@@ -52,17 +51,17 @@ class Lpips:
             # The constants stand above, and the last layers are in the file a second time as `lins`.
             if not name.startswith(("scaling_layer.", "lins."))
         }
-        self._network = nn.ModuleDict({f"slice{i}": nn.ModuleDict() for i in range(1, 6)})
         inputs = (3, *_CHANNELS[:-1])
         kernels = ((11, 4, 2), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1))
-        for layer, before, channels, (size, stride, pad) in zip(_LAYERS, inputs, _CHANNELS, kernels, strict=True):
-            part, index = layer.split(".")
-            convolution = nn.Conv2d(before, channels, size, stride, pad)
-            self._network[part][index] = convolution  # type: ignore[operator]
-        for i, channels in enumerate(_CHANNELS):
-            head = nn.Conv2d(channels, 1, 1, bias=False)
+        self._layers = [nn.Conv2d(n, m, *kernel) for n, m, kernel in zip(inputs, _CHANNELS, kernels, strict=True)]
+        self._heads = [nn.Conv2d(channels, 1, 1, bias=False) for channels in _CHANNELS]
+        # Arranged as the file names them.
+        self._network = nn.ModuleDict()
+        for i, (name, layer, head) in enumerate(zip(_LAYERS, self._layers, self._heads, strict=True)):
+            part, index = name.split(".")
+            self._network[part] = nn.ModuleDict({index: layer})
             self._network[f"lin{i}"] = nn.ModuleDict({"model": nn.ModuleDict({"1": head})})
-        load_into(self._network, state, path=self.path, model="LPIPS with AlexNet")
+        weights.load_into(self._network, state, path=self.path, model="LPIPS with AlexNet")
         self.device = torch.device(device or pick_device())
         self._network.eval().requires_grad_(False).to(self.device)
 
@@ -84,9 +83,8 @@ class Lpips:
         for start in range(0, len(a), _BATCH):
             with torch.inference_mode():
                 layers = [self._features(x[start : start + _BATCH]) for x in (a, b)]
-                for i, (f, g) in enumerate(zip(*layers, strict=True)):
-                    head: Any = self._network[f"lin{i}"]
-                    total += float(head["model"]["1"]((f - g) ** 2).mean((1, 2, 3)).sum())
+                for head, f, g in zip(self._heads, *layers, strict=True):
+                    total += float(head((f - g) ** 2).mean((1, 2, 3)).sum())
         return total / len(a)
 
     def _features(self, pictures: Any) -> list[Any]:
@@ -97,9 +95,7 @@ class Lpips:
         shift, scale = (torch.tensor(v, device=self.device).reshape(1, 3, 1, 1) for v in (_SHIFT, _SCALE))
         x = (x.permute(0, 3, 1, 2) * 2 - 1 - shift) / scale
         found = []
-        for i, layer in enumerate(_LAYERS):
-            part, index = layer.split(".")
-            module: Any = self._network[part]
-            x = functional.relu(module[index](functional.max_pool2d(x, 3, 2) if i in (1, 2) else x))
+        for i, layer in enumerate(self._layers):
+            x = functional.relu(layer(functional.max_pool2d(x, 3, 2) if i in (1, 2) else x))
             found.append(x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10))
         return found

@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from engine import weights
-from engine.checkpoints import load_into
+from engine import choices, weights
 from engine.core.errors import WeightsError
 from engine.core.progress import CancelToken
 
@@ -32,7 +31,7 @@ ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
-KEYS = ("sam-vit-h", "sam-vit-l", "sam-vit-b", "sam2")
+KEYS = choices.FOREGROUNDS["sam"].weights
 """The registry's models of this kind, largest first."""
 
 _MEAN, _DEVIATION = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
@@ -262,7 +261,7 @@ def _read(path: Path) -> Any:
             model = (Sam2Model if config.model_type == "sam2" else SamModel)(config)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise WeightsError(f"The sizes of the model at {path} do not fit together ({error}).") from error
-    load_into(model, state, path=path, model="SAM 2" if config.model_type == "sam2" else "Segment Anything")
+    weights.load_into(model, state, path=path, model="SAM 2" if config.model_type == "sam2" else "Segment Anything")
     return model
 
 

@@ -33,9 +33,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine import cameras
+from engine import cameras, weights
 from engine.cameras import world_to_camera
-from engine.checkpoints import load_into
 from engine.core.device import precision
 from engine.core.errors import WeightsError
 from engine.core.progress import CancelToken
@@ -525,7 +524,7 @@ def load_published(tensors: dict[str, Tensor], path: Path) -> PublishedNetwork:
         raise WeightsError(f"{path} {error}") from None
     network = PublishedNetwork(config)
     kept = {name: value.float() for name, value in state.items() if not name.endswith(COUNTER)}
-    load_into(network, kept, path=path, model="One-2-3-45's reconstruction")
+    weights.load_into(network, kept, path=path, model="One-2-3-45's reconstruction")
     return network
 
 

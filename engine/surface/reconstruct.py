@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine import weights
+from engine import choices, weights
 from engine.core.device import free
 from engine.core.errors import EmptyResultError, WeightsError
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
@@ -24,8 +24,6 @@ from engine.surface.published import COMPACT, PUBLISHED, PublishedNetwork, Publi
 
 MODEL = "oriel-surface"
 """The kind of network that a card names."""
-KEYS = {"built-in": "surface", "one-2-3-45": "one-2-3-45-surface"}
-"""Name of each network and of its weights in `engine.weights`."""
 COLOR_CHUNK = 8192
 """Vertices coloured at a time from the views that see them."""
 BLEND_CHUNK = 1024
@@ -50,8 +48,8 @@ def load_surface(name_or_path: str | Path = "built-in", device: torch.device | s
 
     Raises `WeightsError` when the weights are missing, damaged, or those of another model.
     """
-    key = KEYS.get(str(name_or_path))
-    path = Path(name_or_path) if key is None else weights.require(key)
+    keys = choices.models("surface", str(name_or_path))
+    path = weights.require(keys[0]) if keys else Path(name_or_path)
     own = path.suffix == ".safetensors" and not (path.is_file() and is_published(weights.read_header(path)))
     network = _load_own(weights.find(path)) if own else load_published(weights.read_checkpoint(path), path)
     return network.to(device).eval()

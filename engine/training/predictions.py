@@ -208,10 +208,11 @@ class Predictions:
         return float(towards.min() + towards.max()) / 2
 
     def _get(self) -> ViewGenerator:
-        from engine.views import GENERATORS, load_generator
+        from engine import choices
+        from engine.views import load_generator
 
         if self._loaded is None:
-            named = self.generator in GENERATORS
+            named = self.generator in choices.GENERATORS
             self._loaded = load_generator(
                 self.generator if named else "built-in", None if named else Path(self.generator)
             )
@@ -322,9 +323,8 @@ def _extent(view: FloatArray) -> FloatArray:
 def _digest(generator: str) -> str:
     """What tells the views of one generator's weights from another's: its name and the start of a checksum."""
     from engine import choices, weights
-    from engine.views import GENERATORS
 
-    if generator in GENERATORS:
+    if generator in choices.GENERATORS:
         choices.require("generator", generator)
         located = choices.find("generator", generator)
         assert located is not None

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine import choices
 from engine.core.device import MemoryBudget
-from engine.core.errors import InputError
 from engine.views.generator import ViewGenerator
-
-GENERATORS = {
-    "built-in": "Built-in (trained by Oriel on procedural architecture)",
-    "zero123-xl": "Zero123-XL (published weights)",
-    "zero123": "Zero123 (published weights)",
-}
-"""Generators by name, with the label that people see."""
 
 
 def load_generator(
@@ -23,12 +16,12 @@ def load_generator(
     sampler: str = "fast",
     budget: MemoryBudget | None = None,
 ) -> ViewGenerator:
-    """A generator by name; `path` names other weights of its kind. `WeightsError` when they are missing or damaged.
+    """A generator by its name in `engine.choices.GENERATORS`; `path` names other weights of its kind.
 
-    `sampler` (`fast` or `published`) and `budget` of GPU memory are for Zero123.
+    `sampler` (`fast` or `published`) and `budget` of GPU memory are for Zero123. Raises `InputError` for another
+    name, `WeightsError` when the weights are missing or damaged.
     """
-    if name not in GENERATORS:
-        raise InputError(f"There is no view generator named {name!r}. Choose one of: {', '.join(GENERATORS)}.")
+    choices.check("generator", name)
     if name == "built-in":
         from engine.views.builtin import BuiltInGenerator
 
@@ -38,4 +31,4 @@ def load_generator(
     return Zero123Generator.load(path, name=name, sampler=sampler, budget=budget)
 
 
-__all__ = ["GENERATORS", "ViewGenerator", "load_generator"]
+__all__ = ["ViewGenerator", "load_generator"]

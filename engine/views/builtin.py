@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine import cameras, weights
+from engine import cameras, choices, weights
 from engine.core.errors import EmptyResultError, WeightsError
 from engine.core.progress import CancelToken, Progress, ProgressCallback
 from engine.meshes.mesh import Mesh
-from engine.views import GENERATORS
 from engine.views.denoising import denoised
 from engine.views.network import MODEL, FieldCode, elevation_of, sample_volume, to_frustum
 from engine.views.prior import ShapePrior
@@ -177,7 +176,7 @@ class BuiltInGenerator:
     """Views of a network's solid: meshed once, then drawn from any side."""
 
     name = "built-in"
-    label = GENERATORS["built-in"]
+    label = choices.GENERATORS["built-in"].label
 
     def __init__(self, network: SpatialNetwork, prior: ShapePrior | None = None) -> None:
         """With a `prior`, the solid is drawn from it: for another seed another that the picture allows."""

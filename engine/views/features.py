@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine import weights
-from engine.checkpoints import load_into
 from engine.core.errors import WeightsError
 
 _SIDE = 192  # pixels along the side of the picture it reads
@@ -42,7 +41,7 @@ def load_efficientnet() -> Any:
     names, state = list(model.state_dict()), weights.read_checkpoint(path)
     # The same layers in the same order under other names; shapes are checked.
     renamed = dict(zip(names, state.values(), strict=False)) if len(names) == len(state) else state
-    load_into(model, renamed, path=path, model="EfficientNet-Lite0")
+    weights.load_into(model, renamed, path=path, model="EfficientNet-Lite0")
     return model
 
 

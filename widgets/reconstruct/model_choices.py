@@ -10,7 +10,6 @@ from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QPushButton, QSizePolicy, QVBoxLayout
 
 from engine import choices as engine_choices
-from engine.views import GENERATORS
 from widgets.common import ElidedComboBox, label, with_key
 from widgets.reconstruct.request import Choice, short_label
 from widgets.theme import theme
@@ -92,7 +91,7 @@ class ModelChoices(QPushButton):
         self.clicked.connect(lambda: self.open())
         self.set_choices(
             {
-                "generator": [Choice("built-in", GENERATORS["built-in"])],
+                "generator": [Choice("built-in", engine_choices.GENERATORS["built-in"].label)],
                 "matcher": [Choice("dense-flow", "Dense flow")],
                 "surface": [Choice("built-in", "Built-in")],
             },

@@ -13,12 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine import cameras, weights
+from engine import cameras, choices, weights
 from engine.core import device
 from engine.core.device import MemoryBudget
 from engine.core.errors import InputError
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
-from engine.views import GENERATORS
 from engine.views.zero123 import layouts
 from engine.views.zero123.network import SIDE, Zero123Network
 from engine.views.zero123.samplers import DdimSampler, FastSampler, Sampler
@@ -101,7 +100,7 @@ class Zero123Generator:
         if sampler not in SAMPLERS:
             raise InputError(f"Sampler is {sampler!r}, but has to be one of {', '.join(SAMPLERS)}.")
         self.name = name
-        self.label = GENERATORS.get(name, "Zero123")
+        self.label = choices.names("generator").get(name, "Zero123")
         self.network = network
         self.device = on or device.pick_device()
         self.budget = budget or MemoryBudget()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.checkpoints import load_into
+from engine import weights
 from engine.core.progress import CancelToken
 from engine.views.zero123.layouts import CLIP, PROJECTION, SCALE, UNET, VAE, Checkpoint
 
@@ -49,7 +49,7 @@ class Zero123Network(nn.Module):
             }
         for name, part in parts.items():
             state = {key: value.to(dtype) for key, value in tensors[name].items()}
-            load_into(part, state, path=checkpoint.path, model=f"Zero123's {name}")
+            weights.load_into(part, state, path=checkpoint.path, model=f"Zero123's {name}")
         self.unet, self.vae, self.clip, self.projection = (parts[n] for n in (UNET, VAE, CLIP, PROJECTION))
         embeddings = self.clip.vision_model.embeddings  # the only numbers of the network that no file holds
         embeddings.position_ids = torch.arange(embeddings.position_ids.shape[1])[None]

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from engine import weights
+from engine import choices, weights
 from engine.core.errors import InputError, WeightsError
-from engine.elevation import MATCHERS, DenseFlowMatcher, LoFTRMatcher, Matcher, SiftMatcher, load_matcher
+from engine.elevation import DenseFlowMatcher, LoFTRMatcher, Matcher, SiftMatcher, load_matcher
 from tests.engine.elevation.plain_loftr import PlainLoftr
 from tests.tiny_models import tiny_loftr, write_tiny_loftr
 
@@ -44,7 +44,7 @@ def test_nothing_to_match(matcher):
 
 def test_matchers_are_loaded_by_name(tmp_path):
     path = write_tiny_loftr(tmp_path / "loftr.ckpt")
-    for name in MATCHERS:
+    for name in choices.MATCHERS:
         matcher = load_matcher(name, path if name == "loftr" else None)
         assert isinstance(matcher, Matcher)
         start, end = matcher.match(*shifted_pair())

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine import cameras
+from engine import cameras, choices
 from engine.core import device
 from engine.core.errors import Cancelled, InputError, WeightsError
 from engine.core.progress import CancelToken, Progress
-from engine.views import GENERATORS, ViewGenerator, load_generator
+from engine.views import ViewGenerator, load_generator
 from engine.views.zero123 import Zero123Generator, generator, layouts
 from engine.views.zero123.generator import two_stages, with_mask
 from engine.views.zero123.network import Zero123Network
@@ -264,7 +264,7 @@ def test_it_is_loaded_by_name_and_path_and_says_what_it_is(layout, tmp_path):
     path = write_tiny_zero123(tmp_path / ("model.ckpt" if layout == "original" else "model"), layout)
     made = load_generator("zero123-xl", path)
     assert made.name == "zero123-xl"
-    assert made.label == GENERATORS["zero123-xl"] == "Zero123-XL (published weights)"
+    assert made.label == choices.GENERATORS["zero123-xl"].label == "Zero123-XL (published weights)"
 
 
 def test_weights_that_are_not_there_are_asked_for_by_name(monkeypatch, tmp_path):

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engine.core.errors import Cancelled, OrielError, OutputError, WeightsError
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
@@ -63,7 +62,7 @@ def unfinished(origin: str, names: Sequence[str]) -> int:
 def remove(origin: str, names: Sequence[str] | None = None) -> int:
     """Delete files of a repository from the cache, unfinished ones as well, or all of it; returns the bytes freed.
 
-    Contents that other files of the cache share stay; a repository of which nothing is left goes altogether.
+    A repository of which nothing is left goes altogether.
     """
     folder = _repository(origin)
     before = _size(folder)
@@ -72,11 +71,8 @@ def remove(origin: str, names: Sequence[str] | None = None) -> int:
             for path in _partials(origin, name):
                 path.unlink()
             for link in (folder / "snapshots").glob(f"*/{name}"):
-                content = _target(link)
-                link.unlink()
-                links = (p for p in (folder / "snapshots").rglob("*") if p.is_symlink())
-                if all(_target(other) != content for other in links):
-                    content.unlink(missing_ok=True)
+                link.resolve().unlink(missing_ok=True)
+                link.unlink(missing_ok=True)
         left = [*(folder / "snapshots").rglob("*"), *(folder / "blobs").glob("*.incomplete")]
         if names is None or not any(p.is_file() for p in left):
             shutil.rmtree(folder)
@@ -89,11 +85,6 @@ def remove(origin: str, names: Sequence[str] | None = None) -> int:
 
 def _size(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
-
-
-def _target(link: Path) -> Path:
-    """The file of `blobs` that a file of a snapshot is a link to; itself where the system knows no links."""
-    return Path(os.path.normpath(link.parent / link.readlink())) if link.is_symlink() else link
 
 
 def _repository(origin: str) -> Path:
@@ -225,7 +216,6 @@ class _Transfer:
     def _bring(self, file: _File) -> None:
         """Download one file and let the hub's library put it in its place."""
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
         blob = _repository(self._origin) / "blobs" / file.etag
         if not blob.exists():
@@ -234,7 +224,7 @@ class _Transfer:
             for folder in (blob.parent, lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
             self._message = f"Waiting for another program that downloads {file.name}"
-            with self._locked(lambda: WeakFileLock(lock, timeout=0.2)):
+            with self._locked(lock):
                 if not blob.exists():
                     partial = _partial(self._origin, file.name, file.etag)
                     self._receive(file, partial)
@@ -247,15 +237,16 @@ class _Transfer:
         hf_hub_download(self._origin, file.name, cache_dir=cache(), endpoint=endpoint())
 
     @contextlib.contextmanager
-    def _locked(self, lock: Callable[[], Any]) -> Iterator[None]:
+    def _locked(self, path: Path) -> Iterator[None]:
         """Hold a lock, waiting for it in steps, so that a cancelled download does not wait on."""
         from filelock import Timeout
+        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
         with contextlib.ExitStack() as stack:
             while True:
                 self.stop.check()
                 with contextlib.suppress(Timeout):
-                    stack.enter_context(lock())
+                    stack.enter_context(WeakFileLock(path, timeout=0.2))
                     break
             yield
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from engine import hub, weights
+from engine import weights
 from engine.core.errors import Cancelled, OrielError, OutputError, WeightsError
 from engine.core.progress import CancelToken, Progress
+from engine.weights import hub
 from tests.hub_server import HubServer
 
 KEY = "one-2-3-45-surface"

@@ -21,7 +21,7 @@ from engine.core.errors import Cancelled, WeightsError
 from engine.core.progress import CancelToken
 from tests import tiny_models
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SURFACE = {
     "pyramid_feature_network": {"conv0.weight": torch.zeros(2)},
     "sdf_network_lod0": {"layer.weight": torch.arange(3.0)},
@@ -75,7 +75,7 @@ def test_every_model_says_what_it_is():
         assert model.label and model.purpose and model.licence
         assert bool(model.origin) == bool(model.files)
         for source in model.sources:
-            assert source.layout in weights.LAYOUTS
+            assert source.layout.parts
             for file in source.files:
                 assert file.sha256 is None or len(file.sha256) == 64
 

@@ -1,0 +1,90 @@
+"""What is wrong with weights: damage, another model's, code."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.core.errors import WeightsError
+from engine.core.progress import CancelToken, Progress, ProgressCallback
+from engine.weights import hub
+from engine.weights.files import damaged, read_card, read_header, tensor_names
+from engine.weights.models import Layout, Model
+
+
+def check_layout(found: Model, path: Path) -> None:
+    """WeightsError unless what is at `path` can be read and has the names of one of the model's layouts."""
+    if not found.sources:
+        card = read_card(path)
+        read_header(path)
+        if card.get("model") is None:
+            raise WeightsError(f"{path} has no card {path.stem}.json beside it that says which model it is. Copy both.")
+        return
+    layouts = [layout for layout in found.layouts if layout.folder == path.is_dir()]
+    if not layouts:
+        is_, needs = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+        raise WeightsError(f"{path} is {is_}, but the weights of {found.label} are {needs}. Choose that.")
+    missing = [_missing(layout, path) for layout in layouts]
+    if all(missing):
+        raise WeightsError(
+            f"{path} is not {found.label}: {missing[0]}. It may be another model's; choose the right one, or fetch it "
+            f"with `oriel weights fetch {found.key}`."
+        )
+
+
+def _missing(layout: Layout, path: Path) -> str:
+    """What of a layout is not at `path`; empty if all is there."""
+    for part, beginnings in layout.parts.items():
+        folder = path
+        if layout.folder:
+            folder = next((path / name for name in part.split("|") if (path / name).is_dir()), path / part)
+            files = [f for f in sorted(folder.glob("*")) if f.suffix in (".safetensors", ".bin")]
+            if not files or not (folder / "config.json").is_file():
+                name = part.replace("|", " or ")
+                return f"{name or 'it'} has no {'weights' if not files else 'config.json'}"
+        else:
+            files = [path]
+        names = {name.removeprefix(layout.optional_prefix) for file in files for name in tensor_names(file)}
+        for beginning in beginnings:
+            if not any(name.startswith(beginning) for name in names):
+                return f"it has no weights named {part + '/' if part else ''}{beginning}*"
+    return ""
+
+
+def check_sums(found: Model, path: Path, report: ProgressCallback, cancel: CancelToken) -> None:
+    """WeightsError unless all files have the checksum that was published, that the hub's cache or that they state."""
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    total, done = sum(file.stat().st_size for file in files), 0
+    known = {Path(file.name).name: file.sha256 for source in found.sources for file in source.files}
+    for file in files:
+        stated = known.get(file.name) if found.sources else read_card(file).get("sha256")
+        if file.is_symlink() and re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}", file.readlink().name):
+            stated = file.readlink().name
+
+        def tell(step: int, name: str = file.name, before: int = done) -> None:
+            cancel.check()
+            report(Progress("weights", before + step, total, f"Checking {name}"))
+
+        if stated is not None:
+            if hub.digest(file, len(stated), tell) != stated:
+                raise damaged(file, "its checksum is not the one that was published")
+        elif zipfile.is_zipfile(file):
+            _check_zip(file, tell)
+        done += file.stat().st_size
+        tell(file.stat().st_size)
+
+
+def _check_zip(path: Path, tell: Callable[[int], None]) -> None:
+    """WeightsError unless each part of a zip file, the form of `torch.save`, has the checksum written beside it."""
+    done = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                with archive.open(entry) as part:
+                    while chunk := part.read(1 << 22):
+                        done += len(chunk)
+                        tell(done)
+    except (zipfile.BadZipFile, EOFError, OSError):
+        raise damaged(path, "a part of it does not fit its checksum") from None
