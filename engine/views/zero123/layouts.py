@@ -26,7 +26,8 @@ All sizes are read off the shapes. What shapes do not tell is fixed by the layou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,26 +106,30 @@ class _LayoutError(Exception):
 
 def from_original(tensors: Mapping[str, Tensor]) -> Checkpoint:
     """Convert the state of the released code; the running mean of the U-Net is taken where there is one."""
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+
     unet = _under(tensors, _UNET)
     if not unet:
         raise _LayoutError(f"it has no keys that start with {_UNET}")
-    mean = {key: tensors.get(_EMA + ("diffusion_model." + key).replace(".", "")) for key in unet}
-    chosen = {key: value if (m := mean[key]) is None else m for key, value in unet.items()}
+    means = {key: _EMA + f"diffusion_model.{key}".replace(".", "") for key in unet}
+    sources = {key: mean if mean in tensors else _UNET + key for key, mean in means.items()}
+    chosen = {key: tensors[source] for key, source in sources.items()}
     vae, clip = _under(tensors, _VAE, skip="loss."), _under(tensors, _CLIP)
     configs = {UNET: _read_unet(chosen), VAE: _read_vae(vae), CLIP: _read_clip(clip)}
     found = {
-        UNET: _rename(chosen, _unet_names(configs[UNET])),
-        VAE: _rename(vae, _vae_names(configs[VAE])),
-        CLIP: _split_clip(clip, configs[CLIP]),
+        UNET: _converted(chosen, convert_ldm_unet_checkpoint, configs[UNET], _UNET),
+        VAE: _converted(vae, convert_ldm_vae_checkpoint, configs[VAE]),
+        CLIP: _convert_clip(clip),
         PROJECTION: _under(tensors, _PROJECTION),
     }
     # attention of the VAE: 1 x 1 convolutions there, linear layers here
-    found[VAE] = {k: v[:, :, 0, 0] if _is_flat(k) and v.ndim == 4 else v for k, v in found[VAE].items()}
+    for key, value in found[VAE].items():
+        if ".attentions." in key and value.ndim == 4:
+            found[VAE][key] = value[:, :, 0, 0]
     if set(found[PROJECTION]) != {"weight", "bias"}:
         raise _LayoutError("it has no cc_projection, so it is a plain Stable Diffusion")
-    used = {_VAE + key for key in vae} | {_CLIP + key for key in clip} | {_PROJECTION + k for k in found[PROJECTION]}
-    used |= {_UNET + key for key in unet if mean[key] is None}
-    used |= {_EMA + ("diffusion_model." + key).replace(".", "") for key in unet if mean[key] is not None}
+    parts = ((_VAE, vae), (_CLIP, clip), (_PROJECTION, found[PROJECTION]))
+    used = {*sources.values(), *(prefix + key for prefix, part in parts for key in part)}
     unused = tuple(sorted(set(tensors) - used))
     for key in unused:
         if key not in _SCHEDULE and not key.startswith((*_UNUSED, _UNET)):
@@ -138,18 +143,20 @@ def _under(tensors: Mapping[str, Tensor], prefix: str, skip: str = "\0") -> Stat
     return {k[cut:]: v for k, v in tensors.items() if k.startswith(prefix) and not k[cut:].startswith(skip)}
 
 
-def _rename(state: State, names: dict[str, str]) -> State:
-    """Tensors under other names: the longest beginning of a key that is in `names` is replaced."""
-    renamed = {}
-    for key, value in state.items():
-        head, tail = key, ""
-        while head and head not in names:
-            head, _, part = head.rpartition(".")
-            tail = f".{part}{tail}"
-        if not head:
-            raise _LayoutError(f"the key {key} is unknown")
-        renamed[names[head] + tail] = value
-    return renamed
+class _Key(str):
+    """A tensor's name in the place of the tensor, so that a converter tells what became of it."""
+
+    shape = ()
+
+
+def _converted(
+    state: State, convert: Callable[..., dict[str, _Key]], config: dict[str, Any], prefix: str = ""
+) -> State:
+    """Tensors under the names that one of diffusers' converters gives them, which leaves out what it does not know."""
+    names = convert({prefix + key: _Key(key) for key in state}, config)
+    if unknown := state.keys() - names.values():
+        raise _LayoutError(f"the key {min(unknown)} is unknown")
+    return {name: _need(state, key) for name, key in names.items()}
 
 
 def _count(keys: Iterable[str], pattern: str) -> int:
@@ -198,56 +205,6 @@ def _read_unet(state: State) -> dict[str, Any]:
     }
 
 
-_RESNET = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "skip_connection": "conv_shortcut",
-}
-
-
-def _unet_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """Modules of the released U-Net by name, and diffusers' names of them."""
-    names = {
-        "time_embed.0": "time_embedding.linear_1",
-        "time_embed.2": "time_embedding.linear_2",
-        "input_blocks.0.0": "conv_in",
-        "out.0": "conv_norm_out",
-        "out.2": "conv_out",
-    }
-    levels, layers = len(config["block_out_channels"]), config["layers_per_block"]
-
-    def resnet(theirs: str, ours: str) -> None:
-        names.update({f"{theirs}.{a}": f"{ours}.{b}" for a, b in _RESNET.items()})
-
-    block = 1
-    for level, kind in enumerate(config["down_block_types"]):
-        for layer in range(layers):
-            resnet(f"input_blocks.{block}.0", f"down_blocks.{level}.resnets.{layer}")
-            if kind.startswith("CrossAttn"):
-                names[f"input_blocks.{block}.1"] = f"down_blocks.{level}.attentions.{layer}"
-            block += 1
-        if level < levels - 1:
-            names[f"input_blocks.{block}.0.op"] = f"down_blocks.{level}.downsamplers.0.conv"
-            block += 1
-    resnet("middle_block.0", "mid_block.resnets.0")
-    names["middle_block.1"] = "mid_block.attentions.0"
-    resnet("middle_block.2", "mid_block.resnets.1")
-    block = 0
-    for level, kind in enumerate(config["up_block_types"]):
-        attentive = kind.startswith("CrossAttn")
-        for layer in range(layers + 1):
-            resnet(f"output_blocks.{block}.0", f"up_blocks.{level}.resnets.{layer}")
-            if attentive:
-                names[f"output_blocks.{block}.1"] = f"up_blocks.{level}.attentions.{layer}"
-            if layer == layers and level < levels - 1:
-                names[f"output_blocks.{block}.{1 + attentive}.conv"] = f"up_blocks.{level}.upsamplers.0.conv"
-            block += 1
-    return names
-
-
 def _read_vae(state: State) -> dict[str, Any]:
     """Configuration of diffusers' VAE from the shapes of the released one."""
     levels = _count(state, "encoder.down.{}.")
@@ -265,44 +222,6 @@ def _read_vae(state: State) -> dict[str, Any]:
         "scaling_factor": SCALE,
         "sample_size": 256,
     }
-
-
-_FLAT = ("to_q", "to_k", "to_v", "to_out.0")
-
-
-def _is_flat(key: str) -> bool:
-    """Whether a key of diffusers' VAE is the matrix of a linear layer of its attention."""
-    return ".attentions." in key and key.removesuffix(".weight").endswith(_FLAT) and key.endswith(".weight")
-
-
-def _vae_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """Modules of the released VAE by name, and diffusers' names of them."""
-    names = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
-    levels, layers = len(config["block_out_channels"]), config["layers_per_block"]
-
-    def resnet(theirs: str, ours: str) -> None:
-        names.update({f"{theirs}.{part}": f"{ours}.{part}" for part in ("norm1", "conv1", "norm2", "conv2")})
-        names[f"{theirs}.nin_shortcut"] = f"{ours}.conv_shortcut"
-
-    for half in ("encoder", "decoder"):
-        names[f"{half}.conv_in"] = f"{half}.conv_in"
-        names[f"{half}.norm_out"] = f"{half}.conv_norm_out"
-        names[f"{half}.conv_out"] = f"{half}.conv_out"
-        resnet(f"{half}.mid.block_1", f"{half}.mid_block.resnets.0")
-        resnet(f"{half}.mid.block_2", f"{half}.mid_block.resnets.1")
-        theirs, ours = f"{half}.mid.attn_1", f"{half}.mid_block.attentions.0"
-        pairs = zip(("norm", "q", "k", "v", "proj_out"), ("group_norm", *_FLAT), strict=True)
-        names.update({f"{theirs}.{a}": f"{ours}.{b}" for a, b in pairs})
-    for level in range(levels):
-        for layer in range(layers):
-            resnet(f"encoder.down.{level}.block.{layer}", f"encoder.down_blocks.{level}.resnets.{layer}")
-        names[f"encoder.down.{level}.downsample.conv"] = f"encoder.down_blocks.{level}.downsamplers.0.conv"
-        # the released decoder counts its levels from the finest, diffusers from the coarsest
-        block = levels - 1 - level
-        for layer in range(layers + 1):
-            resnet(f"decoder.up.{level}.block.{layer}", f"decoder.up_blocks.{block}.resnets.{layer}")
-        names[f"decoder.up.{level}.upsample.conv"] = f"decoder.up_blocks.{block}.upsamplers.0.conv"
-    return names
 
 
 def _read_clip(state: State) -> dict[str, Any]:
@@ -324,44 +243,46 @@ def _read_clip(state: State) -> dict[str, Any]:
     }
 
 
-def _clip_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """Modules of OpenAI's picture encoder and transformers' names of them; without queries, keys and values."""
-    embeddings = "vision_model.embeddings"
-    names = {
-        "class_embedding": f"{embeddings}.class_embedding",
-        "conv1": f"{embeddings}.patch_embedding",
-        "positional_embedding": f"{embeddings}.position_embedding.weight",
-        "ln_pre": "vision_model.pre_layrnorm",
-        "ln_post": "vision_model.post_layernorm",
-        "proj": "visual_projection.weight",
-    }
-    pairs = {
-        "ln_1": "layer_norm1",
-        "ln_2": "layer_norm2",
-        "mlp.c_fc": "mlp.fc1",
-        "mlp.c_proj": "mlp.fc2",
-        "attn.out_proj": "self_attn.out_proj",
-    }
-    for layer in range(config["num_hidden_layers"]):
-        theirs, ours = f"transformer.resblocks.{layer}", f"vision_model.encoder.layers.{layer}"
-        names.update({f"{theirs}.{a}": f"{ours}.{b}" for a, b in pairs.items()})
-    return names
+_CLIP_NAMES = {
+    "class_embedding": "vision_model.embeddings.class_embedding",
+    "conv1": "vision_model.embeddings.patch_embedding",
+    "positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "ln_pre": "vision_model.pre_layrnorm",
+    "ln_post": "vision_model.post_layernorm",
+    "proj": "visual_projection.weight",
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+"""Modules of OpenAI's picture encoder, those of a layer last, and transformers' names of them."""
+_CLIP_KEY = re.compile(r"(transformer\.resblocks\.\d+\.)?(.+?)(\.weight|\.bias)?")
+"""Layer, module and kind."""
 
 
-def _split_clip(state: State, config: Mapping[str, Any]) -> State:
+def _convert_clip(state: State) -> State:
     """OpenAI's picture encoder under transformers' names: one matrix of queries, keys and values becomes three."""
-    state, parts = dict(state), State()
-    for layer in range(config["num_hidden_layers"]):
-        theirs, ours = f"transformer.resblocks.{layer}.attn", f"vision_model.encoder.layers.{layer}.self_attn"
-        for kind in ("weight", "bias"):
-            _need(state, f"{theirs}.in_proj_{kind}")
-            rows = state.pop(f"{theirs}.in_proj_{kind}").chunk(3)
-            parts |= {f"{ours}.{name}_proj.{kind}": row for name, row in zip("qkv", rows, strict=True)}
-    renamed = _rename(state, _clip_names(config))
-    return renamed | parts | {"visual_projection.weight": renamed["visual_projection.weight"].T}
+    found = State()
+    for key, value in state.items():
+        match = _CLIP_KEY.fullmatch(key)
+        layer, module, kind = match.groups("") if match else ("", "", "")
+        layer = layer.replace("transformer.resblocks", "vision_model.encoder.layers")
+        if module.startswith("attn.in_proj_"):
+            kind = module.removeprefix("attn.in_proj_")
+            rows = zip("qkv", value.chunk(3), strict=True)
+            found |= {f"{layer}self_attn.{name}_proj.{kind}": part for name, part in rows}
+        elif module in _CLIP_NAMES:
+            found[layer + _CLIP_NAMES[module] + kind] = value
+        else:
+            raise _LayoutError(f"the key {key} is unknown")
+    return found | {"visual_projection.weight": found["visual_projection.weight"].T}
 
 
 # -- the diffusers folder ------------------------------------------------------------------------------------
+
+_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_OLD_ATTENTION = re.compile(rf"\b({'|'.join(_ATTENTION)})(?=\.\w+$)")
 
 
 def from_folder(folder: Path) -> Checkpoint:
@@ -376,12 +297,10 @@ def from_folder(folder: Path) -> Checkpoint:
     if set(tensors[PROJECTION]) != {"weight", "bias"}:
         raise WeightsError(f"{folder / named} is not Zero123's projection: it holds {', '.join(sorted(state))}.")
     # until 2023 diffusers named the VAE's attention otherwise
-    old = dict(zip(("query", "key", "value", "proj_attn"), _FLAT, strict=True))
-    for key in [key for key in tensors[VAE] if ".attentions." in key]:
-        module, _, kind = key.rpartition(".")
-        stem, _, name = module.rpartition(".")
-        if name in old:
-            tensors[VAE][f"{stem}.{old[name]}.{kind}"] = tensors[VAE].pop(key)
+    tensors[VAE] = {
+        _OLD_ATTENTION.sub(lambda old: _ATTENTION[old[0]], key) if ".attentions." in key else key: value
+        for key, value in tensors[VAE].items()
+    }
     # and transformers kept a list of numbers among CLIP's weights
     tensors[CLIP].pop("vision_model.embeddings.position_ids", None)
     return Checkpoint(tensors, configs, path=folder)
