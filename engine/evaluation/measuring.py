@@ -286,26 +286,15 @@ def _elevation(path: Path) -> Any:
     return Run.open(path).elevation() if path.is_dir() else None
 
 
-@functools.lru_cache(maxsize=1)
-def _clip(path: Path | None) -> ClipSimilarity:
-    return ClipSimilarity(path)
-
-
-@functools.lru_cache(maxsize=1)
-def _likeness() -> Likeness:
-    return Likeness()
-
-
+# One of each is in memory.
+_clip = functools.lru_cache(maxsize=1)(ClipSimilarity)
+_likeness = functools.lru_cache(maxsize=1)(Likeness)
+_lpips = functools.lru_cache(maxsize=1)(Lpips)
 _EYES: dict[str, Callable[[Settings], ClipSimilarity | Likeness]] = {
     "clip": lambda settings: _clip(settings.clip),
     "likeness": lambda settings: _likeness(),
 }
 """What sees how alike pictures are, by measure."""
-
-
-@functools.lru_cache(maxsize=1)
-def _lpips(path: Path | None) -> Lpips:
-    return Lpips(path)
 
 
 # -- pictures for the page -----------------------------------------------------------------------------------

@@ -147,12 +147,11 @@ def _labels(folders: Sequence[Path]) -> list[str]:
     resolved = [folder.resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):
         raise InputError("A folder of predictions was given twice. Name each once.")
-    depth = 1
-    while True:
+    for depth in range(1, 51):
         labels = ["/".join(folder.parts[-depth:]).lstrip("/") for folder in resolved]
-        if len(set(labels)) == len(labels) or depth > 50:
-            return labels
-        depth += 1
+        if len(set(labels)) == len(labels):
+            break
+    return labels
 
 
 def _read_cases(models: Path) -> dict[str, Any]:
