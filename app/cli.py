@@ -21,7 +21,8 @@ from engine.core.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
     from app.history import History
-    from engine.pipeline import Options, Run
+    from engine.reconstruct.options import Options
+    from engine.reconstruct.run import Run
 
 BAD_INPUT, INTERRUPTED = 2, 130
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
@@ -172,7 +173,8 @@ def _reconstruct(arguments: argparse.Namespace) -> int:
     from app.history import free_folder, safe_name
     from app.settings import Settings
     from engine import choices
-    from engine.pipeline import Options, Run
+    from engine.reconstruct.options import Options
+    from engine.reconstruct.run import Run
 
     if (arguments.point or arguments.remove_point) and arguments.mode != "sam":
         raise InputError("--point and --remove-point are for --foreground sam. Add it, or leave the points out.")
@@ -264,7 +266,8 @@ def _with_prompts(options: Options, path: Path, arguments: argparse.Namespace) -
 def _demo(arguments: argparse.Namespace) -> int:
     from app.demo import sample, write_sheet
     from app.history import free_folder
-    from engine.pipeline import Options, Run
+    from engine.reconstruct.options import Options
+    from engine.reconstruct.run import Run
 
     picture, options = sample(arguments.sample), Options(quality=arguments.quality, method=arguments.method or "")
     run = Run.create(picture, free_folder(arguments.output / picture.stem), options)
@@ -424,7 +427,7 @@ def _summary(run: Run) -> dict[str, Any]:
 
 
 def _find_run(name: str) -> Run:
-    from engine.pipeline import Run
+    from engine.reconstruct.run import Run
 
     try:
         is_path = (Path(name) / "run.json").exists()

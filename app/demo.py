@@ -10,7 +10,7 @@ import numpy.typing as npt
 from engine.core.errors import InputError
 from engine.imaging import load_picture
 from engine.meshes.mesh import Mesh
-from engine.pipeline import Run
+from engine.reconstruct.run import Run
 
 SAMPLES_FOLDER = Path(__file__).resolve().parent.parent / "resources" / "samples"
 SIDES = (0.0, 90.0, 180.0, 270.0)

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 from engine.core.errors import InputError, OrielError, OutputError
-from engine.pipeline import Options, Run
+from engine.reconstruct.options import Options
+from engine.reconstruct.run import Run
 
 
 class History:

@@ -308,7 +308,8 @@ class Study:
             self._reconstruct(model, network, cancel)
 
     def _reconstruct(self, model: Path, network: str, cancel: CancelToken) -> None:
-        from engine.pipeline import Options, Run
+        from engine.reconstruct.options import Options
+        from engine.reconstruct.run import Run
 
         place, first = (self.out / "predictions" / name / model.stem for name in (network, NETWORKS[0]))
         surface = str(self._weights(network).absolute())

@@ -45,7 +45,8 @@ from widgets.theme import RESOURCES, theme
 
 if TYPE_CHECKING:
     from app.history import History
-    from engine.pipeline import Options, Run
+    from engine.reconstruct.options import Options
+    from engine.reconstruct.run import Run
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ RECENT_RUNS = 3
 THUMBNAIL = 128
 ENGINE_MODULES = (
     "torch",
-    "engine.pipeline",
+    "engine.reconstruct.run",
     "engine.views.builtin",
     "engine.elevation",
     "engine.surface",
@@ -641,7 +642,7 @@ class Session:
 
 
 def _options(request: Request) -> Options:
-    from engine.pipeline import Options
+    from engine.reconstruct.options import Options
 
     return Options(
         mode=request.mode,
@@ -823,7 +824,7 @@ def _expected_seconds(history: History, options: Options) -> dict[str, float]:
 def _contents(run: Run) -> RunContents:
     """Everything that the tab shows of a run, read from its folder."""
     from engine import cameras
-    from engine.pipeline import Run as OpenRun
+    from engine.reconstruct.run import Run as OpenRun
 
     run = OpenRun.open(run.folder)
     views: dict[str, QImage] = {}

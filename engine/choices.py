@@ -1,8 +1,8 @@
 """What may do each part of the work, which weights that takes, and whether they are here.
 
-A part is `generator`, `matcher`, `surface` or `foreground`, as the fields of `engine.pipeline.Options` (its `mode` for
-the last). The `method` says which of the parts are taken, and what for. Looking whether weights are here reads no file:
-it is quick enough for a window. Importing this module starts no heavy library.
+A part is `generator`, `matcher`, `surface` or `foreground`, as the fields of `engine.reconstruct.options.Options`
+(its `mode` for the last). The `method` says which of the parts are taken, and what for. Looking whether weights are
+here reads no file: it is quick enough for a window. Importing this module starts no heavy library.
 """
 
 from __future__ import annotations

@@ -54,12 +54,12 @@ def published_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_draft(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the draft quality as small, and a diffusion model's steps as few, as they can be."""
-    from engine import pipeline
+    from engine.reconstruct import options
     from engine.views.zero123 import generator
 
     monkeypatch.setattr(generator, "FAST_STEPS", 2)
-    tiny = pipeline.Quality(view_size=64, resolution=48, solid_resolution=48, faces=400, texture_size=64, input_size=64)
-    monkeypatch.setitem(pipeline.QUALITIES, "draft", tiny)
+    tiny = options.Quality(view_size=64, resolution=48, solid_resolution=48, faces=400, texture_size=64, input_size=64)
+    monkeypatch.setitem(options.QUALITIES, "draft", tiny)
 
 
 @pytest.fixture

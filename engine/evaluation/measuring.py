@@ -281,7 +281,7 @@ def _described(alignment: Alignment, prediction: Shape, truth: Shape) -> dict[st
 
 
 def _elevation(path: Path) -> Any:
-    from engine.pipeline import Run
+    from engine.reconstruct.run import Run
 
     return Run.open(path).elevation() if path.is_dir() else None
 

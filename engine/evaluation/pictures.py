@@ -161,7 +161,7 @@ def shape_of(mesh: Mesh) -> Shape:
 
 
 def _mesh_of_run(folder: Path) -> Mesh:
-    from engine.pipeline import Run
+    from engine.reconstruct.run import Run
 
     run = Run.open(folder)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,6 +59,8 @@ class _Field:
     """(1, 1, n, n, n): occupancy logits, axes z, y, x of the object's own frame."""
     boost: Tensor | None = None
     """(1, 2, H, W): what each ray lacks to hit something, and the depth where it is nearest to."""
+    meshes: dict[int, Mesh] = dataclasses.field(default_factory=dict)
+    """Meshes that were extracted, by the resolution."""
 
     def to_world(self, points: Tensor) -> Tensor:
         """Points (N, 3) of the object's own frame in the world."""
@@ -157,6 +160,33 @@ class _Field:
         assert rgb is not None
         return rgb
 
+    def mesh(self, resolution: int, cancel: CancelToken | None) -> Mesh:
+        """The surface with vertex colours, in the world frame. Raises `EmptyResultError` when nothing is solid."""
+        from engine.surface.extraction import extract_mesh
+
+        if resolution in self.meshes:
+            return self.meshes[resolution]
+
+        def signed(points: Tensor) -> Tensor:
+            return -0.02 * self.logits(self.to_world(points))
+
+        # In the object's own frame, so that its walls lie along the grid.
+        own, faces = extract_mesh(signed, resolution, coarse=2, lipschitz=1.5, cancel=cancel)
+        if not len(faces):
+            raise EmptyResultError(
+                "The view generator found nothing solid in this picture. Check the foreground: the object "
+                "should be whole, alone and on white."
+            )
+        vertices = self.to_world(torch.from_numpy(own))
+        parts = []
+        for chunk in vertices.split(_CHUNK):
+            if cancel:
+                cancel.check()
+            parts.append(self.colors(chunk))
+        colors = (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        self.meshes[resolution] = Mesh(vertices.numpy(), faces, colors=colors)
+        return self.meshes[resolution]
+
 
 def _both(
     network: SpatialNetwork, code: SpatialCode, points: Tensor, elevation: float, *, color: bool
@@ -181,6 +211,8 @@ class BuiltInGenerator:
     def __init__(self, network: SpatialNetwork, prior: ShapePrior | None = None) -> None:
         """With a `prior`, the solid is drawn from it: for another seed another that the picture allows."""
         self.network, self.prior = network.eval().requires_grad_(False), prior and prior.eval().requires_grad_(False)
+        self._read: tuple[tuple[bytes, int], SpatialCode] | None = None
+        self._drawn: tuple[tuple[bytes, int, float, int], _Field] | None = None
         self._last: tuple[bytes, float, Mesh] | None = None
 
     @classmethod
@@ -204,7 +236,7 @@ class BuiltInGenerator:
     def estimate_elevation(self, image: FloatArray) -> float | None:
         """Elevation in degrees that the network reads off the picture (S, S, 4)."""
         with torch.inference_mode():
-            return _elevation(self.network.encode(self._read(image)))
+            return _elevation(self._encode(image, 0))
 
     def mesh(
         self,
@@ -218,32 +250,12 @@ class BuiltInGenerator:
         """The generator's own solid of `image` (S, S, 4) as a mesh with vertex colours.
 
         A `seed` other than 0 draws another shape from the prior; where there is none, it reads a slightly shifted and
-        brightened copy of the picture, for another opinion.
+        brightened copy of the picture, for another opinion. What was read off the last picture and drawn of it is kept,
+        so that its mesh for the same elevation and resolution is the same object again: do not change it.
         Raises `EmptyResultError` when nothing is solid, and `Cancelled`.
         """
-        from engine.surface.extraction import extract_mesh
-
         with torch.inference_mode():
-            field = self._field(image, elevation, seed, 48 + resolution // 6, cancel)
-
-            def signed(points: Tensor) -> Tensor:
-                return -0.02 * field.logits(field.to_world(points))
-
-            # In the object's own frame, so that its walls lie along the grid.
-            own, faces = extract_mesh(signed, resolution, coarse=2, lipschitz=1.5, cancel=cancel)
-            if not len(faces):
-                raise EmptyResultError(
-                    "The view generator found nothing solid in this picture. Check the foreground: the object "
-                    "should be whole, alone and on white."
-                )
-            vertices = field.to_world(torch.from_numpy(own))
-            parts = []
-            for chunk in vertices.split(_CHUNK):
-                if cancel:
-                    cancel.check()
-                parts.append(field.colors(chunk))
-        colors = (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        return Mesh(vertices.numpy(), faces, colors=colors)
+            return self._field(image, elevation, seed, 48 + resolution // 6, cancel).mesh(resolution, cancel)
 
     def generate(
         self,
@@ -288,7 +300,7 @@ class BuiltInGenerator:
         before, after = (cameras.camera_to_world(e, 0.0)[:3, :3] for e in (kept, elevation))
         return replace(mesh, vertices=(mesh.vertices @ before @ after.T).astype(np.float32))
 
-    def _read(self, image: FloatArray, seed: int = 0) -> Tensor:
+    def _picture(self, image: FloatArray, seed: int) -> Tensor:
         """The picture (S, S, 4) at the network's size and its mirror image, (2, 4, s, s)."""
         side = self.network.config.input_size
         small = cv2.resize(np.asarray(image, np.float32), (side, side), interpolation=cv2.INTER_AREA)
@@ -302,15 +314,26 @@ class BuiltInGenerator:
         both = np.stack([small, small[:, ::-1]])
         return torch.from_numpy(np.ascontiguousarray(both)).permute(0, 3, 1, 2)
 
+    def _encode(self, image: FloatArray, seed: int) -> SpatialCode:
+        """What the network reads off a picture; the last one is kept."""
+        key = (image.tobytes(), seed)
+        if self._read is None or self._read[0] != key:
+            code = self.network.encode(self._picture(image, seed))
+            azimuth = azimuth_of(code.azimuth_logits[:1] + code.azimuth_logits[1:].flip(1))
+            code.azimuth = torch.cat([azimuth, -azimuth])
+            self._read = (key, code)
+        return self._read[1]
+
     def _field(
         self, image: FloatArray, elevation: float | None, seed: int, cells: int, cancel: CancelToken | None
     ) -> _Field:
         """What is known of a picture, on a grid of `cells` a side."""
-        code = self.network.encode(self._read(image, 0 if self.prior else seed))
-        azimuth = azimuth_of(code.azimuth_logits[:1] + code.azimuth_logits[1:].flip(1))
-        code.azimuth = torch.cat([azimuth, -azimuth])
+        code = self._encode(image, 0 if self.prior else seed)
         if elevation is None:
             elevation = _elevation(code)
+        key = (image.tobytes(), seed, elevation, cells)
+        if self._drawn is not None and self._drawn[0] == key:
+            return self._drawn[1]
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
         field = _Field(self.network, code, elevation, alpha, _signed_distance(alpha))
         if self.prior is None:
@@ -321,6 +344,7 @@ class BuiltInGenerator:
             generator = torch.Generator().manual_seed(seed)
             field.shape = self.prior.sample(code.pillars[:1], code.chosen[:1], generator=generator)[None]
         field.hold()
+        self._drawn = (key, field)
         return field
 
 

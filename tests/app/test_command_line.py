@@ -20,8 +20,9 @@ from PIL import Image
 from app import cli
 from app.history import History
 from app.settings import Settings
-from engine import choices, pipeline, weights
-from engine.pipeline import Run
+from engine import choices, weights
+from engine.reconstruct import options
+from engine.reconstruct.run import Run
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 QUICK = ("--quality", "draft", "--elevation", "20")
@@ -70,12 +71,12 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
 
 
 def test_the_choices_are_those_of_the_pipeline():
-    assert cli.STAGES == pipeline.STAGES
-    assert cli.MODES == pipeline.MODES
-    assert cli.FORMATS == pipeline.FORMATS
-    assert cli.SAMPLERS == pipeline.SAMPLERS
+    assert cli.STAGES == options.STAGES
+    assert cli.MODES == options.MODES
+    assert cli.FORMATS == options.FORMATS
+    assert cli.SAMPLERS == options.SAMPLERS
     assert tuple(choices.METHODS) == cli.METHODS
-    assert tuple(pipeline.QUALITIES) == cli.QUALITIES
+    assert tuple(options.QUALITIES) == cli.QUALITIES
 
 
 # -- bad input -----------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def test_a_batch_goes_on_past_a_bad_file_and_says_so(house_picture, tmp_path, ca
     assert records[1]["error"] is None
     assert {Path(f).name for f in records[1]["files"]} == {"mesh.glb", "mesh.ply"}
     assert all(Path(f).exists() for f in records[1]["files"])
-    assert set(records[1]["report"]["stages"]) == set(pipeline.STAGES)
+    assert set(records[1]["report"]["stages"]) == set(options.STAGES)
     assert "1 of 2 failed" in captured.err
 
 

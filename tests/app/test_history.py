@@ -10,7 +10,8 @@ import pytest
 from app.history import History, free_folder, safe_name
 from app.settings import Settings
 from engine.core.errors import InputError, OutputError
-from engine.pipeline import Options, Run
+from engine.reconstruct.options import Options
+from engine.reconstruct.run import Run
 
 
 def test_runs_are_listed_newest_first_and_found_by_any_word(tmp_path, house_picture):

@@ -13,7 +13,9 @@ from PIL import Image
 from app import cli
 from app.settings import Settings
 from engine import weights
-from engine.pipeline import Run
+from engine.reconstruct import stages
+from engine.reconstruct.folder import PRINCIPAL, SOURCES
+from engine.reconstruct.run import Run
 
 PUBLISHED = {
     "foreground": ("sam", "sam-vit-b.pth"),
@@ -148,9 +150,11 @@ def test_bad_files_fail_the_run_with_one_plain_line(
     command = ["reconstruct", str(house_picture), "-o", str(tmp_path / "out"), "--quality", "draft"]
     command += ["--foreground", "sam"] if key == "sam-vit-b" else []
     # What comes before the stage that loads it is drawn by nobody here.
-    monkeypatch.setattr("engine.pipeline.Run._other_views", lambda self, work: _no_views(self))
+    white = {name: np.ones((64, 64, 4), np.float32) for name in (*PRINCIPAL, *SOURCES)}
+    monkeypatch.setattr(stages, "draw_views", lambda *_: white)
     if key == "loftr":
-        monkeypatch.setattr("engine.pipeline.Run._first_views", lambda self, work: _no_views(self))
+        few = {name: white[name] for name in SOURCES[:4]}
+        monkeypatch.setattr(stages, "draw_neighbours", lambda *_: stages.Neighbours(few, None))
     if key == "one-2-3-45-surface":
         command += ["--elevation", "20"]
     assert cli.main(command) == 2
@@ -160,17 +164,6 @@ def test_bad_files_fail_the_run_with_one_plain_line(
     assert "must not run" not in captured.out + captured.err
     run = Run.open(tmp_path / "out" / "house")
     assert (run.status, run.error_kind) == ("failed", "WeightsError")
-
-
-def _no_views(run: Run) -> None:
-    from engine import cameras
-
-    (run.folder / "views").mkdir(exist_ok=True)
-    white = Image.new("RGBA", (64, 64), "white")
-    for i in range(8):
-        white.save(run.folder / "views" / f"{cameras.principal_name(i)}.png")
-    for i in range(32):
-        white.save(run.folder / "views" / f"{cameras.source_name(i)}.png")
 
 
 def test_a_spoilt_checkpoint_is_found_by_the_check(published_models, tmp_path):

@@ -23,7 +23,8 @@ from torch import Tensor
 from engine import weights
 from engine.core import device
 from engine.core.progress import Progress
-from engine.pipeline import STAGES, Options, Run
+from engine.reconstruct.options import STAGES, Options
+from engine.reconstruct.run import Run
 from engine.views.zero123 import generator
 from engine.views.zero123.samplers import DdimSampler, FastSampler, Sampler, kept_variance
 from tests import tiny_models

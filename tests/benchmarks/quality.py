@@ -22,7 +22,8 @@ from engine.core.errors import EmptyResultError
 from engine.elevation import estimate_elevation
 from engine.evaluation.views import mask_iou, psnr
 from engine.meshes.mesh import Mesh
-from engine.pipeline import Options, Run
+from engine.reconstruct.options import Options
+from engine.reconstruct.run import Run
 from engine.views.builtin import BuiltInGenerator
 from tests.benchmarks.heldout import heldout_case, measure_mesh
 from tests.benchmarks.measures import draw

@@ -26,7 +26,8 @@ from engine.evaluation.likeness import Likeness
 from engine.evaluation.metrics import probability
 from engine.evaluation.statistics import compare
 from engine.meshes.mesh import Mesh
-from engine.pipeline import Options, Run
+from engine.reconstruct.options import Options
+from engine.reconstruct.run import Run
 from engine.views.builtin import BuiltInGenerator
 from tests.benchmarks.baselines import bounding_box, input_hull
 from tests.benchmarks.quality import as_png

@@ -12,7 +12,8 @@ from pathlib import Path
 from app.demo import samples
 from engine.cameras import REFERENCE_SIZE, Pose, intrinsics
 from engine.core.errors import EmptyResultError, InputError
-from engine.pipeline import STAGES, Run
+from engine.reconstruct.options import STAGES
+from engine.reconstruct.run import Run
 from tests.benchmarks.measures import silhouette_iou
 from tests.benchmarks.table import Table
 

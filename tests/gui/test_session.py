@@ -13,7 +13,8 @@ from app.history import History
 from app.settings import Settings
 from app.window import Session
 from engine import weights
-from engine.pipeline import Options, Run
+from engine.reconstruct.options import Options
+from engine.reconstruct.run import Run
 from tests.gui.driving import banner, bring, busy, until
 from tests.loop_gaps import LoopGapProbe
 

@@ -130,7 +130,7 @@ class ModelChoices(QPushButton):
         return (self.method if part == "method" else self.boxes[part]).currentData()
 
     def values(self) -> dict[str, Any]:
-        """What is chosen, by the names of `engine.pipeline.Options`."""
+        """What is chosen, by the names of `Options`."""
         return {part: self.value(part) for part in ("method", *ROWS)}
 
     def open(self) -> None:

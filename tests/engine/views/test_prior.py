@@ -112,3 +112,27 @@ def test_another_seed_is_another_solid_within_the_same_silhouette():
         (seen,), _ = render_mesh(mesh, cameras.camera_to_world([20.0], [0.0]), cameras.intrinsics(64), 64)
         inside, mask = seen[..., 3] > 0.5, picture[..., 3] > 0.5
         assert (inside & mask).sum() / (inside | mask).sum() > 0.85
+
+
+def test_a_solid_that_was_drawn_is_not_drawn_again(monkeypatch):
+    torch.manual_seed(2)
+    network = SpatialNetwork(TINY)
+    picture = np.zeros((64, 64, 4), np.float32)
+    picture[16:48, 20:44] = 1
+    asked = []
+    for name in ("encode", "decode"):
+        usual = getattr(network, name)
+        monkeypatch.setattr(network, name, lambda *a, name=name, usual=usual, **k: asked.append(name) or usual(*a, **k))
+    generator = BuiltInGenerator(network)
+    guess = generator.estimate_elevation(picture)
+    first = generator.mesh(picture, guess, resolution=64)
+    assert asked.count("encode") == 1
+    fine, asked[:] = generator.mesh(picture, guess, resolution=66), []
+    assert generator.mesh(picture, guess, resolution=66) is fine and asked == []
+    generator.mesh(picture, guess, resolution=64)
+    coarse = generator.mesh(picture, 40.0, resolution=64)
+    assert "encode" not in asked, "the picture was read once"
+    for mesh, elevation in ((first, guess), (coarse, 40.0)):
+        alone = BuiltInGenerator(network).mesh(picture, elevation, resolution=64)
+        assert np.array_equal(mesh.vertices, alone.vertices) and np.array_equal(mesh.colors, alone.colors)
+    assert len(generator.mesh(np.roll(picture, 5, 1), guess, resolution=64).faces)

@@ -19,7 +19,8 @@ from PIL import Image
 from engine import cameras
 from engine.core.errors import Cancelled, InputError, OutputError, WeightsError
 from engine.core.progress import CancelToken, Progress
-from engine.pipeline import QUALITIES, STAGES, Options, Run
+from engine.reconstruct.options import QUALITIES, STAGES, Options
+from engine.reconstruct.run import Run
 
 VIEW_NAMES = {cameras.principal_name(i) for i in range(8)} | {cameras.source_name(i) for i in range(32)}
 

@@ -1,0 +1,79 @@
+"""The steps as functions of values: nothing is read from a disk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.core.errors import Cancelled, InputError
+from engine.core.progress import CancelToken, Progress
+from engine.reconstruct import stages
+from engine.reconstruct.folder import NEIGHBOURS, PRINCIPAL, SOURCES
+from engine.reconstruct.options import QUALITIES, Options
+
+FRAMED = np.ones((256, 256, 4), np.float32)
+
+
+class Painter:
+    """A generator that paints each view in a grey of its own, and remembers what it was asked for."""
+
+    name = label = "painter"
+
+    def __init__(self, guess: float | None) -> None:
+        self.guess, self.asked = guess, []
+
+    def estimate_elevation(self, image: np.ndarray) -> float | None:
+        return self.guess
+
+    def generate(self, image, offsets, *, elevation=None, size=256, seed=0, progress=None, cancel=None):
+        self.asked.append((len(offsets), elevation, seed))
+        return np.stack([np.full((size, size, 4), i / 64, np.float32) for i in range(len(offsets))])
+
+
+def test_the_object_is_found_in_arrays(house_image: Image.Image):
+    picture = np.asarray(house_image)
+    mask = np.zeros((200, 200), np.uint8)
+    mask[60:150, 50:160] = 255
+    found = stages.find_object(picture, Options(mask=mask), stages.Work())
+    assert np.array_equal(found.mask > 0.5, mask > 0) and found.method == "mask"
+    assert found.framed.shape == (256, 256, 4)
+    strokes = np.zeros((200, 200), np.uint8)
+    strokes[:100] = 2
+    half = stages.find_object(picture, Options(mode="alpha", strokes=strokes), stages.Work())
+    assert half.mask[:100].max() < 0.5 < half.mask[100:].max()
+    with pytest.raises(InputError, match="The mask is 200 x 50"):
+        stages.find_object(picture, Options(mask=mask[:50]), stages.Work())
+
+
+@pytest.mark.parametrize(("guess", "found", "kept"), [(20.0, 20.2, True), (20.0, 25.0, False), (None, 25.0, True)])
+def test_neighbours_that_were_drawn_for_the_elevation_are_not_drawn_again(guess, found, kept):
+    painter, options, shown = Painter(guess), Options(quality="draft", method="views"), []
+
+    def watch(event: Progress) -> None:
+        if event.preview is not None:
+            shown.append(event.preview[1])
+
+    work = stages.Work(watch)
+    neighbours = stages.draw_neighbours(painter, FRAMED, options, work)
+    assert tuple(neighbours.views) == tuple(shown) == NEIGHBOURS
+    views = stages.draw_views(painter, FRAMED, neighbours, found, options, work)
+    assert set(views) == {*PRINCIPAL, *SOURCES}
+    size = QUALITIES["draft"].view_size
+    assert all(view.shape == (size, size, 4) for view in views.values())
+    assert (views[NEIGHBOURS[0]] is neighbours.views[NEIGHBOURS[0]]) == kept
+    assert painter.asked == [(4, guess, 0), (35 if kept else 39, found, 0)]
+
+
+def test_a_known_elevation_needs_no_neighbours():
+    painter, options = Painter(20.0), Options(elevation=33.0, method="views", quality="draft")
+    assert stages.draw_neighbours(painter, FRAMED, options, stages.Work()) == stages.Neighbours({}, None)
+    assert painter.asked == []
+    assert stages.take_elevation(33.0, stages.Work()).value == 33.0
+
+
+def test_what_is_stopped_says_so():
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        stages.take_elevation(33.0, stages.Work(cancel=token))
