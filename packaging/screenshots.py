@@ -102,7 +102,7 @@ async def reconstruct_tab(session: Session, shoot: Callable[..., Awaitable[None]
     tab.input.request()
     await settle(lambda: len(tab.views.images) >= 12 or (not tab.stages.running and tab.shown_key is not None))
     await shoot("running", ("dark",))
-    await settle(lambda: session.current is None)
+    await settle(lambda: session.reconstruct.current is None)
     await shoot("done")
     window.toggle_sheet()
     await shoot("keys", ("dark",))
@@ -127,13 +127,13 @@ async def models_page(session: Session, shoot: Callable[..., Awaitable[None]]) -
     await shoot("models-fetching", ("light",))
     page.set_work("zero123-xl", None)
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
-    await session.fetch_model("zero123-xl")
+    await session.models.fetch("zero123-xl")
     await shoot("models-no-network", ("dark",))
     del os.environ["HF_ENDPOINT"]
     page.choose("loftr")
     wrong = Path(tempfile.mkdtemp()) / "loftr_indoor_ds_new.ckpt"
     wrong.write_text("<html>Sign in to download this file.</html>")
-    await session.use_model("loftr", wrong)
+    await session.models.use_path("loftr", wrong)
     await shoot("models-wrong-file", ("light",))
 
 

@@ -124,7 +124,7 @@ def measure(source: Path, folder: Path, decisions: int, ahead: bool, out: Path) 
             session.screen.ahead = 0
         tab = await begin(session, source, folder)
         # What the window does for its first half minute, importing libraries, is not the annotator's everyday life.
-        await until(lambda: session.tab.viewport is not None)
+        await until(lambda: session.reconstruct.tab.viewport is not None)
         tab.view.drawn.connect(lambda _: drawn.append(_completed(tab.view)))
         await asyncio.sleep(3)
         for number in range(decisions):

@@ -59,7 +59,7 @@ def drive(qapp) -> Iterator[Drive]:
         finally:
             window.close()
             await asyncio.wait_for(serving, 120)
-            assert not session.engine.alive and not session.files.alive and not session.fetcher.alive
+            assert not session.files.alive and not session.models.alive
             assert not any(tab.alive for tab in session.tab_sessions)
             assert not window.isVisible()
             window.deleteLater()

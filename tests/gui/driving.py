@@ -42,8 +42,8 @@ def busy() -> float:
 
 
 def bring(session: Session, *paths: Path) -> None:
-    session.tab.bring([Picture(path, path.stem) for path in paths])
+    session.reconstruct.tab.bring([Picture(path, path.stem) for path in paths])
 
 
 def banner(session: Session) -> str:
-    return session.tab.banner.text.text() if session.tab.banner.isVisible() else ""
+    return session.reconstruct.tab.banner.text.text() if session.reconstruct.tab.banner.isVisible() else ""

@@ -455,7 +455,7 @@ def test_ten_thousand_pages_do_not_hold_the_window_up(drive, site, tmp_path) -> 
     (folder / "downloaded_urls.txt").write_text("\n".join(lines[7:]) + "\n")
 
     async def scenario(session: Session) -> None:
-        await until(lambda: session.tab.viewport is not None)  # the libraries are loaded
+        await until(lambda: session.reconstruct.tab.viewport is not None)  # the libraries are loaded
         probe = LoopGapProbe()
         probe.start()
         tab = await opened(session, tmp_path / "urls.txt")

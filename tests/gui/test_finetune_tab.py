@@ -353,7 +353,7 @@ def test_a_run_is_paused_stopped_used_and_gone_on_with_by_the_next_window(
         assert tab.setup.start.text() == "Go on"
         action(tab, "Use for reconstruction").click()
         weights = str(folder / "surface.safetensors")
-        await until(lambda: session.tab.input.models.value("surface") == weights)
+        await until(lambda: session.reconstruct.tab.input.models.value("surface") == weights)
         assert load_surface(weights).config.name == "tiny"
         tab.show_folder()
         await until(lambda: looked_at == [str(folder)])
@@ -361,7 +361,7 @@ def test_a_run_is_paused_stopped_used_and_gone_on_with_by_the_next_window(
 
     async def finish(session: Session) -> None:
         await until(session.window.isVisible)
-        assert session.tab.input.models.value("surface") == str(folder / "surface.safetensors")
+        assert session.reconstruct.tab.input.models.value("surface") == str(folder / "surface.safetensors")
         session.window.show_tab(4)
         tab = session.window.finetune
         await until(lambda: tab.run.resumable and tab.details.ours.mesh is not None)

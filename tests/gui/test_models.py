@@ -267,7 +267,7 @@ def test_a_model_is_fetched_cancelled_gone_on_with_and_removed(drive, surface_by
             await until(lambda: state_text(page, SURFACE) == "Found")
             assert "Fetched" in note(session)
             assert server.ranges_asked, "the second fetch went on from where the first one stopped"
-            surface = session.tab.input.models.boxes["surface"]
+            surface = session.reconstruct.tab.input.models.boxes["surface"]
             assert surface.currentData() == "one-2-3-45", "it is taken for the next run at once"
             page.check.click()
             await until(lambda: "whole" in note(session))
@@ -323,14 +323,14 @@ def test_a_file_of_the_users_is_used_remembered_and_forgotten(drive, published_m
         await until(lambda: "used from now on" in note(session))
         assert state_text(session.window.models, "loftr") == "Found"
         assert Settings.load().model_paths == {"loftr": str(path)}
-        assert session.tab.input.models.value("matcher") == "loftr"
+        assert session.reconstruct.tab.input.models.value("matcher") == "loftr"
 
     async def forget(session: Session) -> None:
         await shown(session, "loftr")
-        assert session.tab.input.models.value("matcher") == "loftr"
+        assert session.reconstruct.tab.input.models.value("matcher") == "loftr"
         session.window.models.remove.click()
         await until(lambda: state_text(session.window.models, "loftr") == "Missing")
-        assert session.tab.input.models.value("matcher") == "dense-flow"
+        assert session.reconstruct.tab.input.models.value("matcher") == "dense-flow"
 
     drive(use)
     drive(forget)
@@ -382,10 +382,10 @@ def test_the_check_finds_damage(drive, published_models, tmp_path) -> None:
 def test_a_run_without_its_weights_leads_to_the_page(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
         bring(session, house_picture)
-        session.tab.input.set_options(generator="zero123-xl")
-        session.tab.input.request()
+        session.reconstruct.tab.input.set_options(generator="zero123-xl")
+        session.reconstruct.tab.input.request()
         await until(lambda: "not on this machine" in banner(session))
-        next(b for b in session.tab.banner.findChildren(QPushButton) if b.text() == "Models").click()
+        next(b for b in session.reconstruct.tab.banner.findChildren(QPushButton) if b.text() == "Models").click()
         assert session.window.pages.currentWidget() is session.window.models
 
     drive(scenario)
@@ -397,7 +397,7 @@ def test_published_models_reconstruct_from_the_window(
     monkeypatch.setenv("ORIEL_WEIGHTS", str(published_models))
 
     async def scenario(session: Session) -> None:
-        tab = session.tab
+        tab = session.reconstruct.tab
         await until(lambda: session.window.models.model.entries)
         assert "Zero123-XL, LoFTR, One-2-3-45" in tab.input.models.accessibleName()
         bring(session, house_picture)
@@ -406,14 +406,14 @@ def test_published_models_reconstruct_from_the_window(
         canvas = tab.input.editor.canvas
         QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=canvas.rect().center())
         tab.input.request()
-        await until(lambda: session.current is not None, 30)
-        await until(lambda: session.current is None, 250 * busy())
+        await until(lambda: session.reconstruct.current is not None, 30)
+        await until(lambda: session.reconstruct.current is None, 250 * busy())
         assert banner(session) == ""
         assert len(tab.views.images) == 40 and tab.viewport.mesh.texture is not None
         for words in ("Object: Segment Anything", "Views: Zero123-XL", "Elevation: LoFTR", "Surface: One-2-3-45"):
             assert words in tab.used.text()
         assert str(published_models / "zero123-xl.ckpt") in tab.used.detail
-        run = session.history.runs()[0]
+        run = session.reconstruct.history.runs()[0]
         assert (len(run.options.points), run.report["used"]["foreground"]["name"]) == (1, "sam")
 
     drive(scenario)

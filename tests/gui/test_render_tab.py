@@ -452,7 +452,7 @@ def test_ten_thousand_models_do_not_hold_the_window_up(drive, tmp_path, monkeypa
     monkeypatch.setattr(farm, "RenderRun", Run)
 
     async def scenario(session: Session) -> None:
-        await until(lambda: session.tab.viewport is not None)  # the libraries are loaded
+        await until(lambda: session.reconstruct.tab.viewport is not None)  # the libraries are loaded
         session.window.show_tab(3)
         tab = session.window.render_tab
         probe = LoopGapProbe()

@@ -29,9 +29,9 @@ def old_run(picture: Path, name: str) -> Run:
 def test_the_foreground_of_a_brought_picture_is_shown(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
         bring(session, house_picture)
-        await until(lambda: "alpha" in session.tab.input.note.text().lower())
-        session.tab.input.set_options(mode="whole")
-        await until(lambda: "whole" in session.tab.input.note.text().lower())
+        await until(lambda: "alpha" in session.reconstruct.tab.input.note.text().lower())
+        session.reconstruct.tab.input.set_options(mode="whole")
+        await until(lambda: "whole" in session.reconstruct.tab.input.note.text().lower())
 
     drive(scenario)
 
@@ -43,8 +43,8 @@ def test_a_file_that_is_no_picture_is_said_in_place(drive, tmp_path) -> None:
     async def scenario(session: Session) -> None:
         bring(session, broken)
         await until(lambda: "notes.png" in banner(session))
-        assert not session.tab.input.button.isEnabled()
-        assert not session.history.runs()
+        assert not session.reconstruct.tab.input.button.isEnabled()
+        assert not session.reconstruct.history.runs()
 
     drive(scenario)
 
@@ -55,33 +55,32 @@ def test_damaged_weights_fail_the_run_in_place_and_it_is_kept(drive, house_pictu
 
     async def scenario(session: Session) -> None:
         bring(session, house_picture)
-        await until(lambda: "Found" in session.tab.input.note.text())
-        session.tab.input.request()
+        await until(lambda: "Found" in session.reconstruct.tab.input.note.text())
+        session.reconstruct.tab.input.request()
         await until(lambda: "damaged" in banner(session))
-        assert session.tab.stages.strip.state["views"] == "failed"
-        assert session.tab.stages.strip.state["foreground"] == "done"
-        await until(lambda: len(session.tab.history.keys()) == 1)
-        assert session.history.runs()[0].status == "failed"
-        assert session.current is None
+        assert session.reconstruct.tab.stages.strip.state["views"] == "failed"
+        assert session.reconstruct.tab.stages.strip.state["foreground"] == "done"
+        await until(lambda: len(session.reconstruct.tab.history.keys()) == 1)
+        assert session.reconstruct.history.runs()[0].status == "failed"
+        assert session.reconstruct.current is None
 
     drive(scenario)
 
 
 def test_jobs_queue_and_one_is_taken_out(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
-        await until(lambda: session._history is not None)
         bring(session, house_picture)
         for _ in range(3):
-            session.tab.input.request()
-        await until(lambda: session.current is not None)
-        waiting = [entry for entry in session.tab.input.queue.entries if not entry.running]
-        assert len(waiting) == 2 and session.tab.input.queue.isVisible()
-        session.remove(waiting[0].key)
-        assert [job.key for job in session.queue] == [waiting[1].key]
-        session.remove(waiting[1].key)
-        assert not session.tab.input.queue.isVisible()
-        session.cancel()
-        await until(lambda: session.current is None)
+            session.reconstruct.tab.input.request()
+        await until(lambda: session.reconstruct.current is not None)
+        waiting = [entry for entry in session.reconstruct.tab.input.queue.entries if not entry.running]
+        assert len(waiting) == 2 and session.reconstruct.tab.input.queue.isVisible()
+        session.reconstruct.remove(waiting[0].key)
+        assert [job.key for job in session.reconstruct.queue] == [waiting[1].key]
+        session.reconstruct.remove(waiting[1].key)
+        assert not session.reconstruct.tab.input.queue.isVisible()
+        session.reconstruct.cancel()
+        await until(lambda: session.reconstruct.current is None)
 
     drive(scenario)
 
@@ -91,20 +90,21 @@ def test_a_run_of_the_past_is_opened_searched_and_deleted(drive, house_picture) 
         old_run(house_picture, name)
 
     async def scenario(session: Session) -> None:
-        panel = session.tab.history
+        panel = session.reconstruct.tab.history
         await until(lambda: len(panel.keys()) == 2)
         panel.search.setText("tower")
         assert len(panel.keys()) == 1
         key = panel.keys()[0]
         panel.open_requested.emit(key)
-        await until(lambda: session.tab.shown_key == key)
-        assert session.tab.title.text() == "tower"
+        await until(lambda: session.reconstruct.tab.shown_key == key)
+        assert session.reconstruct.tab.title.text() == "tower"
         assert "interrupted" in banner(session)
-        await until(lambda: session.tab.input.picture is not None and session.tab.input.picture.name == "tower")
+        chosen = session.reconstruct.tab.input
+        await until(lambda: chosen.picture is not None and chosen.picture.name == "tower")
         panel.delete_requested.emit(key)
         assert panel.keys() == []
-        session.tab.toast.finish()
-        await until(lambda: [run.name for run in session.history.runs()] == ["church"])
+        session.reconstruct.tab.toast.finish()
+        await until(lambda: [run.name for run in session.reconstruct.history.runs()] == ["church"])
 
     drive(scenario)
 
@@ -113,8 +113,8 @@ def test_what_was_deleted_just_before_closing_stays_deleted(drive, house_picture
     key = old_run(house_picture, "tower").folder.name
 
     async def scenario(session: Session) -> None:
-        await until(lambda: session.tab.history.keys() == [key])
-        session.tab.history.delete_requested.emit(key)
+        await until(lambda: session.reconstruct.tab.history.keys() == [key])
+        session.reconstruct.tab.history.delete_requested.emit(key)
         session.window.close()
 
     drive(scenario)
@@ -130,7 +130,7 @@ def test_several_pictures_are_shown_small_as_they_are(drive, house_picture, tmp_
     broken.write_text("not a picture")
 
     async def scenario(session: Session) -> None:
-        strip = session.tab.input.strip
+        strip = session.reconstruct.tab.input.strip
         bring(session, house_picture, broken, turned)
         await until(lambda: not strip._images[2][0].isNull())
         assert strip._images[1][0].isNull()
@@ -144,16 +144,17 @@ def test_a_stopped_run_goes_on_with_the_quality_and_the_elevation_of_now(drive, 
     key = old_run(house_picture, "tower").folder.name
 
     async def scenario(session: Session) -> None:
-        await until(lambda: session.tab.history.keys() == [key])
-        session.tab.history.open_requested.emit(key)
-        await until(lambda: session.tab.input.picture is not None and session.tab.input.picture.name == "tower")
-        session.tab.input.set_options(quality="draft")
-        session.tab.input.set_elevation(33.0)
-        session.tab.continue_requested.emit()
-        await until(lambda: session.current is not None)
-        session.cancel()
-        await until(lambda: session.current is None)
-        options = session.history.get(key).options
+        await until(lambda: session.reconstruct.tab.history.keys() == [key])
+        session.reconstruct.tab.history.open_requested.emit(key)
+        chosen = session.reconstruct.tab.input
+        await until(lambda: chosen.picture is not None and chosen.picture.name == "tower")
+        session.reconstruct.tab.input.set_options(quality="draft")
+        session.reconstruct.tab.input.set_elevation(33.0)
+        session.reconstruct.tab.continue_requested.emit()
+        await until(lambda: session.reconstruct.current is not None)
+        session.reconstruct.cancel()
+        await until(lambda: session.reconstruct.current is None)
+        options = session.reconstruct.history.get(key).options
         assert (options.quality, options.elevation) == ("draft", 33.0)
 
     drive(scenario)
@@ -171,15 +172,14 @@ def test_a_job_that_goes_wrong_unexpectedly_does_not_hold_up_the_next(drive, hou
     monkeypatch.setattr(History, "create", stumble)
 
     async def scenario(session: Session) -> None:
-        await until(lambda: session._history is not None)
         bring(session, house_picture)
-        session.tab.input.request()
-        session.tab.input.request()
-        await until(lambda: session._current_run is not None)  # which covers what was said of the first
-        session.cancel()
-        await until(lambda: session.current is None and not session.tab.stages.running)
+        session.reconstruct.tab.input.request()
+        session.reconstruct.tab.input.request()
+        await until(lambda: session.reconstruct._current_run is not None)  # which covers what was said of the first
+        session.reconstruct.cancel()
+        await until(lambda: session.reconstruct.current is None and not session.reconstruct.tab.stages.running)
         await until(lambda: "screw" in banner(session))
-        assert [run.status for run in session.history.runs()] == ["cancelled"]
+        assert [run.status for run in session.reconstruct.history.runs()] == ["cancelled"]
 
     drive(scenario)
 
@@ -191,19 +191,18 @@ def test_a_run_whose_process_was_killed_is_shown_as_unfinished(drive, house_pict
     (run.folder / "run.json").write_text(json.dumps(record))
 
     async def scenario(session: Session) -> None:
-        await until(lambda: len(session.tab.history.keys()) == 1)
-        assert session.tab.history.model.shown[0].status == "unfinished"
+        await until(lambda: len(session.reconstruct.tab.history.keys()) == 1)
+        assert session.reconstruct.tab.history.model.shown[0].status == "unfinished"
 
     drive(scenario)
 
 
 def test_the_look_and_the_options_are_remembered(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
-        await until(lambda: session._history is not None)
         session.window.toggle_theme()
         bring(session, house_picture)
-        session.tab.input.set_options(quality="draft")
-        session.tab.input.request()
+        session.reconstruct.tab.input.set_options(quality="draft")
+        session.reconstruct.tab.input.request()
 
     drive(scenario)
     settings = Settings.load()
@@ -220,7 +219,7 @@ def test_closing_at_once_leaves_nothing_behind(drive) -> None:
 @needs_weights
 def test_the_method_is_chosen_shown_and_remembered(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
-        tab, box, stages = session.tab, session.tab.input.models.method, []
+        tab, box, stages = session.reconstruct.tab, session.reconstruct.tab.input.models.method, []
         await until(lambda: tab.viewport is not None)
         bring(session, house_picture)
         tab.input.set_options(quality="draft")
@@ -230,20 +229,20 @@ def test_the_method_is_chosen_shown_and_remembered(drive, house_picture) -> None
         tab.input.request()
         await until(lambda: tab.viewport.mesh is not None, 30 * busy())
         stages.append(tab.stages.stage)
-        await until(lambda: session.current is None, 100 * busy())
+        await until(lambda: session.reconstruct.current is None, 100 * busy())
         assert stages == ["views"], "a first mesh is there while the views are drawn"
         assert banner(session) == "" and tab.viewport.mesh.texture is not None
         assert set(tab.views.names) <= set(tab.views.images) and len(tab.views.names) == 8
         assert not tab.views.can_retry and "Method: Direct" in tab.used.text()
-        run = session.history.runs()[0]
+        run = session.reconstruct.history.runs()[0]
         assert run.options.method == "field"
         # Going on with it by another method draws what that one needs.
         tab.input.set_options(method="views")
         tab.continue_requested.emit()
         await until(lambda: len(tab.views.names) == 40, 30 * busy())
-        session.cancel()
-        await until(lambda: session.current is None)
-        assert session.history.get(run.folder.name).stages_done == ("foreground",)
+        session.reconstruct.cancel()
+        await until(lambda: session.reconstruct.current is None)
+        assert session.reconstruct.history.get(run.folder.name).stages_done == ("foreground",)
 
     drive(scenario)
     assert Settings.load().models["method"] == "field"
@@ -253,15 +252,15 @@ def test_the_method_is_chosen_shown_and_remembered(drive, house_picture) -> None
 def test_cancel_stops_a_run_within_a_second(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
         bring(session, house_picture)
-        session.tab.input.set_options(quality="draft")
-        session.tab.input.request()
-        await until(lambda: len(session.tab.views.images) >= 4)
+        session.reconstruct.tab.input.set_options(quality="draft")
+        session.reconstruct.tab.input.request()
+        await until(lambda: len(session.reconstruct.tab.views.images) >= 4)
         began = time.monotonic()
         session.window.escape()
-        await until(lambda: session.current is None)
+        await until(lambda: session.reconstruct.current is None)
         assert time.monotonic() - began < 1.0 * busy()
         assert "Cancelled" in banner(session)
-        assert session.history.runs()[0].status == "cancelled"
+        assert session.reconstruct.history.runs()[0].status == "cancelled"
 
     drive(scenario)
 
@@ -270,8 +269,8 @@ def test_cancel_stops_a_run_within_a_second(drive, house_picture) -> None:
 def test_closing_in_mid_run_marks_it_and_ends(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
         bring(session, house_picture)
-        session.tab.input.request()
-        await until(lambda: session.tab.stages.stage == "views")
+        session.reconstruct.tab.input.request()
+        await until(lambda: session.reconstruct.tab.stages.stage == "views")
         session.window.close()
 
     drive(scenario)
@@ -281,15 +280,15 @@ def test_closing_in_mid_run_marks_it_and_ends(drive, house_picture) -> None:
 @needs_weights
 def test_a_whole_run_shows_everything_and_the_window_stays_lively(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
-        tab, probe = session.tab, LoopGapProbe()
+        tab, probe = session.reconstruct.tab, LoopGapProbe()
         await until(lambda: tab.viewport is not None)
         bring(session, house_picture)
         await until(lambda: "Found" in tab.input.note.text())
         tab.input.set_options(quality="draft", method="views")
         probe.start()
         tab.input.request()
-        await until(lambda: session.current is not None, 10)
-        await until(lambda: session.current is None, 200)
+        await until(lambda: session.reconstruct.current is not None, 10)
+        await until(lambda: session.reconstruct.current is None, 200)
         longest = probe.stop()
         print(f"longest gap of the event loop: {longest * 1000:.0f} ms; over 50 ms: {probe.gaps}")
         assert banner(session) == ""
@@ -301,11 +300,11 @@ def test_a_whole_run_shows_everything_and_the_window_stays_lively(drive, house_p
         # One view drawn again: the mesh is rebuilt, the other views stay.
         before, mesh = tab.views.images["view_5"].copy(), tab.viewport.mesh
         tab.views.retry("view_5_2_10")
-        await until(lambda: session.current is not None, 10)
+        await until(lambda: session.reconstruct.current is not None, 10)
         assert tab.views.images["view_2"] is not None
-        await until(lambda: session.current is None, 100)
+        await until(lambda: session.reconstruct.current is None, 100)
         assert tab.viewport.mesh is not mesh and before is not None
-        assert session.history.runs()[0].status == "done"
+        assert session.reconstruct.history.runs()[0].status == "done"
         assert longest < 0.3 * busy()
 
     drive(scenario)

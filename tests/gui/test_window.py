@@ -148,10 +148,11 @@ def test_the_request_carries_the_options(window, qtbot, tmp_path) -> None:
     tab.input.set_options(mode="whole", quality="draft")
     tab.input.set_elevation(12.5)
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert (requests[0].mode, requests[0].quality, requests[0].elevation) == ("whole", "draft", 12.5)
+    options = requests[0].options
+    assert (options.mode, options.quality, options.elevation) == ("whole", "draft", 12.5)
     tab.input.set_elevation(None)
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert requests[1].elevation is None
+    assert requests[1].options.elevation is None
 
 
 def test_the_built_in_generator_is_named_honestly(window) -> None:
@@ -366,7 +367,7 @@ def test_a_request_keeps_what_was_drawn_when_it_was_made(window, tmp_path) -> No
     for box in ((1, 1, 9, 9), (2, 2, 12, 12)):
         picture.box = box
         window.reconstruct.input.request()
-    assert [request.box for request in requests] == [(1, 1, 9, 9), (2, 2, 12, 12)]
+    assert [request.options.box for request in requests] == [(1, 1, 9, 9), (2, 2, 12, 12)]
 
 
 def test_a_broken_picture_does_not_leave_the_one_before_ready(window, tmp_path) -> None:

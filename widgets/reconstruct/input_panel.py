@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.reconstruct.options import ELEVATION_RANGE, Options
 from widgets.common import ElidedLabel, IconButton, clear_layout, label, with_key
 from widgets.reconstruct.foreground_editor import ForegroundEditor
 from widgets.reconstruct.model_choices import MISSING_TIP, ModelChoices
@@ -227,7 +228,7 @@ class InputPanel(QWidget):
         self.elevation_kind.setToolTip("Estimate the camera's elevation from the views, or type it if it is known")
         self.elevation_kind.currentIndexChanged.connect(self._elevation_kind_changed)
         self.elevation = QDoubleSpinBox()
-        self.elevation.setRange(-60.0, 89.0)
+        self.elevation.setRange(*ELEVATION_RANGE)
         self.elevation.setDecimals(1)
         self.elevation.setSuffix("°")
         self.elevation.setValue(20.0)
@@ -346,7 +347,7 @@ class InputPanel(QWidget):
     # -- options -----------------------------------------------------------------------------------------
 
     def set_options(self, *, mode: str | None = None, quality: str | None = None, **models: Any) -> None:
-        """Choose options by their names in `engine.pipeline.Options`; `models` are those of `ModelChoices`."""
+        """Choose options by their names in `Options`; `models` are those of `ModelChoices`."""
         for box, value in ((self.mode, mode), (self.quality, quality)):
             if value is not None and box.findData(value) >= 0:
                 box.setCurrentIndex(box.findData(value))
@@ -378,21 +379,19 @@ class InputPanel(QWidget):
             return
         if not self.button.isEnabled():
             return
-        self.requested.emit(
-            [
-                Request(
-                    picture=picture,
-                    box=picture.box,
-                    strokes=picture.strokes,
-                    points=picture.points,
-                    mode=self.mode.currentData(),
-                    elevation=self.known_elevation,
-                    quality=self.quality.currentData(),
-                    **self.models.values(),
-                )
-                for picture in self.pictures
-            ]
-        )
+        self.requested.emit([Request(picture, Options(**self.chosen(picture))) for picture in self.pictures])
+
+    def chosen(self, picture: Picture) -> dict[str, Any]:
+        """What is chosen for a picture and drawn on it, by the names of `Options`."""
+        return {
+            "box": picture.box,
+            "strokes": picture.strokes,
+            "points": picture.points,
+            "mode": self.mode.currentData(),
+            "elevation": self.known_elevation,
+            "quality": self.quality.currentData(),
+            **self.models.values(),
+        }
 
     def set_busy(self, busy: bool) -> None:
         """Whether a run is on, so that another one will wait."""

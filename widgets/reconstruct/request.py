@@ -9,6 +9,8 @@ from typing import Any
 
 from PySide6.QtGui import QImage
 
+from engine.reconstruct.options import Options
+
 
 @dataclass
 class Picture:
@@ -26,21 +28,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Request:
-    """A reconstruction to be made; the fields are those of `engine.pipeline.Options`."""
+    """A reconstruction to be made."""
 
     picture: Picture
-    box: tuple[int, int, int, int] | None = None
-    strokes: Any = None
-    points: tuple[tuple[float, float, bool], ...] = ()
-    mode: str = "auto"
-    elevation: float | None = None
-    quality: str = "standard"
-    method: str = ""
-    generator: str = "built-in"
-    sampler: str = "fast"
-    matcher: str = "dense-flow"
-    surface: str = "built-in"
-    memory_gb: float | None = None
+    options: Options
 
 
 @dataclass(frozen=True)
