@@ -39,7 +39,7 @@ class Foreground:
     mask: FloatArray
     """(H, W) in 0..1, soft at the edge."""
     method: str
-    """"alpha", "plain", "grabcut", "sam" or "whole"."""
+    """"alpha", "plain", "grabcut", "sam" or "whole"; "mask" where it was given."""
     weights: Path | None = None
     """Whence the model came, if there was one."""
     device: str = "cpu"

@@ -228,7 +228,7 @@ def options_to_json(options: Options, folder: Path) -> dict[str, Any]:
     record = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     for name, file in (("strokes", "strokes.png"), ("mask", "given_mask.png")):
         value = record[name]
-        if value is not None and value != folder / file:
+        if isinstance(value, np.ndarray) or value not in (None, folder / file):
             RunFolder(folder).write(file, _png(as_pixels(value).astype(np.uint8)))
         record[name] = None if value is None else file
     return record

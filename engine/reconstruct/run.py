@@ -40,6 +40,7 @@ from engine.reconstruct.folder import (
 )
 from engine.reconstruct.memory import PeakMemory, enough_memory, free_memory
 from engine.reconstruct.options import STAGES, Options
+from engine.reconstruct.stages import Work
 
 if TYPE_CHECKING:
     from engine.views.generator import SolidGenerator, ViewGenerator
@@ -70,13 +71,6 @@ _STEPS = {
 _ORDER = tuple(_STEPS)
 
 
-@dataclass
-class _Work(stages.Work):
-    """What the steps of one execution share."""
-
-    generator: ViewGenerator | None = None
-
-
 class Run(RunFolder):
     """One reconstruction and its folder. Open it anywhere; execute it in one thread at a time."""
 
@@ -90,6 +84,7 @@ class Run(RunFolder):
         `name` and `label`.
         """
         self._record = record
+        self._drawer: ViewGenerator | None = None
 
     # -- making and opening ------------------------------------------------------------------------------
 
@@ -267,7 +262,7 @@ class Run(RunFolder):
                 if step != "foreground":
                     sam.release()  # a preview may have loaded it as well
                 if step == "texture" or (step == "surface" and self._method.source_views):
-                    work.generator = None
+                    self._drawer = None
                     free_memory()
                 self._run_step(step, bodies[step], work)
 
@@ -302,22 +297,22 @@ class Run(RunFolder):
 
     # -- steps: what they take, and what stays of them ---------------------------------------------------
 
-    def _foreground(self, work: _Work) -> None:
+    def _foreground(self, work: Work) -> None:
         from engine.imaging import sam
 
-        found = stages.find_object(self.picture(), self.options, work)
+        found, framed = stages.find_object(self.picture(), self.options, work)
         segmenter = None if found.weights is None else sam.shared(found.weights)
         self._note_used("foreground", found.method, segmenter, found.weights)
         self.write_picture("mask.png", found.mask)
-        self.write_picture("framed.png", found.framed)
+        self.write_picture("framed.png", framed)
         del self._kept["input"]  # large, and not needed before the texture
 
-    def _neighbours(self, work: _Work) -> None:
+    def _neighbours(self, work: Work) -> None:
         neighbours = stages.draw_neighbours(self._generator(work), self._framed(), self.options, work)
         self.write_views("neighbours", neighbours.views)
         self._mark(generator_elevation=neighbours.guess)
 
-    def _elevation(self, work: _Work) -> None:
+    def _elevation(self, work: Work) -> None:
         from engine.elevation import load_matcher
 
         work.report("elevation", 0, 1, "Estimating the elevation")
@@ -332,7 +327,7 @@ class Run(RunFolder):
             estimate = stages.find_elevation(neighbours, matcher, self._record.get("generator_elevation"), work)
         self.write_elevation(estimate)
 
-    def _views(self, work: _Work) -> None:
+    def _views(self, work: Work) -> None:
         pictures = self.neighbours()
         drawn = {} if pictures is None else dict(zip(NEIGHBOURS, pictures, strict=True))
         neighbours = stages.Neighbours(drawn, self._record.get("generator_elevation"))
@@ -341,7 +336,7 @@ class Run(RunFolder):
         self.write_views("views", views)
         self._mark(view_seeds={})
 
-    def _surface(self, work: _Work) -> None:
+    def _surface(self, work: Work) -> None:
         options, framed = self.options, self._framed()
         value = self._need(self.elevation(), "elevation").value
         if not self._method.source_views:
@@ -363,7 +358,7 @@ class Run(RunFolder):
             )
         self.write_surface(mesh)
 
-    def _texture(self, work: _Work) -> None:
+    def _texture(self, work: Work) -> None:
         value = self._need(self.elevation(), "views").value
         views = [*self._need(self.principal_views(), "views")]
         if self._method.source_views:
@@ -392,16 +387,16 @@ class Run(RunFolder):
             raise InputError(f"The run {self.name} has lost its {what}. Run it again from the {on}.")
         return found
 
-    def _generator(self, work: _Work, stage: str = "views") -> ViewGenerator:
-        if work.generator is None:
+    def _generator(self, work: Work, stage: str = "views") -> ViewGenerator:
+        if self._drawer is None:
             from engine.views import load_generator
 
             work.report(stage, 0, 1, "Loading the generator of views")
             options = self.options
             budget = device.MemoryBudget(options.memory_gb)
-            work.generator = load_generator(options.generator, sampler=options.sampler, budget=budget)
-            self._note_used("generator", options.generator, work.generator)
-        return work.generator
+            self._drawer = load_generator(options.generator, sampler=options.sampler, budget=budget)
+            self._note_used("generator", options.generator, self._drawer)
+        return self._drawer
 
     def _note_used(self, part: str, name: str, model: object = None, path: Path | None = None) -> None:
         """Put into the report what does a part of the work.
@@ -443,7 +438,7 @@ class Run(RunFolder):
         chosen = {"name": self.options.method, "label": self._method.label}
         self.report = {"stages": _by_stage(costs), "used": {"method": chosen, **used}}
 
-    def _run_step(self, step: str, body: Callable[[_Work], None], work: _Work) -> None:
+    def _run_step(self, step: str, body: Callable[[Work], None], work: Work) -> None:
         """Execute a step, and keep account of it."""
         work.cancel.check()
         begin = time.perf_counter()
@@ -463,7 +458,7 @@ class Run(RunFolder):
         self._mark(stages_done=[*self._record["stages_done"], step], costs=costs)
 
     @contextmanager
-    def _executing(self, progress: ProgressCallback | None, cancel: CancelToken | None) -> Iterator[_Work]:
+    def _executing(self, progress: ProgressCallback | None, cancel: CancelToken | None) -> Iterator[Work]:
         """Marks the run as running, and as done, cancelled or failed afterwards."""
         if self._record["status"] == "running" and self._owner_lives():
             raise InputError(f"The run {self.name} is being worked on already (process {self._record['pid']}).")
@@ -480,7 +475,7 @@ class Run(RunFolder):
         try:
             with writing(self.folder), enough_memory():
                 token.check()
-                yield _Work(progress or ignore_progress, token)
+                yield Work(progress or ignore_progress, token)
                 self._mark(status="done")
         except BaseException as error:
             self.sweep()
@@ -496,6 +491,7 @@ class Run(RunFolder):
             raise
         finally:
             self.forget()
+            self._drawer = None
             free_memory()
 
     def _memory_limit(self) -> AbstractContextManager[None]:

@@ -26,6 +26,7 @@ from engine.reconstruct.options import QUALITIES, Options
 
 if TYPE_CHECKING:
     from engine.elevation import ElevationEstimate, Matcher
+    from engine.imaging import Foreground
     from engine.surface.network import SurfaceModel
     from engine.views.generator import SolidGenerator, ViewGenerator
 
@@ -57,19 +58,6 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Foreground:
-    """The object in the picture."""
-
-    mask: FloatArray
-    """(H, W) in 0..1."""
-    framed: FloatArray
-    """(256, 256, 4): the picture as the generator sees it."""
-    method: str
-    """What found it: a name in `engine.choices.FOREGROUNDS`."""
-    weights: Path | None = None
-
-
-@dataclass(frozen=True)
 class Neighbours:
     """The four neighbours of the input, by which its elevation is estimated."""
 
@@ -79,13 +67,13 @@ class Neighbours:
     """Elevation in degrees that they were drawn for: the generator's own guess, None if it has none."""
 
 
-def find_object(picture: ByteArray, options: Options, work: Work) -> Foreground:
-    """The object in a picture (H, W, 4), straight RGBA, and the picture framed about it."""
-    from engine.imaging import extract_foreground, frame
+def find_object(picture: ByteArray, options: Options, work: Work) -> tuple[Foreground, FloatArray]:
+    """The object in a picture (H, W, 4), straight RGBA, and (256, 256, 4) the picture as the generator sees it."""
+    from engine.imaging import Foreground, extract_foreground, frame
 
     work.report("foreground", 0, 3, "Finding the object")
     if options.mask is not None:
-        mask, method, weights = _given_mask(options.mask, picture.shape[:2]), "mask", None
+        found = Foreground(_given_mask(options.mask, picture.shape[:2]), "mask")
     else:
         found = extract_foreground(
             picture,
@@ -95,12 +83,11 @@ def find_object(picture: ByteArray, options: Options, work: Work) -> Foreground:
             strokes=None if options.strokes is None else as_pixels(options.strokes),
             cancel=work.cancel,
         )
-        mask, method, weights = found.mask, found.method, found.weights
-    work.report("foreground", 1, 3, "Framing", ("mask", mask))
-    framed = frame(picture, mask, FRAMED_SIZE).image
+    work.report("foreground", 1, 3, "Framing", ("mask", found.mask))
+    framed = frame(picture, found.mask, FRAMED_SIZE).image
     work.report("foreground", 2, 3, "Framing", ("framed", framed))
     work.report("foreground", 3, 3, "Object found")
-    return Foreground(mask, framed, method, weights)
+    return found, framed
 
 
 def draw_neighbours(generator: ViewGenerator, framed: FloatArray, options: Options, work: Work) -> Neighbours:

@@ -35,12 +35,12 @@ def test_the_object_is_found_in_arrays(house_image: Image.Image):
     picture = np.asarray(house_image)
     mask = np.zeros((200, 200), np.uint8)
     mask[60:150, 50:160] = 255
-    found = stages.find_object(picture, Options(mask=mask), stages.Work())
+    found, framed = stages.find_object(picture, Options(mask=mask), stages.Work())
     assert np.array_equal(found.mask > 0.5, mask > 0) and found.method == "mask"
-    assert found.framed.shape == (256, 256, 4)
+    assert framed.shape == (256, 256, 4)
     strokes = np.zeros((200, 200), np.uint8)
     strokes[:100] = 2
-    half = stages.find_object(picture, Options(mode="alpha", strokes=strokes), stages.Work())
+    half, _ = stages.find_object(picture, Options(mode="alpha", strokes=strokes), stages.Work())
     assert half.mask[:100].max() < 0.5 < half.mask[100:].max()
     with pytest.raises(InputError, match="The mask is 200 x 50"):
         stages.find_object(picture, Options(mask=mask[:50]), stages.Work())
