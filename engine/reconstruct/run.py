@@ -396,6 +396,7 @@ class Run(RunFolder):
             budget = device.MemoryBudget(options.memory_gb)
             self._drawer = load_generator(options.generator, sampler=options.sampler, budget=budget)
             self._note_used("generator", options.generator, self._drawer)
+            work.cancel.check()
         return self._drawer
 
     def _note_used(self, part: str, name: str, model: object = None, path: Path | None = None) -> None:
