@@ -35,9 +35,9 @@ from engine.crawling.downloader import (
     PageTrouble,
 )
 from engine.crawling.lists import Page
+from engine.crawling.packing import GlbFacts, check_glb, pack
 from engine.crawling.records import Records
 from engine.crawling.rights import Policy, Rights, Skipped, collected, read_rights, write_rights
-from engine.meshes.glb import GlbFacts, check_glb, pack
 
 log = logging.getLogger("engine.crawling")
 _LONGEST_WAIT = 24 * 3600.0

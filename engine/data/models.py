@@ -28,7 +28,8 @@ from engine.data.carving import carve, unpack
 from engine.data.model_solids import BUILDING, THING, Carving, ModelSolid, resized
 from engine.data.textures import LAYERS, texture_library
 from engine.data.variation import finished, varied
-from engine.meshes.loading import FORMATS, Model, read_model
+from engine.meshes.loading import FORMATS, read_model
+from engine.meshes.model import Model
 from engine.meshes.reducing import PreviewPart, reduce_model
 
 Array = npt.NDArray[Any]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,8 @@ import trimesh
 
 from engine.core.errors import EmptyResultError, InputError, OutputError
 from engine.core.files import sync, whole_file
+from engine.meshes import gltf
+from engine.meshes.colors import to_linear
 from engine.meshes.mesh import ByteArray, FloatArray, IntArray, Mesh
 
 UpAxis = Literal["Y", "Z"]
@@ -177,22 +178,23 @@ def _glb(mesh: Mesh) -> bytes:
     chunks: list[bytes] = []
     views: list[dict[str, Any]] = []
     accessors: list[dict[str, Any]] = []
+    array_buffer, element_buffer = 34962, 34963
 
     def view(data: bytes, **fields: Any) -> int:
         views.append({"buffer": 0, "byteOffset": sum(map(len, chunks)), "byteLength": len(data), **fields})
         chunks.append(data + b"\0" * (-len(data) % 4))
         return len(views) - 1
 
-    def accessor(array: npt.NDArray[Any], kind: str, component: int, target: int, **fields: Any) -> int:
+    def accessor(array: npt.NDArray[Any], kind: str, target: int = array_buffer, **fields: Any) -> int:
         index = view(np.ascontiguousarray(array).tobytes(), target=target)
+        component = next(code for code, name in gltf.COMPONENTS.items() if array.dtype == name)
         accessors.append({"bufferView": index, "componentType": component, "count": len(array), "type": kind, **fields})
         return len(accessors) - 1
 
-    array_buffer, element_buffer, float32, uint16, uint32 = 34962, 34963, 5126, 5123, 5125
     low, high = mesh.vertices.min(0).tolist(), mesh.vertices.max(0).tolist()
     attributes = {
-        "POSITION": accessor(mesh.vertices, "VEC3", float32, array_buffer, min=low, max=high),
-        "NORMAL": accessor(vertex_normals(mesh.vertices, mesh.faces), "VEC3", float32, array_buffer),
+        "POSITION": accessor(mesh.vertices, "VEC3", min=low, max=high),
+        "NORMAL": accessor(vertex_normals(mesh.vertices, mesh.faces), "VEC3"),
     }
     material: dict[str, Any] = {
         "name": "surface",
@@ -208,7 +210,7 @@ def _glb(mesh: Mesh) -> bytes:
     if mesh.uv is not None and mesh.texture is not None:
         # glTF counts v from the top
         uv = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], -1).astype(np.float32)
-        attributes["TEXCOORD_0"] = accessor(uv, "VEC2", float32, array_buffer)
+        attributes["TEXCOORD_0"] = accessor(uv, "VEC2")
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         linear, mipmapped, clamp = 9729, 9987, 33071
         document["samplers"] = [{"magFilter": linear, "minFilter": mipmapped, "wrapS": clamp, "wrapT": clamp}]
@@ -217,24 +219,16 @@ def _glb(mesh: Mesh) -> bytes:
     elif mesh.colors is not None:
         # COLOR_0 is linear light; 16 bits keep the dark tones apart. Four channels keep rows 4-byte aligned.
         rgba = np.full((len(mesh.colors), 4), 65535, np.uint16)
-        rgba[:, :3] = np.rint(_srgb_to_linear(mesh.colors) * 65535)
-        attributes["COLOR_0"] = accessor(rgba, "VEC4", uint16, array_buffer, normalized=True)
-    indices = accessor(mesh.faces.astype(np.uint32).ravel(), "SCALAR", uint32, element_buffer)
+        rgba[:, :3] = np.rint(to_linear(mesh.colors.astype(np.float32) / 255) * 65535)
+        attributes["COLOR_0"] = accessor(rgba, "VEC4", normalized=True)
+    indices = accessor(mesh.faces.astype(np.uint32).ravel(), "SCALAR", element_buffer)
     document["meshes"] = [
         {"name": "object", "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}
     ]
     document["accessors"], document["bufferViews"] = accessors, views
     body = b"".join(chunks)
     document["buffers"] = [{"byteLength": len(body)}]
-    head = json.dumps(document, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 4)
-    total = 12 + 8 + len(head) + 8 + len(body)
-    parts = [b"glTF", _u32(2), _u32(total), _u32(len(head)), b"JSON", head, _u32(len(body)), b"BIN\0", body]
-    return b"".join(parts)
-
-
-def _u32(value: int) -> bytes:
-    return value.to_bytes(4, "little")
+    return gltf.glb_head(document, len(body)) + body
 
 
 def _obj(mesh: Mesh, path: Path) -> dict[Path, bytes]:
@@ -275,11 +269,6 @@ def _obj(mesh: Mesh, path: Path) -> dict[Path, bytes]:
 def _png(texture: ByteArray) -> bytes:
     _, data = cv2.imencode(".png", cv2.cvtColor(texture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 4])
     return data.tobytes()
-
-
-def _srgb_to_linear(colors: ByteArray) -> FloatArray:
-    c = colors.astype(np.float32) / 255
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def _write_whole(files: dict[Path, bytes]) -> None:

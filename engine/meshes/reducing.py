@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from engine.meshes.loading import Alpha, Model, Picture, Piece, Surface, Unreadable, to_srgb
+from engine.meshes.colors import to_linear, to_srgb
 from engine.meshes.mesh import ByteArray, FloatArray, IntArray, vertex_normals
+from engine.meshes.model import Alpha, Model, Picture, Piece, Surface, Unreadable
 
 Array = npt.NDArray[Any]
 
@@ -255,7 +256,7 @@ def _table(factor: float, light: bool) -> ByteArray:
     values = np.arange(256) / 255
     if not light:
         return np.rint(values * factor * 255).astype(np.uint8)
-    return to_srgb(np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4) * factor)
+    return to_srgb(to_linear(values) * factor)
 
 
 def _part(soup: _Soup, index: int, surface: Surface, pictures: dict[int, ByteArray], fixed: bool) -> PreviewPart | None:
@@ -384,7 +385,7 @@ def _mean(picture: Picture) -> tuple[float, float, float]:
         mean = _small(Image.open(io.BytesIO(picture.read())), 64)[..., :3].reshape(-1, 3).mean(0) / 255
     except Exception:  # decoders raise kinds of their own
         return 0.4, 0.4, 0.4
-    red, green, blue = (mean**2.2).tolist()
+    red, green, blue = to_linear(mean).tolist()
     return red, green, blue
 
 

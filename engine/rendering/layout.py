@@ -45,6 +45,7 @@ from engine import cameras
 from engine.cameras import FloatArray
 from engine.core.errors import EmptyResultError, InputError, OrielError
 from engine.core.files import read_object, sync, write_whole, writing
+from engine.meshes import gltf
 from engine.rendering.jobs import ModelFile, RenderSettings, frames
 
 if TYPE_CHECKING:
@@ -226,18 +227,14 @@ def _uses(path: Path) -> Iterator[str]:
 
 
 def _gltf_uses(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        head = file.read(20)
-        if head[:4] == b"glTF":
-            length = struct.unpack("<I", head[12:16])[0] if len(head) == 20 else 0
-            text = file.read(length)
-        else:
-            text = (head + file.read()).removeprefix(b"\xef\xbb\xbf")
     try:
-        document = json.loads(text)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            binary = content[:4] == gltf.MAGIC
+            text = gltf.glb_parts(content, gltf.glb_header(content)[1])[0] if binary else content[:]
+        document = gltf.parse(text)
         entries = [entry for part in ("buffers", "images") for entry in document.get(part, [])]
         yield from (unquote(entry["uri"]) for entry in entries if not entry.get("uri", "data:").startswith("data:"))
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+    except gltf.MALFORMED:
         return  # damaged: Blender will say so
 
 

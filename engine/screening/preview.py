@@ -18,7 +18,8 @@ import psutil
 
 from engine.core.errors import InputError
 from engine.core.processes import Channel
-from engine.meshes.loading import Unreadable, read_model
+from engine.meshes.loading import read_model
+from engine.meshes.model import Unreadable
 from engine.meshes.reducing import PreviewPart as PreviewPart
 from engine.meshes.reducing import reduce_model
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from engine.crawling import Records
-from engine.meshes.glb import check_glb
+from engine.crawling.packing import check_glb
 from tests.site import ModelSite, SiteModel
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"

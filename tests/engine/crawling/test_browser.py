@@ -22,8 +22,8 @@ from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore
 from engine.crawling import Crawl, CrawlStopped, Download, PageFailed, PageTrouble, Records
 from engine.crawling.browser import Account, BrowserDownloader, BrowserLimits
 from engine.crawling.browser.driver import Browser, end_orphans
+from engine.crawling.packing import check_glb
 from engine.crawling.rights import Skipped
-from engine.meshes.glb import check_glb
 from tests.engine.crawling.conftest import QUICK, page_of
 from tests.site import ModelSite, SiteModel
 

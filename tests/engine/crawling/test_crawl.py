@@ -27,7 +27,7 @@ from engine.crawling import (
     parse_page,
 )
 from engine.crawling.http import Limits
-from engine.meshes.glb import check_glb
+from engine.crawling.packing import check_glb
 from tests.engine.crawling.conftest import QUICK, MakeCrawl, page_of
 from tests.site import ModelSite, SiteModel, make_glb
 from tests.site.models import join_glb

@@ -10,7 +10,7 @@ import pytest
 
 from engine.core.progress import CancelToken, ProgressCallback
 from engine.crawling import Crawl, Download, Page, Rights
-from engine.meshes.glb import check_glb
+from engine.crawling.packing import check_glb
 from tests.benchmarks.crawl import killed_crawl
 from tests.engine.crawling.conftest import QUICK
 from tests.site import make_glb

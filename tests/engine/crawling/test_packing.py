@@ -16,7 +16,7 @@ import trimesh
 from PIL import Image
 
 from engine.crawling import PageFailed, PageTrouble
-from engine.meshes.glb import check_glb, pack, sniff
+from engine.crawling.packing import check_glb, pack, sniff
 from tests.site.models import join_glb, make_archive, make_glb, make_gltf
 
 

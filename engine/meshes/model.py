@@ -1,0 +1,75 @@
+"""A model as it was in its file: pieces of one surface each, their pictures not yet decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.core.errors import InputError
+from engine.meshes.mesh import ByteArray, FloatArray, IntArray
+
+Alpha = Literal["opaque", "mask", "blend"]
+
+Y_TO_Z = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+"""What stands a model upright (4, 4) whose file has Y up."""
+GREY = (0.6, 0.6, 0.6, 1.0)
+"""Colour of a surface of which nothing is known."""
+
+
+class Unreadable(InputError):
+    """A model file of which nothing can be shown; the text says why and what may be done."""
+
+
+@dataclass
+class Picture:
+    """A texture that has not been decoded yet."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+@dataclass
+class Surface:
+    """How the triangles of a piece look."""
+
+    picture: Picture | None = None
+    color: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    """Multiplied with the texture and the vertex colours; linear light, alpha last."""
+    alpha: Alpha = "opaque"
+    cutoff: float = 0.5
+    double_sided: bool = False
+    repeat: bool = True
+
+
+@dataclass
+class Piece:
+    """Triangles of one surface in the file's units, Z up."""
+
+    points: FloatArray
+    """(V, 3)."""
+    triangles: IntArray
+    """(T, 3)."""
+    surface: Surface
+    uv: FloatArray | None = None
+    """(V, 2), origin at the lower left."""
+    colors: ByteArray | None = None
+    """(V, 4) sRGB and alpha."""
+    normals: FloatArray | None = None
+    """(V, 3)."""
+
+
+@dataclass
+class Model:
+    """All that a preview needs of a file."""
+
+    pieces: list[Piece]
+    origin: npt.NDArray[Any]
+    """(3,) to be added to every point: taken off so that far-away models keep their precision."""
+    warnings: list[str] = field(default_factory=list)
+    animated: bool = False
+    compressed: str = ""
+    """Draco, meshopt or nothing."""
