@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from engine.core.errors import InputError
 from engine.meshes import gl
+from engine.meshes.mesh import facet_normals
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -101,7 +102,7 @@ class CarvedSolid:
         Raises `InputError` where no facet has air beside it or none has an area.
         """
         corners = self.vertices[self.faces]
-        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        cross = facet_normals(self.vertices, self.faces)
         area = np.linalg.norm(cross, axis=1)
         if not area.sum() > 0:
             raise InputError("The model's triangles have no area, so it has no surface. Leave it out.")
@@ -257,7 +258,7 @@ def _thicken_sheets(solid: BoolArray, points: FloatArray, triangles: npt.NDArray
     """Set the voxels that facets run through where the solid is thin or none: half of them have their middle in air."""
     near = ndimage.maximum_filter(ndimage.minimum_filter(solid, 3), 7)  # what is three voxels thick, and around it
     corners = points[triangles]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    area = np.linalg.norm(facet_normals(points, triangles), axis=1) / 2
     rng = np.random.default_rng(0)
     chosen = np.arange(len(corners))
     for density, most in _SHEET_SAMPLES:  # few samples tell which facets run through such voxels, many find them all

@@ -29,6 +29,7 @@ from engine.data.model_solids import BUILDING, THING, Carving, ModelSolid, resiz
 from engine.data.textures import LAYERS, texture_library
 from engine.data.variation import finished, varied
 from engine.meshes.loading import FORMATS, read_model
+from engine.meshes.mesh import facet_normals, summed_at_corners
 from engine.meshes.model import Model
 from engine.meshes.reducing import PreviewPart, reduce_model
 
@@ -473,9 +474,8 @@ def _merged(parts: list[PreviewPart], flat: bool) -> _Mesh:
             palette = (texels.max(1) - texels.min(1)).max(1) < 1
         if flat or palette.any():
             corner = faces.reshape(-1)
-            a, b, c = (points[faces[:, i]] for i in range(3))
             if flat:
-                facet = np.cross(b - a, c - a)
+                facet = facet_normals(points, faces)
                 facet /= np.maximum(np.linalg.norm(facet, axis=1, keepdims=True), 1e-20)
                 normals = np.repeat(facet, 3, axis=0)
             else:
@@ -504,8 +504,7 @@ def _merged(parts: list[PreviewPart], flat: bool) -> _Mesh:
     mesh = _Mesh(
         points, faces.astype(np.int32), normals.astype(np.float32), uv.astype(np.float32), layer, color, textures
     )
-    a, b, c = (points[faces[:, i]] for i in range(3))
-    return mesh.kept(np.linalg.norm(np.cross(b - a, c - a), axis=1) > 0)
+    return mesh.kept(np.linalg.norm(facet_normals(points, faces), axis=1) > 0)
 
 
 def _filled(texture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -539,8 +538,7 @@ def _turned_out(
     aside: float,
 ) -> npt.NDArray[np.int32]:
     """The faces, those turned round that look into the solid and have air behind them."""
-    a, b, c = (points[faces[:, i]] for i in range(3))
-    normal = np.cross(b - a, c - a)
+    normal = facet_normals(points, faces)
     normal *= aside / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20)
     middle = points[faces].mean(1, dtype=np.float32)
     wrong = contains(middle + normal) & ~contains(middle - normal)
@@ -549,9 +547,7 @@ def _turned_out(
 
 def _facing(points: FloatArray, faces: npt.NDArray[np.int32], normals: FloatArray) -> FloatArray:
     """The normals (V, 3), unit length, on the side that their faces look to."""
-    a, b, c = (points[faces[:, i]] for i in range(3))
-    facet = np.repeat(np.cross(b - a, c - a), 3, axis=0)
-    total = np.stack([np.bincount(faces.reshape(-1), facet[:, i], len(points)) for i in range(3)], 1)
+    total = summed_at_corners(facet_normals(points, faces), faces, len(points))
     turned = np.where((total * normals).sum(1, keepdims=True) < 0, -normals, normals)
     return (turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-20)).astype(np.float32)
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from engine.meshes.mesh import Mesh
-from engine.meshes.rasteriser import covered_cells
+from engine.meshes.mesh import Mesh, facet_normals
+from engine.meshes.rasteriser import rasterize
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -117,14 +117,13 @@ def surface_figures(
 
 def sample_mesh(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """`n` points (n, 3) spread evenly over the surface, and the unit normals (n, 3) of their faces."""
-    corners = mesh.vertices[mesh.faces].astype(np.float64)
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = facet_normals(mesh.vertices, mesh.faces, np.float64)
     double_area = np.linalg.norm(normals, axis=1)
     cumulative = np.cumsum(double_area)
-    face = np.searchsorted(cumulative, rng.random(n) * cumulative[-1]).clip(max=len(corners) - 1)
+    face = np.searchsorted(cumulative, rng.random(n) * cumulative[-1]).clip(max=len(normals) - 1)
     u, v = rng.random((2, n, 1))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    a, b, c = (corners[face, i] for i in range(3))
+    a, b, c = (mesh.vertices[mesh.faces[face, i]].astype(np.float64) for i in range(3))
     unit = normals[face] / np.maximum(double_area[face], 1e-20)[:, None]
     return (a + u * (b - a) + v * (c - a)).astype(np.float32), unit.astype(np.float32)
 
@@ -154,13 +153,14 @@ def _windings(
     # that lies on a grid itself.
     cells = (mesh.vertices.astype(np.float64) - low) / step + np.array([3.1e-6, 4.7e-6, 5.9e-6])
     triangles = cells[mesh.faces]
-    found = covered_cells(triangles[:, :, across], width, height)
-    if not len(found.faces):
-        return np.zeros(shape, bool), True
-    along = (triangles[found.faces, :, axis] * found.barycentric).sum(1)
+    corners = triangles[:, :, across]
+    (ax, ay), (bx, by) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
+    face, column, weights = map(np.concatenate, zip(*rasterize(corners, width, height, slack=0.0), strict=True))
+    along = (triangles[face, :, axis] * weights).sum(1)
     first = np.clip(np.ceil(along - 0.5), 0, depth).astype(np.int64)
     # +1 where the ray enters: there the face looks against the ray.
-    change = np.bincount(found.cells * (depth + 1) + first, -found.orientation, width * height * (depth + 1))
+    turn = np.sign(ax * by - ay * bx)[face]
+    change = np.bincount(column * (depth + 1) + first, -turn, width * height * (depth + 1))
     winding = np.rint(change.reshape(height, width, depth + 1).cumsum(-1)).astype(np.int64)
     closed = not winding[..., -1].any()
     inside = (winding[..., :-1] != 0).transpose(1, 0, 2)  # axes: across[0], across[1], axis

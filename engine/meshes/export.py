@@ -22,7 +22,7 @@ from engine.core.errors import EmptyResultError, InputError, OutputError
 from engine.core.files import sync, whole_file
 from engine.meshes import gltf
 from engine.meshes.colors import to_linear
-from engine.meshes.mesh import ByteArray, FloatArray, IntArray, Mesh
+from engine.meshes.mesh import ByteArray, FloatArray, Mesh, smooth_normals, weld
 
 UpAxis = Literal["Y", "Z"]
 
@@ -93,37 +93,6 @@ def sample_texture(texture: ByteArray, uv: FloatArray) -> ByteArray:
     return np.rint(top * (1 - fy) + bottom * fy).astype(np.uint8)
 
 
-def weld(vertices: FloatArray) -> tuple[IntArray, IntArray]:
-    """Vertices at the same position taken together.
-
-    Returns `first` (U,), the index of one vertex of each of U positions in order of appearance, and
-    `group` (V,), the position 0..U-1 of each vertex.
-    """
-    keys = (
-        np.ascontiguousarray(vertices + np.float32(0))
-        .view(np.dtype((np.void, vertices.dtype.itemsize * 3)))
-        .reshape(-1)
-    )
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return first[order].astype(np.int32), rank[group.reshape(-1)].astype(np.int32)
-
-
-def vertex_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
-    """Unit normals (V, 3), area-weighted, and the same for all vertices of one position: no shading seams."""
-    _, group = weld(vertices)
-    triangles = vertices[faces].astype(np.float64)
-    face_normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    sums = np.stack(
-        [np.bincount(group[faces].ravel(), np.repeat(face_normals[:, i], 3), group.max() + 1) for i in range(3)], -1
-    )
-    length = np.linalg.norm(sums, axis=1, keepdims=True)
-    normals = np.where(length > 1e-20, sums / np.maximum(length, 1e-20), [0.0, 0.0, 1.0])
-    return normals[group].astype(np.float32)
-
-
 _EXPORT_OPTIONS: dict[str, dict[str, Any]] = {".ply": {"encoding": "binary", "vertex_normal": True}, ".stl": {}}
 
 
@@ -169,7 +138,7 @@ def _welded(mesh: Mesh) -> trimesh.Trimesh:
         count = np.bincount(group)
         colors = np.rint(np.stack([np.bincount(group, colors[:, i]) / count for i in range(3)], -1)).astype(np.uint8)
     vertices, faces = mesh.vertices[first], group[mesh.faces]
-    normals = vertex_normals(vertices, faces)
+    normals = smooth_normals(vertices, faces)
     return trimesh.Trimesh(vertices, faces, vertex_normals=normals, vertex_colors=colors, process=False)
 
 
@@ -194,7 +163,7 @@ def _glb(mesh: Mesh) -> bytes:
     low, high = mesh.vertices.min(0).tolist(), mesh.vertices.max(0).tolist()
     attributes = {
         "POSITION": accessor(mesh.vertices, "VEC3", min=low, max=high),
-        "NORMAL": accessor(vertex_normals(mesh.vertices, mesh.faces), "VEC3"),
+        "NORMAL": accessor(smooth_normals(mesh.vertices, mesh.faces), "VEC3"),
     }
     material: dict[str, Any] = {
         "name": "surface",
@@ -235,7 +204,7 @@ def _obj(mesh: Mesh, path: Path) -> dict[Path, bytes]:
     """Wavefront OBJ, with its material and texture where there is one; the OBJ itself comes last."""
     first, group = weld(mesh.vertices)
     vertices, faces = mesh.vertices[first], group[mesh.faces] + 1
-    normals = vertex_normals(mesh.vertices, mesh.faces)[first]
+    normals = smooth_normals(mesh.vertices, mesh.faces)[first]
     files: dict[Path, bytes] = {}
     lines = ["# Oriel"]
     textured = mesh.uv is not None and mesh.texture is not None

@@ -1,77 +1,68 @@
-"""Triangles over cells of a plane in plain numpy: the base of voxels and of silhouettes.
+"""Triangles over pixels in plain numpy: the base of atlas texels, depth, voxels and silhouettes.
 
-Slow for a picture of few huge triangles, fast enough for meshes of small ones, the same on every machine.
+Not OpenGL: triangles of a reconstruction cover few pixels, so that this is as quick as software OpenGL, and it is the
+same on every machine.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_CHUNK = 4_000_000
+from engine.core.progress import CancelToken
+
+_CHUNK = 400_000
+"""Candidate pixels that are held at once."""
 
 
-@dataclass(frozen=True)
-class Covered:
-    """Pairs of a triangle and a cell whose centre it covers."""
+def rasterize(
+    triangles: npt.NDArray[Any], width: int, height: int, cancel: CancelToken | None = None, *, slack: float = 1e-5
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[Any]]]:
+    """Pixels whose centre lies in triangles (F, 3, 2), in pixels, x right and y down, either way round.
 
-    faces: npt.NDArray[np.int64]
-    """(P,) index of the triangle."""
-    cells: npt.NDArray[np.int64]
-    """(P,) row * width + column."""
-    barycentric: npt.NDArray[np.float64]
-    """(P, 3) weights of the three corners at the cell's centre."""
-    orientation: npt.NDArray[np.float64]
-    """(P,) +1 where the corners run counter-clockwise (x right, y up), else -1."""
-
-
-def covered_cells(triangles: npt.ArrayLike, width: int, height: int) -> Covered:
-    """All (triangle, cell) pairs of triangles (F, 3, 2) in cell units; cell (column, row) has its centre at + 0.5."""
-    corners = np.asarray(triangles, np.float64)
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    double_area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    Yields, chunk by chunk and at least once, face numbers (M,), pixels (M,) as row * width + column, and barycentric
+    weights (M, 3) in the precision of the triangles, none less than -`slack`. A pixel on a shared edge is given for
+    both faces.
+    """
+    origin = triangles[:, 0]
+    a, b = triangles[:, 1] - origin, triangles[:, 2] - origin
+    twice_area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
     limit = np.array([width, height])
-    low = np.clip(np.ceil(corners.min(1) - 0.5), 0, limit).astype(np.int64)
-    high = np.clip(np.floor(corners.max(1) - 0.5) + 1, 0, limit).astype(np.int64)
-    span = np.maximum(high - low, 0)
-    count = np.where(np.abs(double_area) > 1e-18, span[:, 0] * span[:, 1], 0)
-    parts: list[tuple[npt.NDArray, npt.NDArray, npt.NDArray]] = []
-    candidates = np.nonzero(count)[0]
-    total = np.cumsum(count[candidates])
+    # numpy reduces over an axis of three slowly: hence the pairs
+    least = np.minimum(np.minimum(origin, triangles[:, 1]), triangles[:, 2])
+    most = np.maximum(np.maximum(origin, triangles[:, 1]), triangles[:, 2])
+    low = np.clip(np.ceil(least - 0.5), 0, limit).astype(np.int64)
+    high = np.clip(np.floor(most - 0.5), -1, limit - 1).astype(np.int64)
+    extent = np.maximum(high - low + 1, 0)
+    candidates = np.where(np.abs(twice_area) > 1e-9, extent[:, 0] * extent[:, 1], 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # weight of corner 1 and of corner 2, each a linear function of the offset from corner 0
+        slope = np.stack([b[:, 1], -b[:, 0], -a[:, 1], a[:, 0]], -1) / twice_area[:, None]
+    faces = np.flatnonzero(candidates)
+    ends = np.cumsum(candidates[faces])
     start = 0
-    while start < len(candidates):
-        done = total[start - 1] if start else 0
-        stop = max(int(np.searchsorted(total, done + _CHUNK, side="right")), start + 1)
-        parts.append(_test(candidates[start:stop], corners, double_area, low, span, count, width))
+    while True:
+        if cancel is not None:
+            cancel.check()
+        done = ends[start - 1] if start else 0
+        stop = max(int(np.searchsorted(ends, done + _CHUNK, side="right")), start + 1)
+        chunk = faces[start:stop]
+        count = candidates[chunk]
+        face = np.repeat(chunk, count)
+        local = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
+        row, column = np.divmod(local, np.repeat(extent[chunk, 0], count))
+        column += low[face, 0]
+        row += low[face, 1]
+        dx, dy = column + 0.5 - origin[face, 0], row + 0.5 - origin[face, 1]
+        s = slope[face]
+        second, third = dx * s[:, 0] + dy * s[:, 1], dx * s[:, 2] + dy * s[:, 3]
+        first = 1 - second - third
+        inside = np.flatnonzero((first >= -slack) & (second >= -slack) & (third >= -slack))
+        bary = np.stack([first[inside], second[inside], third[inside]], -1).astype(triangles.dtype)
+        yield face[inside], row[inside] * width + column[inside], bary
         start = stop
-    if not parts:
-        empty = np.zeros(0, np.int64)
-        return Covered(empty, empty, np.zeros((0, 3)), np.zeros(0))
-    faces, cells, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Covered(faces, cells, weights, np.sign(double_area[faces]))
-
-
-def _test(
-    chosen: npt.NDArray,
-    corners: npt.NDArray,
-    double_area: npt.NDArray,
-    low: npt.NDArray,
-    span: npt.NDArray,
-    count: npt.NDArray,
-    width: int,
-) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
-    """Faces, cells and barycentric weights among the bounding boxes of the chosen triangles."""
-    faces = np.repeat(chosen, count[chosen])
-    begins = np.cumsum(count[chosen]) - count[chosen]
-    within = np.arange(len(faces)) - np.repeat(begins, count[chosen])
-    row, column = np.divmod(within, span[faces, 0])
-    column, row = column + low[faces, 0], row + low[faces, 1]
-    x, y = column + 0.5, row + 0.5
-    (ax, ay), (bx, by), (cx, cy) = (corners[faces, i].T for i in range(3))
-    wa = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / double_area[faces]
-    wb = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / double_area[faces]
-    wc = 1 - wa - wb
-    keep = (wa >= 0) & (wb >= 0) & (wc >= 0)
-    return faces[keep], (row * width + column)[keep], np.stack([wa[keep], wb[keep], wc[keep]], -1)
+        if start >= len(faces):
+            return

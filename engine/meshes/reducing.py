@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine.meshes.colors import to_linear, to_srgb
-from engine.meshes.mesh import ByteArray, FloatArray, IntArray, vertex_normals
+from engine.meshes.mesh import ByteArray, FloatArray, IntArray, facet_normals, summed_at_corners, vertex_normals
 from engine.meshes.model import Alpha, Model, Picture, Piece, Surface, Unreadable
 
 Array = npt.NDArray[Any]
@@ -185,8 +185,7 @@ def _area(piece: Piece) -> float:
 
 
 def _areas(points: Array, triangles: Array) -> Array:
-    a, b, c = (points[triangles[:, i]].astype(np.float64) for i in range(3))
-    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    return np.linalg.norm(facet_normals(points, triangles, np.float64), axis=1) / 2
 
 
 @dataclass
@@ -301,13 +300,10 @@ def _part(soup: _Soup, index: int, surface: Surface, pictures: dict[int, ByteArr
 
 def _shaded(points: FloatArray, triangles: IntArray) -> tuple[IntArray, FloatArray, IntArray]:
     """Triangles, normals (N, 3) and the old point (N,) of each new one; hard edges get several."""
-    a, b, c = (points[triangles[:, i]] for i in range(3))
-    facets = np.cross(b - a, c - a)
+    facets = facet_normals(points, triangles)
     _, welded = np.unique(_cells(points), return_inverse=True)
     joined = welded[triangles]
-    smooth = np.empty((int(welded.max()) + 1, 3), np.float64)
-    for axis in range(3):
-        smooth[:, axis] = np.bincount(joined.ravel(), np.repeat(facets[:, axis], 3), len(smooth))
+    smooth = summed_at_corners(facets, joined, int(welded.max()) + 1)
     smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-30)
     unit = facets / np.maximum(np.linalg.norm(facets, axis=1, keepdims=True), 1e-30)
     hard = (smooth[joined] * unit[:, None]).sum(2) < _CREASE
@@ -320,8 +316,7 @@ def _shaded(points: FloatArray, triangles: IntArray) -> tuple[IntArray, FloatArr
     normals = smooth[welded[source]].astype(np.float32)
     split = (kept & 7) > 0
     if split.any():
-        own = vertex_normals(points, triangles)
-        normals[split] = own[split]
+        normals[split] = vertex_normals(points, triangles)[split]
     return triangles, normals, source
 
 
@@ -463,8 +458,7 @@ def _clustered(soup: _Soup, target: int) -> tuple[_Soup, IntArray]:
         around = np.zeros(len(points), np.int32)
         for column in range(3):
             around[triangles[:, column]] = np.arange(len(triangles), dtype=np.int32)
-        a, b, c = (points[triangles[:, i]] for i in range(3))
-        label = (label << 3) | _facing(np.cross(b - a, c - a))[around[chosen]]
+        label = (label << 3) | _facing(facet_normals(points, triangles))[around[chosen]]
     kept, inverse = np.unique(label, return_inverse=True)
     count = np.bincount(inverse, minlength=len(kept))
     first = np.empty(len(kept), np.int64)

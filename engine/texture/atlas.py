@@ -1,14 +1,9 @@
-"""UV atlases, and the software rasteriser that both atlas texels and views' depth come from.
-
-The rasteriser is numpy rather than OpenGL: triangles of a reconstruction cover few pixels, so it is as quick
-as software OpenGL here, and the same on every machine.
-"""
+"""UV atlases, and the depth of views, of the same rasteriser as the atlas's texels."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from tempfile import gettempdir
@@ -20,14 +15,12 @@ from engine import cameras
 from engine.core.errors import EmptyResultError, OutputError
 from engine.core.processes import Child, ChildEnded
 from engine.core.progress import CancelToken
-from engine.meshes.export import vertex_normals
-from engine.meshes.mesh import FloatArray, IntArray
+from engine.meshes.mesh import FloatArray, IntArray, facet_normals, smooth_normals
+from engine.meshes.rasteriser import rasterize
 from engine.texture.unwrap import cut, serve_cut
 
 CREASE = 0.7
 """Cosine of the angle between a face and a vertex normal from which on the face's own normal is taken."""
-_CHUNK = 400_000
-"""Candidate pixels that the rasteriser holds at once."""
 _NEAR = 0.02
 """Faces that come closer to a camera than this, in world units, are not drawn."""
 
@@ -128,53 +121,6 @@ def depth_map(
         return np.reciprocal(nearest).reshape(height, width)
 
 
-def rasterize(
-    triangles: FloatArray, width: int, height: int, cancel: CancelToken | None = None
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]]:
-    """Pixels whose centre lies in triangles (F, 3, 2), in pixels, x right and y down, either way round.
-
-    Yields, chunk by chunk, face numbers (M,), pixels (M,) as row * width + column, and barycentric weights (M, 3).
-    A pixel on a shared edge is given for both faces.
-    """
-    origin = triangles[:, 0]
-    a, b = triangles[:, 1] - origin, triangles[:, 2] - origin
-    twice_area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    limit = np.array([width, height])
-    # numpy reduces over an axis of three slowly: hence the pairs
-    least = np.minimum(np.minimum(origin, triangles[:, 1]), triangles[:, 2])
-    most = np.maximum(np.maximum(origin, triangles[:, 1]), triangles[:, 2])
-    low = np.clip(np.ceil(least - 0.5), 0, limit).astype(np.int64)
-    high = np.clip(np.floor(most - 0.5), -1, limit - 1).astype(np.int64)
-    extent = np.maximum(high - low + 1, 0)
-    candidates = np.where(np.abs(twice_area) > 1e-9, extent[:, 0] * extent[:, 1], 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # weight of corner 1 and of corner 2, each a linear function of the offset from corner 0
-        slope = np.stack([b[:, 1], -b[:, 0], -a[:, 1], a[:, 0]], -1) / twice_area[:, None]
-    faces = np.flatnonzero(candidates)
-    ends = np.cumsum(candidates[faces])
-    start = 0
-    while start < len(faces):
-        if cancel is not None:
-            cancel.check()
-        done = ends[start - 1] if start else 0
-        stop = max(int(np.searchsorted(ends, done + _CHUNK, side="right")), start + 1)
-        chunk = faces[start:stop]
-        count = candidates[chunk]
-        face = np.repeat(chunk, count)
-        local = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
-        row, column = np.divmod(local, np.repeat(extent[chunk, 0], count))
-        column += low[face, 0]
-        row += low[face, 1]
-        dx, dy = column + 0.5 - origin[face, 0], row + 0.5 - origin[face, 1]
-        s = slope[face]
-        second, third = dx * s[:, 0] + dy * s[:, 1], dx * s[:, 2] + dy * s[:, 3]
-        first = 1 - second - third
-        inside = np.flatnonzero((first >= -1e-5) & (second >= -1e-5) & (third >= -1e-5))
-        bary = np.stack([first[inside], second[inside], third[inside]], -1).astype(np.float32)
-        yield face[inside], row[inside] * width + column[inside], bary
-        start = stop
-
-
 def _edge_pixels(
     triangles: FloatArray, faces: npt.NDArray[np.int64], size: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
@@ -193,9 +139,8 @@ def _edge_pixels(
 
 def _corner_normals(atlas: Atlas) -> FloatArray:
     """(F, 3, 3) normals of each face's corners: smooth over gentle bends, the face's own across a crease."""
-    corners = atlas.vertices[atlas.faces]
-    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat = facet_normals(atlas.vertices, atlas.faces)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
-    smooth = vertex_normals(atlas.vertices, atlas.faces)[atlas.faces]
+    smooth = smooth_normals(atlas.vertices, atlas.faces)[atlas.faces]
     gentle = (smooth * flat[:, None]).sum(-1, keepdims=True) > CREASE
     return np.where(gentle, smooth, flat[:, None])

@@ -10,8 +10,8 @@ from scipy.spatial import cKDTree
 from engine import cameras
 from engine.core.errors import EmptyResultError
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
-from engine.meshes.export import sample_texture, weld
-from engine.meshes.mesh import ByteArray, FloatArray, Mesh
+from engine.meshes.export import sample_texture
+from engine.meshes.mesh import ByteArray, FloatArray, Mesh, weld
 from engine.texture.atlas import Atlas, Texels, depth_map, surface_texels, unwrap
 
 SHARPNESS = 6.0

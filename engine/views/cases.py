@@ -22,6 +22,7 @@ from engine.core.processes import end_with
 from engine.data.ground import on_ground
 from engine.data.photo import photograph
 from engine.data.renderer import FramedObject, Light, Renderer, Shading, Solid, frame_object
+from engine.meshes.mesh import facet_normals
 from engine.views.manhattan import CANDIDATES, VOTES, edge_votes
 
 if TYPE_CHECKING:
@@ -341,8 +342,7 @@ def main_direction(obj: Solid) -> tuple[float, bool]:
     The moment of fourfold symmetry of the walls' normals, weighed by their areas; where they face all ways alike, as
     about a cone, the solid's own axes will do.
     """
-    a, b, c = obj.vertices[obj.faces].transpose(1, 0, 2).astype(np.float64)
-    normals = np.cross(b - a, c - a)
+    normals = facet_normals(obj.vertices, obj.faces, np.float64)
     level = normals[:, 0] + 1j * normals[:, 1]
     walls = np.abs(level) > 2 * np.abs(normals[:, 2])
     weight, unit = np.abs(level[walls]), np.exp(4j * np.angle(level[walls]))

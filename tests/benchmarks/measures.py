@@ -10,7 +10,7 @@ from engine.cameras import FloatArray, project
 from engine.evaluation.geometry import Solid, f_score_of, sample_mesh
 from engine.evaluation.views import mask_iou
 from engine.meshes.mesh import Mesh
-from engine.meshes.rasteriser import covered_cells
+from engine.meshes.rasteriser import rasterize
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -82,15 +82,16 @@ def draw(mesh: Mesh, c2w: npt.ArrayLike, k: npt.ArrayLike, size: int) -> FloatAr
     if len(mesh.faces):
         pixels, depth = project(mesh.vertices, c2w, k)
         faces = mesh.faces[(depth[mesh.faces] > 1e-3).all(1)]
-        found = covered_cells(pixels[faces], size, size)
-        corners = faces[found.faces]
+        covered = rasterize(pixels[faces].astype(np.float64), size, size, slack=0.0)
+        found, cells, weights = map(np.concatenate, zip(*covered, strict=True))
+        corners = faces[found]
         # Depth is linear over the screen in its inverse, and so are attributes divided by it.
-        weights = found.barycentric / depth[corners]
+        weights = weights / depth[corners]
         nearness = weights.sum(1)
         order = np.argsort(nearness, kind="stable")  # the nearest face writes last
         weights = weights[order] / nearness[order, None]
-        picture[found.cells[order], :3] = _colors(mesh, corners[order], weights)
-        picture[found.cells, 3] = 1
+        picture[cells[order], :3] = _colors(mesh, corners[order], weights)
+        picture[cells, 3] = 1
     return picture.reshape(size, size, 4)
 
 

@@ -97,7 +97,7 @@ class Scene:
         """Replace the mesh shown; None shows nothing."""
         import pyvista as pv
 
-        from engine.meshes.export import vertex_normals
+        from engine.meshes.mesh import smooth_normals
 
         self.mesh = mesh if mesh is not None and len(mesh.faces) else None
         self._surface = self._texture = self._normal_colors = None
@@ -106,7 +106,7 @@ class Scene:
             surface = pv.PolyData.from_regular_faces(
                 np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int64)
             )
-            normals = vertex_normals(np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int32))
+            normals = smooth_normals(np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int32))
             surface.point_data.active_normals = normals
             self._normal_colors = ((normals * 0.5 + 0.5) * 255 + 0.5).astype(np.uint8)
             if mesh.uv is not None and mesh.texture is not None:

@@ -8,8 +8,8 @@ import pytest
 import trimesh
 
 from engine.core.errors import EmptyResultError, InputError, OutputError
-from engine.meshes.export import export_mesh, sample_texture, vertex_normals, weld
-from engine.meshes.mesh import Mesh
+from engine.meshes.export import export_mesh, sample_texture
+from engine.meshes.mesh import Mesh, smooth_normals, weld
 from tests.meshes import load_mesh
 
 SIZE = np.array([0.6, 0.4, 1.0], np.float32)
@@ -194,7 +194,7 @@ def test_normals_are_unit_outward_and_seamless() -> None:
         ball.vertices[ball.faces.ravel()].astype(np.float32),
         np.arange(len(ball.faces) * 3, dtype=np.int32).reshape(-1, 3),
     )
-    normals = vertex_normals(split.vertices, split.faces)
+    normals = smooth_normals(split.vertices, split.faces)
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
     assert (normals * split.vertices).sum(1).min() > 0.99
     first, group = weld(split.vertices)

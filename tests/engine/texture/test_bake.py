@@ -13,7 +13,8 @@ from engine.core.errors import Cancelled, EmptyResultError, OutputError
 from engine.core.progress import CancelToken, Progress
 from engine.meshes.export import export_mesh, sample_texture
 from engine.meshes.mesh import Mesh
-from engine.texture.atlas import Atlas, depth_map, rasterize, surface_texels, unwrap
+from engine.meshes.rasteriser import rasterize
+from engine.texture.atlas import Atlas, depth_map, surface_texels, unwrap
 from engine.texture.bake import bake_texture
 from tests.meshes import load_mesh
 
