@@ -83,10 +83,8 @@ def _check_document(document: dict[str, Any], content: mmap.mmap, at: int, room:
     if buffers and "uri" not in buffers[0] and buffers[0]["byteLength"] > room:
         raise Damaged("its data are shorter than it says")
     for view in views:
-        if (
-            view.get("byteOffset", 0) < 0
-            or view.get("byteOffset", 0) + view["byteLength"] > (buffers[view["buffer"]]["byteLength"])
-        ):
+        start = view.get("byteOffset", 0)
+        if start < 0 or start + view["byteLength"] > buffers[view["buffer"]]["byteLength"]:
             raise Damaged("a piece of its data lies outside of them")
     for image in entries(document, "images"):
         if "bufferView" in image:
@@ -94,7 +92,22 @@ def _check_document(document: dict[str, Any], content: mmap.mmap, at: int, room:
     accessors = entries(document, "accessors")
 
     def read(index: int) -> npt.NDArray[Any] | None:
-        return _read(accessors[index], views, buffers, content, at)
+        """Numbers, checked to lie inside; None where they are compressed or elsewhere than in the binary part."""
+        accessor = accessors[index]
+        if "bufferView" not in accessor:
+            return None
+        view = views[accessor["bufferView"]]
+        if any(name in view.get("extensions", {}) for name in gltf.MESHOPT):
+            return None
+        (kind, width), count, offset = gltf.numbers_of(accessor), accessor["count"], accessor.get("byteOffset", 0)
+        element = kind.itemsize * width
+        stride = gltf.stride_within(view["byteLength"], element, count, view.get("byteStride"), offset)
+        if view["buffer"] != 0 or "uri" in buffers[0]:
+            return None
+        begin = at + view.get("byteOffset", 0) + offset
+        # A copy: an array that shares the memory would keep the file mapped.
+        raw = content[begin : begin + stride * (count - 1) + element]
+        return np.ndarray((count, width), kind, raw, strides=(stride, kind.itemsize))
 
     meshes = triangles = 0
     for mesh in entries(document, "meshes"):
@@ -124,30 +137,6 @@ def _check_document(document: dict[str, Any], content: mmap.mmap, at: int, room:
         what = "no mesh" if not document.get("meshes") else "only points and lines, no mesh"
         raise PageFailed(f"The model holds {what}.")
     return GlbFacts(len(content), meshes, triangles, len(entries(document, "images")))
-
-
-def _read(
-    accessor: dict[str, Any],
-    views: list[dict[str, Any]],
-    buffers: list[dict[str, Any]],
-    content: mmap.mmap,
-    at: int,
-) -> npt.NDArray[Any] | None:
-    """The numbers of an accessor, checked to lie inside; None where they are compressed or elsewhere than in BIN."""
-    if "bufferView" not in accessor:
-        return None
-    view = views[accessor["bufferView"]]
-    if any(name in view.get("extensions", {}) for name in gltf.MESHOPT):
-        return None
-    (kind, width), count, offset = gltf.numbers_of(accessor), accessor["count"], accessor.get("byteOffset", 0)
-    element = kind.itemsize * width
-    stride = gltf.stride_within(view["byteLength"], element, count, view.get("byteStride"), offset)
-    if view["buffer"] != 0 or "uri" in buffers[0]:
-        return None
-    begin = at + view.get("byteOffset", 0) + offset
-    # A copy: an array that shares the memory would keep the file mapped.
-    raw = content[begin : begin + stride * (count - 1) + element]
-    return np.ndarray((count, width), kind, raw, strides=(stride, kind.itemsize))
 
 
 # -- packing -------------------------------------------------------------------------------------------------

@@ -249,8 +249,8 @@ def _setup(ctx: Any) -> tuple[Any, Any, Any]:
         fragment = fragment.replace(name, str(value))
     return (
         ctx.framebuffer(depth_attachment=pictures),
-        ctx.program(vertex_shader=_DEPTH_VERTEX, fragment_shader=_DEPTH_FRAGMENT),
-        ctx.program(vertex_shader=_CARVE_VERTEX, fragment_shader=fragment),
+        gl.program(_DEPTH_VERTEX, _DEPTH_FRAGMENT),
+        gl.program(_CARVE_VERTEX, fragment),
     )
 
 

@@ -213,13 +213,12 @@ class _Buffers:
 
 @dataclass
 class Renderer:
-    """Draws objects at `size` px. Bound to the thread that first draws with it."""
+    """Draws objects at `size` px."""
 
     size: int = 128
     """Side of the square pictures in pixels."""
     supersample: int = 2
     """Samples along a pixel's side; 1 for hard edges."""
-    _target: Any = field(default=None, repr=False)
 
     def render(
         self,
@@ -246,8 +245,6 @@ class Renderer:
         models = np.broadcast_to(np.eye(4) if model is None else np.asarray(model, np.float32), (n, 4, 4))
         lights = [light or Light()] * n if light is None or isinstance(light, Light) else list(light)
         with gl.context() as ctx:
-            if self._target is None:
-                self._setup(ctx)
             return self._draw(ctx, obj, poses, ks, models, lights, depth, shading)
 
     @staticmethod
@@ -303,26 +300,28 @@ class Renderer:
         vao = ctx.vertex_array(program, content, buffers.index)
         before, hidden = _depth_only(ctx, buffers)
         rgba, depths = np.empty((n, s, s, 4), np.uint8), np.zeros((n, s, s), np.float32)
+        most = max(1, min(4, 2048 // fine))  # tiles in a row
+        target = gl.target(most * fine)
         ctx.enable_only(ctx.DEPTH_TEST)
 
         def draw(side: int, part: range) -> int:
             """Draw views as square tiles of a sheet; returns the number of tiles in a row."""
             columns = math.ceil(math.sqrt(len(part)))
-            self._target.use()
-            self._target.viewport = (0, 0, columns * side, columns * side)
-            self._target.clear(1.0, 1.0, 1.0, 0.0, depth=1.0, viewport=self._target.viewport)
+            target.use()
+            target.viewport = (0, 0, columns * side, columns * side)
+            target.clear(1.0, 1.0, 1.0, 0.0, depth=1.0, viewport=target.viewport)
             for i in part:
                 row, column = divmod(i - part.start, columns)
-                self._target.viewport = (column * side, row * side, side, side)
+                target.viewport = (column * side, row * side, side, side)
                 _shine(program, lights[i])
                 for one in (before, program):
                     one["clip"].write(gl.clip_from_world(poses[i], ks[i], s).tobytes())
                     one["model"].write(np.ascontiguousarray(models[i].T, np.float32).tobytes())
                 program["eye"] = tuple(poses[i][:3, 3].tolist())
                 if shading is not None:  # light costs most: none for what is hidden
-                    self._target.color_mask = False, False, False, False
+                    target.color_mask = False, False, False, False
                     hidden.render(ctx.TRIANGLES)
-                    self._target.color_mask = True, True, True, True
+                    target.color_mask = True, True, True, True
                     ctx.depth_func = "<="
                 vao.render(ctx.TRIANGLES)
                 ctx.depth_func = "<"
@@ -332,29 +331,22 @@ class Renderer:
             sheet = np.frombuffer(buffer, kind).reshape(columns, side, columns, side, -1)
             return sheet.transpose(0, 2, 1, 3, 4).reshape(columns * columns, side, side, -1)
 
-        for start in range(0, n, self._tiles):
-            part = range(start, min(start + self._tiles, n))
+        for start in range(0, n, most**2):
+            part = range(start, min(start + most**2, n))
             columns = draw(fine, part)
             view = (0, 0, columns * fine, columns * fine)
-            color = tiles(self._target.read(view, components=4), columns, fine, np.uint8)[: len(part)]
+            color = tiles(target.read(view, components=4), columns, fine, np.uint8)[: len(part)]
             for i, tile in zip(part, color, strict=True):
                 rgba[i] = tile if fine == s else cv2.resize(tile, (s, s), interpolation=cv2.INTER_AREA)
             if depth:
                 if fine != s:
                     columns = draw(s, part)
                 view = (0, 0, columns * s, columns * s)
-                raw = self._target.read(view, components=1, attachment=-1, dtype="f4")
+                raw = target.read(view, components=1, attachment=-1, dtype="f4")
                 depths[part.start : part.stop] = gl.linear_depth(
                     tiles(raw, columns, s, np.float32)[: len(part), ..., 0]
                 )
         return rgba, depths
-
-    def _setup(self, ctx: Any) -> None:
-        fine = self.size * self.supersample
-        columns = max(1, min(4, 2048 // fine))
-        self._tiles = columns * columns
-        side = (columns * fine, columns * fine)
-        self._target = ctx.framebuffer(ctx.renderbuffer(side, 4), ctx.depth_renderbuffer(side))
 
 
 _COLUMNS = ("position", "normal", "uv", "layer", "color_a", "color_b")
@@ -375,9 +367,7 @@ def _upload(ctx: Any, obj: Drawable) -> _Buffers:
 
 def _depth_only(ctx: Any, buffers: _Buffers) -> tuple[Any, Any]:
     """The program that only draws depth, and a solid's array for it."""
-    program = gl.cached(
-        "depth program", lambda c: c.program(vertex_shader=_DEPTH_VERTEX, fragment_shader=_DEPTH_FRAGMENT)
-    )
+    program = gl.program(_DEPTH_VERTEX, _DEPTH_FRAGMENT)
     return program, ctx.vertex_array(program, [(buffers.vertices, "3f 48x", "position")], buffers.index)
 
 
@@ -395,12 +385,7 @@ def _program(buffers: _Buffers, shading: Shading | None) -> Any:
     """The program for solids with or without pictures of their own, shaded or not, its textures in place."""
     wanted = {"OWN": buffers.textures is not None, "SHADED": shading is not None}
     head = "".join(f"#define {name}\n" for name, on in wanted.items() if on) + f"#define MAPS {1 + _SKY}\n"
-    program = gl.cached(
-        f"training program {head}",
-        lambda ctx: ctx.program(
-            vertex_shader=f"#version 330\n{head}{_VERTEX}", fragment_shader=f"#version 330\n{head}{_FRAGMENT}"
-        ),
-    )
+    program = gl.program(f"#version 330\n{head}{_VERTEX}", f"#version 330\n{head}{_FRAGMENT}")
     library = gl.cached("texture library", _library)
     library.use(0)
     program["library"] = 0

@@ -23,9 +23,10 @@ from engine.evaluation.details import color_sums, frequency_sums
 from engine.evaluation.geometry import MeshSolid, Surface, surface_figures, volume_iou
 from engine.evaluation.likeness import Likeness
 from engine.evaluation.lpips import Lpips
-from engine.evaluation.pairs import MODEL_SUFFIXES, Model, Prediction
+from engine.evaluation.pairs import Model, Prediction
 from engine.evaluation.pictures import POSES, Shape, draw_shape, hidden_points, outer_points, read_shape
 from engine.evaluation.views import mask_iou, psnr, ssim
+from engine.meshes.loading import FORMATS
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -136,7 +137,7 @@ def pack(model: Model, predictions: list[Prediction]) -> dict[str, bytes]:
         found[f"{folder}/{path.name}"] = path.read_bytes()
         if path.suffix.lower() in (".gltf", ".obj"):
             for beside in sorted(path.parent.iterdir()):
-                used = beside.is_file() and beside.suffix.lower() not in MODEL_SUFFIXES
+                used = beside.is_file() and beside.suffix.lower() not in FORMATS
                 if used and sum(map(len, found.values())) + beside.stat().st_size < _MOST_SENT:
                     found[f"{folder}/{beside.name}"] = beside.read_bytes()
 

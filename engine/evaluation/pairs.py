@@ -10,9 +10,8 @@ from typing import Any
 
 from engine.core.errors import InputError
 from engine.core.files import read_object
+from engine.meshes.loading import FORMATS
 
-MODEL_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
-"""Of models and of predicted meshes; where a prediction has several files, the first of these."""
 CASES = "cases.json"
 """File beside the models with what is known of their input pictures."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -85,7 +84,7 @@ def find_pairs(models: Path, predictions: Sequence[Path]) -> Pairs:
             continue
         found[name] = Model(name, path, _case(cases.get(name), path, models))
     if not found:
-        raise InputError(f"{models} holds no models ({', '.join(MODEL_SUFFIXES)}). Name the folder of true models.")
+        raise InputError(f"{models} holds no models ({', '.join(FORMATS)}). Name the folder of true models.")
     labels = _labels(predictions)
     matched: dict[tuple[str, str], Prediction] = {}
     for label, folder in zip(labels, predictions, strict=True):
@@ -109,15 +108,15 @@ def find_pairs(models: Path, predictions: Sequence[Path]) -> Pairs:
 
 
 def _meshes(folder: Path) -> list[Path]:
-    """Mesh files at any depth, none of hidden folders; of one name the preferred suffix first."""
+    """Mesh files at any depth, none of hidden folders; of one name the first of `FORMATS` first."""
     found = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in MODEL_SUFFIXES
+        if path.suffix.lower() in FORMATS
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
-    return sorted(found, key=lambda p: (p.with_suffix("").as_posix(), MODEL_SUFFIXES.index(p.suffix.lower())))
+    return sorted(found, key=lambda p: (p.with_suffix("").as_posix(), FORMATS.index(p.suffix.lower())))
 
 
 def _name(path: Path, folder: Path) -> str:

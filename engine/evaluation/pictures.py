@@ -267,11 +267,7 @@ def _draw(
 ) -> tuple[FloatArray, FloatArray]:
     """Pictures, and depths along the viewing axis where they are asked for (hard-edged, instead of the pictures)."""
     side = size if depth else size * _SUPERSAMPLE
-    program = gl.cached("evaluation.program", lambda c: c.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT))
-    target = gl.cached(
-        f"evaluation.target.{side}",
-        lambda c: c.framebuffer(c.renderbuffer((side, side), 4), c.depth_renderbuffer((side, side))),
-    )
+    program, target = gl.program(_VERTEX, _FRAGMENT), gl.target(side)
     program["skin"], program["lit"] = 0, float(lit)
     lamp = np.zeros(3) if sun is None else np.asarray(sun, np.float64) / np.linalg.norm(np.asarray(sun, np.float64))
     program["sun"] = tuple(lamp.tolist())
@@ -280,10 +276,9 @@ def _draw(
     pictures = np.zeros((0 if depth else len(poses), size, size, 4), np.float32)
     depths = np.zeros((len(poses) if depth else 0, size, size), np.float32)
     ctx.enable_only(ctx.DEPTH_TEST)
-    target.use()
     for i, pose in enumerate(poses):
         c2w = pose.matrix()
-        target.clear(1.0, 1.0, 1.0, 0.0, depth=1.0)
+        gl.clear(target)
         program["clip"].write(gl.clip_from_world(c2w, k, size).tobytes())
         program["eye"] = tuple(c2w[:3, 3].tolist())
         for vao, skin, cutoff in drawn:
@@ -292,11 +287,10 @@ def _draw(
                 skin.use(0)
             vao.render(ctx.TRIANGLES)
         if depth:
-            raw = np.frombuffer(target.read(components=1, attachment=-1, dtype="f4"), np.float32)
-            depths[i] = gl.linear_depth(raw.reshape(size, size))
+            depths[i] = gl.depth_of(target)
         else:
-            raw_rgba = np.frombuffer(target.read(components=4), np.uint8).reshape(side, side, 4)
-            pictures[i] = cv2.resize(raw_rgba, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+            small = cv2.resize(gl.colors_of(target), (size, size), interpolation=cv2.INTER_AREA)
+            pictures[i] = small.astype(np.float32) / 255
     return pictures, depths
 
 
@@ -307,14 +301,11 @@ def _upload(ctx: Any, program: Any, part: PreviewPart) -> tuple[Any, Any, float]
     if part.colors is not None:
         colors = np.asarray(part.colors[:, :3], np.float32) / np.float32(255)
     uv = np.zeros((len(part.points), 2), np.float32) if part.uv is None else part.uv
-    data = np.concatenate([part.points, part.normals, colors, uv], 1).astype(np.float32)
-    index = ctx.buffer(np.ascontiguousarray(part.triangles, np.int32).tobytes())
-    buffer = ctx.buffer(data.tobytes())
-    vao = ctx.vertex_array(program, [(buffer, "3f 3f 3f 2f", "position", "normal", "color", "uv")], index)
+    columns = {"position": part.points, "normal": part.normals, "color": colors, "uv": uv}
+    vao = gl.vertices(ctx, program, columns, part.triangles)
     skin = None
     if part.texture is not None:
-        height, width, channels = part.texture.shape
-        skin = ctx.texture((width, height), channels, np.ascontiguousarray(part.texture[::-1]).tobytes(), alignment=1)
+        skin = gl.texture(ctx, part.texture)
         skin.repeat_x = skin.repeat_y = part.repeat
         skin.build_mipmaps()
     cutoff = 0.0 if part.alpha == "opaque" else part.cutoff

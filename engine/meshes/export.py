@@ -22,7 +22,7 @@ from engine.core.errors import EmptyResultError, InputError, OutputError
 from engine.core.files import sync, whole_file
 from engine.meshes import gltf
 from engine.meshes.colors import to_linear
-from engine.meshes.mesh import ByteArray, FloatArray, Mesh, smooth_normals, weld
+from engine.meshes.mesh import ByteArray, FloatArray, Mesh, mean_colors, smooth_normals, weld
 
 UpAxis = Literal["Y", "Z"]
 
@@ -135,8 +135,7 @@ def _welded(mesh: Mesh) -> trimesh.Trimesh:
     first, group = weld(mesh.vertices)
     colors = _vertex_colors(mesh)
     if colors is not None:
-        count = np.bincount(group)
-        colors = np.rint(np.stack([np.bincount(group, colors[:, i]) / count for i in range(3)], -1)).astype(np.uint8)
+        colors = mean_colors(colors, group)
     vertices, faces = mesh.vertices[first], group[mesh.faces]
     normals = smooth_normals(vertices, faces)
     return trimesh.Trimesh(vertices, faces, vertex_normals=normals, vertex_colors=colors, process=False)

@@ -58,6 +58,54 @@ def cached(key: str, make: Callable[[Any], Any]) -> Any:
     return _local.store[key]
 
 
+def program(vertex: str, fragment: str) -> Any:
+    """A program of this thread's context, compiled once."""
+    return cached(vertex + fragment, lambda ctx: ctx.program(vertex_shader=vertex, fragment_shader=fragment))
+
+
+def target(side: int, samples: int = 0) -> Any:
+    """A square framebuffer of colours and depth, made once, of `samples` a pixel (0 for one that can be read)."""
+    size = side, side
+    return cached(
+        f"target {side} {samples}",
+        lambda ctx: ctx.framebuffer(
+            ctx.renderbuffer(size, 4, samples=samples), ctx.depth_renderbuffer(size, samples=samples)
+        ),
+    )
+
+
+def vertices(ctx: Any, program: Any, columns: dict[str, npt.NDArray[Any]], faces: npt.NDArray[Any]) -> Any:
+    """A mesh for a program: by the name of its inputs, what each of V vertices has (V, n); faces (F, 3)."""
+    data = np.concatenate(list(columns.values()), 1, dtype=np.float32)
+    layout = " ".join(f"{values.shape[1]}f" for values in columns.values())
+    index = ctx.buffer(np.ascontiguousarray(faces, np.int32).tobytes())
+    return ctx.vertex_array(program, [(ctx.buffer(data.tobytes()), layout, *columns)], index)
+
+
+def texture(ctx: Any, picture: npt.NDArray[np.uint8]) -> Any:
+    """A picture (H, W, C), first row at the top, for coordinates whose origin is at the lower left."""
+    height, width, channels = picture.shape
+    return ctx.texture((width, height), channels, np.ascontiguousarray(picture[::-1]).tobytes(), alignment=1)
+
+
+def clear(target: Any) -> None:
+    """Draw into a framebuffer from now on, which becomes white and transparent."""
+    target.use()
+    target.viewport = 0, 0, *target.size
+    target.clear(1.0, 1.0, 1.0, 0.0, depth=1.0)
+
+
+def colors_of(target: Any) -> npt.NDArray[np.uint8]:
+    """What was drawn, RGBA (S, S, 4), rows from the top."""
+    return np.frombuffer(target.read(components=4), np.uint8).reshape(*target.size, 4)
+
+
+def depth_of(target: Any) -> npt.NDArray[np.float32]:
+    """Distance of what was drawn along the viewing axis (S, S), rows from the top; 0 where there is nothing."""
+    raw = target.read(components=1, attachment=-1, dtype="f4")
+    return linear_depth(np.frombuffer(raw, np.float32).reshape(target.size))
+
+
 def clip_from_world(c2w: npt.ArrayLike, k: npt.ArrayLike, size: int) -> npt.NDArray[np.float32]:
     """Column-major-ready (transposed) projection of the world into clip space, 4x4 float32.
 

@@ -147,53 +147,38 @@ class _Scenes:
 
     def _instances(self) -> Iterator[tuple[int, Array, int | None]]:
         """Every mesh that the scenes show: its index, its place in the world (4, 4), Z up, and its skin."""
-        nodes = self._data.items("nodes")
-        worlds: dict[int, Array] = {}
-        parents = self._parents(nodes)
-        roots: list[int] = []
-        for scene in self._data.items("scenes"):
-            if isinstance(scene, dict) and isinstance(scene.get("nodes"), list):
-                roots += [r for r in scene["nodes"] if isinstance(r, int) and 0 <= r < len(nodes)]
-        if not roots:
-            roots = [i for i in range(len(nodes)) if i not in parents] or list(range(len(nodes)))
+        nodes = [node if isinstance(node, dict) else {} for node in self._data.items("nodes")]
         if not nodes:
-            for index in range(len(self._data.items("meshes"))):
-                yield index, Y_TO_Z, None
+            yield from ((index, Y_TO_Z, None) for index in range(len(self._data.items("meshes"))))
             return
-        order: list[int] = []
+        scenes = [scene for scene in self._data.items("scenes") if isinstance(scene, dict)]
+        roots = [root for scene in scenes for root in _indices(scene.get("nodes"), len(nodes))]
+        children = [_indices(node.get("children"), len(nodes)) for node in nodes]
+        if not roots:
+            inner = {child for below in children for child in below}
+            roots = [i for i in range(len(nodes)) if i not in inner] or list(range(len(nodes)))
         stack = [(root, Y_TO_Z, False) for root in reversed(roots)]
         while stack:
             index, above, child = stack.pop()
-            if index in worlds:
+            if index in self._worlds:
                 if child:  # a root may well stand in several scenes
                     self._warn("Its nodes form a loop or share children; each is shown once.")
                 continue
-            node = nodes[index] if isinstance(nodes[index], dict) else {}
-            worlds[index] = above @ self._attempt(
-                lambda node=node: _local(node),  # type: ignore[misc]
-                lambda: np.eye(4),
-                "The place of one of its parts cannot be read; it stands where its parent stands.",
-            )
-            order.append(index)
-            children = node.get("children", [])
-            for below in reversed(children if isinstance(children, list) else []):
-                if isinstance(below, int) and 0 <= below < len(nodes):
-                    stack.append((below, worlds[index], True))
-        self._worlds = worlds
-        for index in order:
-            node = nodes[index]
-            if isinstance(node, dict) and isinstance(node.get("mesh"), int):
-                skin = node.get("skin")
-                for matrix in self._copies(node, worlds[index]):
-                    yield node["mesh"], matrix, skin if isinstance(skin, int) else None
+            self._worlds[index] = above @ self._local(nodes[index])
+            stack += [(below, self._worlds[index], True) for below in reversed(children[index])]
+        for index, world in self._worlds.items():
+            mesh, skin = nodes[index].get("mesh"), nodes[index].get("skin")
+            if isinstance(mesh, int):
+                for matrix in self._copies(nodes[index], world):
+                    yield mesh, matrix, skin if isinstance(skin, int) else None
 
-    @staticmethod
-    def _parents(nodes: list[Any]) -> set[int]:
-        found: set[int] = set()
-        for node in nodes:
-            children = node.get("children", []) if isinstance(node, dict) else []
-            found |= {c for c in children if isinstance(c, int)} if isinstance(children, list) else set()
-        return found
+    def _local(self, node: dict[str, Any]) -> Array:
+        """The place of a node in its parent's frame (4, 4)."""
+        return self._attempt(
+            lambda: _matrix(node),
+            lambda: np.eye(4),
+            "The place of one of its parts cannot be read; it stands where its parent stands.",
+        )
 
     def _copies(self, node: dict[str, Any], world: Array) -> list[Array]:
         """The places of a mesh that is drawn many times (EXT_mesh_gpu_instancing), else its own alone."""
@@ -265,14 +250,12 @@ class _Scenes:
 
     def _optional(self, make: Callable[[], Array], count: int) -> Array | None:
         """What `make` reads, or None where it cannot be read or does not fit."""
-
-        def fitting() -> Array:
-            found = make()
-            if len(found) != count:
-                raise Damaged("lists of its numbers differ in length")
-            return found
-
-        return self._attempt(fitting, lambda: None, "Texture coordinates, colours or normals of a part cannot be read.")
+        warning = "Texture coordinates, colours or normals of a part cannot be read."
+        found = self._attempt(make, lambda: None, warning)
+        if found is not None and len(found) != count:
+            self._warn(warning)
+            return None
+        return found
 
     def _draco(self, draco: dict[str, Any]) -> tuple[Callable[[str], tuple[Array, bool]], IntArray]:
         self._data.compressed = "Draco"
@@ -371,9 +354,8 @@ class _Scenes:
             plain = material.get("pbrMetallicRoughness") or {}
             texture, factor = plain.get("baseColorTexture"), plain.get("baseColorFactor", (1, 1, 1, 1))
         glow = material.get("emissiveFactor", (0, 0, 0))
-        if (
-            max(factor[:3]) < 0.02 and max(glow) > 0.02
-        ):  # shadeless models keep their colours in the light they give off
+        # shadeless models keep their colours in the light they give off
+        if max(factor[:3]) < 0.02 and max(glow) > 0.02:
             texture, factor = material.get("emissiveTexture"), (*glow[:3], factor[3])
         red, green, blue, opacity = (float(np.clip(v, 0, 1)) for v in factor)
         surface = Surface(
@@ -466,8 +448,12 @@ def _cofactors(matrix: Array) -> tuple[Array, float]:
     return turn, a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)
 
 
-def _local(node: dict[str, Any]) -> Array:
-    """The place of a node in its parent's frame (4, 4)."""
+def _indices(found: Any, count: int) -> list[int]:
+    """Those of a list that are below `count`; none of what is no list."""
+    return [i for i in found if isinstance(i, int) and 0 <= i < count] if isinstance(found, list) else []
+
+
+def _matrix(node: dict[str, Any]) -> Array:
     if "matrix" in node:
         matrix = np.asarray(node["matrix"], np.float64).reshape(4, 4).T
     else:

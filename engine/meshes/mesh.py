@@ -86,3 +86,9 @@ def weld(vertices: FloatArray) -> tuple[IntArray, IntArray]:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return first[order].astype(np.int32), rank[group.reshape(-1)].astype(np.int32)
+
+
+def mean_colors(colors: ByteArray, group: IntArray) -> ByteArray:
+    """Mean colours (U, 3) of the vertices (V, 3) at each of U positions, which `group` (V,) tells, as of `weld`."""
+    count = np.bincount(group)
+    return np.rint(np.stack([np.bincount(group, colors[:, i]) / count for i in range(3)], -1)).astype(np.uint8)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ONLY_BLENDER = (".fbx", ".usd", ".usda", ".usdc", ".usdz")
 """Kinds of models that only Blender reads."""
 
-_TRIANGLES = 300_000
+_TRIANGLES, _SIDE, _TEXTURE_BYTES = 300_000, 1024, 24 << 20
 _SECONDS = 120.0
 """Longest time without a sign of life."""
 _NICENESS = 5
@@ -128,16 +128,17 @@ def _serve(channel: Channel, model: Path, scene: dict[str, Any]) -> None:
 
 
 def _load(model: Path) -> list[PreviewPart]:
-    from engine.screening.preview import PreviewLimits, load_preview
+    from engine.meshes.loading import read_model
+    from engine.meshes.reducing import reduce_model
 
-    preview = load_preview(model, PreviewLimits(triangles=_TRIANGLES, parts=64))
-    if preview.problem is not None:
-        raise InputError(preview.problem)
-    # It comes with the middle of its bounds at the origin, inside the unit sphere.
-    low = np.min([part.points.min(0) for part in preview.parts], 0)
-    high = np.max([part.points.max(0) for part in preview.parts], 0)
+    parts = reduce_model(
+        read_model(model), triangles=_TRIANGLES, parts=64, side=_SIDE, texture_bytes=_TEXTURE_BYTES, name=model.name
+    ).parts
+    # They come with the middle of their bounds at the origin, inside the unit sphere.
+    low = np.min([part.points.min(0) for part in parts], 0)
+    high = np.max([part.points.max(0) for part in parts], 0)
     scale = np.float32(1 / (high - low).max())
-    return [replace(part, points=part.points * scale) for part in preview.parts]
+    return [replace(part, points=part.points * scale) for part in parts]
 
 
 def _draw(parts: list[PreviewPart], scene: dict[str, Any]) -> Iterator[tuple[str, bytes]]:

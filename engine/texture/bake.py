@@ -11,7 +11,7 @@ from engine import cameras
 from engine.core.errors import EmptyResultError
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.meshes.export import sample_texture
-from engine.meshes.mesh import ByteArray, FloatArray, Mesh, weld
+from engine.meshes.mesh import ByteArray, FloatArray, Mesh, mean_colors, weld
 from engine.texture.atlas import Atlas, Texels, depth_map, surface_texels, unwrap
 
 SHARPNESS = 6.0
@@ -239,6 +239,4 @@ def _vertex_colors(atlas: Atlas, texture: ByteArray) -> ByteArray:
     """(V, 3), the same for all vertices of one position."""
     colors = sample_texture(texture, atlas.uv)
     _, group = weld(atlas.vertices)
-    count = np.bincount(group)
-    means = np.stack([np.bincount(group, colors[:, i]) / count for i in range(3)], -1)
-    return np.rint(means[group]).astype(np.uint8)
+    return mean_colors(colors, group)[group]

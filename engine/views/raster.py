@@ -71,46 +71,33 @@ def _draw(
     source: tuple[FloatArray, FloatArray, FloatArray] | None,
     samples: int,
 ) -> tuple[FloatArray, FloatArray]:
-    program = gl.cached("views.program", lambda c: c.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT))
+    program = gl.program(_VERTEX, _FRAGMENT)
     poses = np.asarray(c2ws, np.float32).reshape(-1, 4, 4)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     colors = np.ones_like(mesh.vertices) if mesh.colors is None else mesh.colors.astype(np.float32) / 255
     uv = np.zeros((len(colors), 2), np.float32) if mesh.uv is None else mesh.uv
-    data = np.concatenate([mesh.vertices, normals, colors, uv], 1).astype(np.float32)
-    buffer, index = ctx.buffer(data.tobytes()), ctx.buffer(np.ascontiguousarray(mesh.faces, np.int32).tobytes())
-    vao = ctx.vertex_array(program, [(buffer, "3f 3f 3f 2f", "position", "normal", "color", "uv")], index)
+    columns = {"position": mesh.vertices, "normal": normals, "color": colors, "uv": uv}
+    vao = gl.vertices(ctx, program, columns, mesh.faces)
     ctx.enable_only(ctx.DEPTH_TEST)
 
     def draw(target: Any, matrix: FloatArray) -> None:
-        target.use()
-        target.clear(1.0, 1.0, 1.0, 0.0, depth=1.0)
+        gl.clear(target)
         program["clip"].write(matrix.tobytes())
         vao.render(ctx.TRIANGLES)
 
-    def targets(side: int, multi: int) -> Any:
-        return gl.cached(
-            f"views.target.{side}.{multi}",
-            lambda c: c.framebuffer(
-                c.renderbuffer((side, side), 4, samples=multi), c.depth_renderbuffer((side, side), samples=multi)
-            ),
-        )
-
-    single, multi = targets(size, 0), targets(size, min(samples, ctx.max_samples) if samples > 1 else 0)
+    single, multi = gl.target(size), gl.target(size, min(samples, ctx.max_samples) if samples > 1 else 0)
     program["projected"], program["textured"], program["skin"] = 0.0, 0.0, 2
     textures = []
     if mesh.uv is not None and mesh.texture is not None:
-        height, width, _ = mesh.texture.shape
-        skin = ctx.texture((width, height), 3, np.ascontiguousarray(mesh.texture[::-1]).tobytes(), alignment=1)
+        skin = gl.texture(ctx, mesh.texture)
         skin.use(2)
         program["textured"] = 1.0
     if source is not None:
         picture, source_c2w, source_k = source
         side = picture.shape[0]
-        target = targets(side, 0)
         matrix = gl.clip_from_world(source_c2w, source_k, side)
-        draw(target, matrix)
-        raw = np.frombuffer(target.read(components=1, attachment=-1, dtype="f4"), np.float32).reshape(side, side)
-        depth = gl.linear_depth(raw)
+        draw(gl.target(side), matrix)
+        depth = gl.depth_of(gl.target(side))
         depth[depth == 0] = gl.FAR
         textures = [
             ctx.texture((side, side), 4, np.ascontiguousarray(picture, np.float32).tobytes(), dtype="f4"),
@@ -130,8 +117,7 @@ def _draw(
         draw(multi, matrix)
         if multi is not single:
             ctx.copy_framebuffer(single, multi)
-        rgba[i] = np.frombuffer(single.read(components=4), np.uint8).reshape(size, size, 4).astype(np.float32) / 255
+        rgba[i] = gl.colors_of(single).astype(np.float32) / 255
         draw(single, matrix)
-        raw = np.frombuffer(single.read(components=1, attachment=-1, dtype="f4"), np.float32).reshape(size, size)
-        depths[i] = gl.linear_depth(raw)
+        depths[i] = gl.depth_of(single)
     return rgba, depths

@@ -29,9 +29,9 @@ from engine.data.textures import texture_library
 from engine.evaluation.clip import ClipSimilarity, mean_cosine
 from engine.evaluation.geometry import Surface, sample_mesh, surface_figures, volume_iou
 from engine.evaluation.likeness import Likeness
-from engine.evaluation.pairs import MODEL_SUFFIXES
 from engine.evaluation.pictures import RADIUS, Shape, draw_shape, hidden_points, read_shape, shape_of
 from engine.evaluation.views import mask_iou, ssim
+from engine.meshes.loading import FORMATS
 from engine.meshes.mesh import Mesh
 from engine.meshes.reducing import PreviewPart
 from engine.surface.extraction import march
@@ -72,9 +72,9 @@ class TestSet:
             return [f"{index:03d}" for index in range(heldout_count())]
         if models is None or not models.is_dir():
             raise InputError(f"There is no folder {models or self.folder}. Name the folder of these models.")
-        names = sorted(path.name for path in models.iterdir() if path.suffix.lower() in MODEL_SUFFIXES)
+        names = sorted(path.name for path in models.iterdir() if path.suffix.lower() in FORMATS)
         if not names:
-            raise InputError(f"{models} holds no models ({', '.join(MODEL_SUFFIXES)}). Name the folder that does.")
+            raise InputError(f"{models} holds no models ({', '.join(FORMATS)}). Name the folder that does.")
         return names
 
     def load(self, name: str, models: Path | None, cache: Path | None = None) -> TestObject:
