@@ -193,49 +193,50 @@ def _projections(radius: float) -> FloatArray:
     return matrices.astype(np.float32)
 
 
+@gl.context()
 def _carved(points: FloatArray, triangles: npt.NDArray[np.int32], resolution: int) -> BoolArray:
     """Occupancy (R, R, R) of [-1, 1]^3."""
     box = np.abs(points[triangles.reshape(-1)]).max(0)
     views = _projections(1.01 * float(np.linalg.norm(box)))
     corners = np.stack([np.arange(VIEWS) % _COLUMNS, np.arange(VIEWS) // _COLUMNS], 1) * _PICTURE
-    with gl.context() as ctx:
-        depth, draw, look = gl.cached("carving", _setup)
-        ctx.enable_only(ctx.DEPTH_TEST)
-        depth.use()
-        depth.viewport = (0, 0, *depth.size)
-        depth.clear(depth=1.0)
-        index = ctx.buffer(triangles.tobytes())
-        vao = ctx.vertex_array(draw, [(ctx.buffer(points.tobytes()), "3f", "position")], index)
-        # the ground that it stands on: a house without a floor must not be looked into from below
-        ground = box * np.array([(-1, -1, -1), (1, -1, -1), (-1, 1, -1), (1, 1, -1)], np.float32)
-        floor = ctx.vertex_array(draw, [(ctx.buffer(ground.tobytes()), "3f", "position")])
-        for view, corner in zip(views, corners.tolist(), strict=True):
-            depth.viewport = (*corner, _PICTURE, _PICTURE)
-            draw["clip"].write(np.ascontiguousarray(view.T).tobytes())
-            # a pixel's depth holds for all of it: where the facet slants, the nearest point within it
-            ctx.polygon_offset = -1.0, 0.0
-            vao.render(ctx.TRIANGLES)
-            ctx.polygon_offset = 0.0, 0.0
-            floor.render(ctx.TRIANGLE_STRIP)
-        ctx.enable_only(ctx.NOTHING)
-        depth.depth_attachment.use(0)
-        to_picture = np.tile(np.diag((_PICTURE / 2, _PICTURE / 2, 0.5, 1.0)), (VIEWS, 1, 1))
-        to_picture[:, :3, 3] = 0.5
-        to_picture[:, :2, 3] = corners + _PICTURE / 2
-        look["views"].write((to_picture @ views).astype(np.float32).tobytes())  # row by row: multiplied from the left
-        look["box"], look["side"] = tuple(box.tolist()), resolution
-        quad = ctx.vertex_array(
-            look, [(ctx.buffer(np.array([-1, -1, 3, -1, -1, 3], np.float32).tobytes()), "2f", "corner")]
-        )
-        slices = max(1, min(resolution, 8192 // resolution))  # planes of voxels that fit one picture
-        target = ctx.framebuffer(ctx.renderbuffer((resolution, resolution * slices), 1, dtype="f1"))
-        target.use()
-        solid = np.empty((resolution,) * 3, np.bool_)
-        for first in range(0, resolution, slices):
-            look["first"] = first
-            quad.render(ctx.TRIANGLES)
-            plane = np.frombuffer(target.read(components=1), np.uint8).reshape(slices, resolution, resolution)
-            solid[first : first + slices] = plane[: resolution - first] > 0
+    ctx = gl.current()
+    depth, draw, look = gl.cached("carving", _setup)
+    ctx.enable_only(ctx.DEPTH_TEST)
+    depth.use()
+    depth.viewport = (0, 0, *depth.size)
+    depth.clear(depth=1.0)
+    index = ctx.buffer(triangles.tobytes())
+    vao = ctx.vertex_array(draw, [(ctx.buffer(points.tobytes()), "3f", "position")], index)
+    # the ground that it stands on: a house without a floor must not be looked into from below
+    ground = box * np.array([(-1, -1, -1), (1, -1, -1), (-1, 1, -1), (1, 1, -1)], np.float32)
+    floor = ctx.vertex_array(draw, [(ctx.buffer(ground.tobytes()), "3f", "position")])
+    for view, corner in zip(views, corners.tolist(), strict=True):
+        depth.viewport = (*corner, _PICTURE, _PICTURE)
+        draw["clip"].write(np.ascontiguousarray(view.T).tobytes())
+        # a pixel's depth holds for all of it: where the facet slants, the nearest point within it
+        ctx.polygon_offset = -1.0, 0.0
+        vao.render(ctx.TRIANGLES)
+        ctx.polygon_offset = 0.0, 0.0
+        floor.render(ctx.TRIANGLE_STRIP)
+    ctx.enable_only(ctx.NOTHING)
+    depth.depth_attachment.use(0)
+    to_picture = np.tile(np.diag((_PICTURE / 2, _PICTURE / 2, 0.5, 1.0)), (VIEWS, 1, 1))
+    to_picture[:, :3, 3] = 0.5
+    to_picture[:, :2, 3] = corners + _PICTURE / 2
+    look["views"].write((to_picture @ views).astype(np.float32).tobytes())  # row by row: multiplied from the left
+    look["box"], look["side"] = tuple(box.tolist()), resolution
+    quad = ctx.vertex_array(
+        look, [(ctx.buffer(np.array([-1, -1, 3, -1, -1, 3], np.float32).tobytes()), "2f", "corner")]
+    )
+    slices = max(1, min(resolution, 8192 // resolution))  # planes of voxels that fit one picture
+    target = ctx.framebuffer(ctx.renderbuffer((resolution, resolution * slices), 1, dtype="f1"))
+    target.use()
+    solid = np.empty((resolution,) * 3, np.bool_)
+    for first in range(0, resolution, slices):
+        look["first"] = first
+        quad.render(ctx.TRIANGLES)
+        plane = np.frombuffer(target.read(components=1), np.uint8).reshape(slices, resolution, resolution)
+        solid[first : first + slices] = plane[: resolution - first] > 0
     return solid
 
 

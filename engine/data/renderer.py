@@ -220,6 +220,7 @@ class Renderer:
     supersample: int = 2
     """Samples along a pixel's side; 1 for hard edges."""
 
+    @gl.context()
     def render(
         self,
         obj: Drawable,
@@ -240,60 +241,11 @@ class Renderer:
         0 where nothing is (all 0 with `depth=False`, which is faster).
         """
         poses = np.asarray(c2ws, np.float32).reshape(-1, 4, 4)
-        n = len(poses)
+        n, s, fine = len(poses), self.size, self.size * self.supersample
         ks = np.broadcast_to(np.asarray(k, np.float32), (n, 3, 3))
         models = np.broadcast_to(np.eye(4) if model is None else np.asarray(model, np.float32), (n, 4, 4))
         lights = [light or Light()] * n if light is None or isinstance(light, Light) else list(light)
-        with gl.context() as ctx:
-            return self._draw(ctx, obj, poses, ks, models, lights, depth, shading)
-
-    @staticmethod
-    def shade(obj: Drawable, light: Light, softness: float = 1.0) -> Shading:
-        """Cast shadows of the lamp and what each point sees of the sky, from depth maps along 11 directions.
-
-        `light` is in the object's frame; `softness` is the half width of a shadow's edge in hundredths of the object.
-        Seen from below the horizon there is only dark ground.
-        """
-        spin = math.atan2(light.to_light[1], light.to_light[0])
-        height = (np.arange(_SKY) + 0.5) / _SKY
-        turn = spin + np.arange(_SKY) * math.pi * (3 - math.sqrt(5))  # an even spread: Fibonacci's spiral
-        flat = np.sqrt(1 - height**2)
-        toward = np.concatenate([[light.to_light], np.stack([flat * np.cos(turn), flat * np.sin(turn), height], 1)])
-        toward /= np.linalg.norm(toward, axis=1, keepdims=True)
-        clip = _orthographic(toward, obj.vertices)
-        with gl.context() as ctx:
-            buffers = _upload(ctx, obj)
-            maps = ctx.depth_texture((_SUN_SIDE + 4 * _SKY_SIDE, _SUN_SIDE))
-            maps.compare_func, maps.filter = "<=", (ctx.LINEAR, ctx.LINEAR)
-            target = ctx.framebuffer([], maps)
-            program, vao = _depth_only(ctx, buffers)
-            program["model"].write(np.eye(4, dtype=np.float32).tobytes())
-            target.use()
-            target.clear(depth=1.0)
-            ctx.enable_only(ctx.DEPTH_TEST)
-            for matrix, view in zip(clip, _map_places(), strict=True):
-                target.viewport = view
-                program["clip"].write(np.ascontiguousarray(matrix.T).tobytes())
-                vao.render(ctx.TRIANGLES)
-        half = np.diag([0.5, 0.5, 0.5, 1.0])
-        half[:3, 3] = 0.5
-        to_map = np.ascontiguousarray((half @ clip).transpose(0, 2, 1), np.float32)
-        widths = 2 / np.linalg.norm(clip[:, :2, :3], axis=2).min(1)  # of the maps, in units of the object
-        lift = 1.6 * float(widths[0]) / _SUN_SIDE, 1.6 * float(widths[1:].max()) / _SKY_SIDE
-        return Shading(obj, buffers, maps, to_map, toward.astype(np.float32), 0.01 * softness, lift)
-
-    def _draw(
-        self,
-        ctx: Any,
-        obj: Drawable,
-        poses: FloatArray,
-        ks: FloatArray,
-        models: npt.NDArray[Any],
-        lights: list[Light],
-        depth: bool,
-        shading: Shading | None,
-    ) -> tuple[ByteArray, FloatArray]:
-        n, s, fine = len(poses), self.size, self.size * self.supersample
+        ctx = gl.current()
         buffers = shading._buffers if shading is not None and shading.obj is obj else _upload(ctx, obj)
         program = _program(buffers, shading)
         content = [(buffers.vertices, "3f 3f 2f 1f 3f 3f", *_COLUMNS)]
@@ -347,6 +299,42 @@ class Renderer:
                     tiles(raw, columns, s, np.float32)[: len(part), ..., 0]
                 )
         return rgba, depths
+
+    @staticmethod
+    @gl.context()
+    def shade(obj: Drawable, light: Light, softness: float = 1.0) -> Shading:
+        """Cast shadows of the lamp and what each point sees of the sky, from depth maps along 11 directions.
+
+        `light` is in the object's frame; `softness` is the half width of a shadow's edge in hundredths of the object.
+        Seen from below the horizon there is only dark ground.
+        """
+        spin = math.atan2(light.to_light[1], light.to_light[0])
+        height = (np.arange(_SKY) + 0.5) / _SKY
+        turn = spin + np.arange(_SKY) * math.pi * (3 - math.sqrt(5))  # an even spread: Fibonacci's spiral
+        flat = np.sqrt(1 - height**2)
+        toward = np.concatenate([[light.to_light], np.stack([flat * np.cos(turn), flat * np.sin(turn), height], 1)])
+        toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+        clip = _orthographic(toward, obj.vertices)
+        ctx = gl.current()
+        buffers = _upload(ctx, obj)
+        maps = ctx.depth_texture((_SUN_SIDE + 4 * _SKY_SIDE, _SUN_SIDE))
+        maps.compare_func, maps.filter = "<=", (ctx.LINEAR, ctx.LINEAR)
+        target = ctx.framebuffer([], maps)
+        program, vao = _depth_only(ctx, buffers)
+        program["model"].write(np.eye(4, dtype=np.float32).tobytes())
+        target.use()
+        target.clear(depth=1.0)
+        ctx.enable_only(ctx.DEPTH_TEST)
+        for matrix, view in zip(clip, _map_places(), strict=True):
+            target.viewport = view
+            program["clip"].write(np.ascontiguousarray(matrix.T).tobytes())
+            vao.render(ctx.TRIANGLES)
+        half = np.diag([0.5, 0.5, 0.5, 1.0])
+        half[:3, 3] = 0.5
+        to_map = np.ascontiguousarray((half @ clip).transpose(0, 2, 1), np.float32)
+        widths = 2 / np.linalg.norm(clip[:, :2, :3], axis=2).min(1)  # of the maps, in units of the object
+        lift = 1.6 * float(widths[0]) / _SUN_SIDE, 1.6 * float(widths[1:].max()) / _SKY_SIDE
+        return Shading(obj, buffers, maps, to_map, toward.astype(np.float32), 0.01 * softness, lift)
 
 
 _COLUMNS = ("position", "normal", "uv", "layer", "color_a", "color_b")

@@ -188,9 +188,7 @@ def draw_shape(
     In its own colours (mid grey without any), by a lamp at the camera that lets the form be seen, or unlit. With
     `sun`, a direction (3,) towards it in the world, by that and the sky instead; nothing casts shadows.
     """
-    with gl.context() as ctx:
-        pictures, _ = _draw(ctx, shape, poses, size, lit, sun=sun)
-    return pictures
+    return _draw(shape, poses, size, lit, sun=sun)[0]
 
 
 def hidden_points(shape: Shape, points: FloatArray, normals: FloatArray | None, pose: cameras.Pose) -> BoolArray:
@@ -199,8 +197,7 @@ def hidden_points(shape: Shape, points: FloatArray, normals: FloatArray | None, 
     Those that lie behind another part of the shape; and, where the outward normals (N, 3) are known, those that face
     away from it, which tells the back of a sheet. Of what lies beyond the picture's edge nothing counts as behind.
     """
-    with gl.context() as ctx:
-        _, depths = _draw(ctx, shape, [pose], _DEPTH_SIZE, False, depth=True)
+    _, depths = _draw(shape, [pose], _DEPTH_SIZE, False, depth=True)
     # Of a slanted surface the farthest depth within a pixel or so is the one to compare with.
     farthest = np.asarray(cv2.dilate(depths[0], np.ones((3, 3), np.uint8)), np.float32)
     there, distance = _look_up(farthest, points, pose)
@@ -226,8 +223,7 @@ def outer_points(shape: Shape, n: int, seed: int = 0) -> tuple[FloatArray, Float
     as 1 and near the origin; where nothing is seen, as of a shape far too large, points of all of it are given.
     """
     rng = np.random.default_rng(seed)
-    with gl.context() as ctx:
-        _, depths = _draw(ctx, shape, _AROUND, _DEPTH_SIZE, False, depth=True)
+    _, depths = _draw(shape, _AROUND, _DEPTH_SIZE, False, depth=True)
     found: list[tuple[FloatArray, FloatArray]] = []
     count = 0
     for _ in range(12):
@@ -255,8 +251,8 @@ def _repeated(
     return points[chosen], normals[chosen]
 
 
+@gl.context()
 def _draw(
-    ctx: Any,
     shape: Shape,
     poses: Sequence[cameras.Pose],
     size: int,
@@ -267,11 +263,12 @@ def _draw(
 ) -> tuple[FloatArray, FloatArray]:
     """Pictures, and depths along the viewing axis where they are asked for (hard-edged, instead of the pictures)."""
     side = size if depth else size * _SUPERSAMPLE
-    program, target = gl.program(_VERTEX, _FRAGMENT), gl.target(side)
+    ctx, target = gl.current(), gl.target(side)
+    program = gl.program(_VERTEX, _FRAGMENT)
     program["skin"], program["lit"] = 0, float(lit)
     lamp = np.zeros(3) if sun is None else np.asarray(sun, np.float64) / np.linalg.norm(np.asarray(sun, np.float64))
     program["sun"] = tuple(lamp.tolist())
-    drawn = [_upload(ctx, program, part) for part in shape.parts]
+    drawn = [_upload(program, part) for part in shape.parts]
     k = cameras.intrinsics(size)
     pictures = np.zeros((0 if depth else len(poses), size, size, 4), np.float32)
     depths = np.zeros((len(poses) if depth else 0, size, size), np.float32)
@@ -294,7 +291,7 @@ def _draw(
     return pictures, depths
 
 
-def _upload(ctx: Any, program: Any, part: PreviewPart) -> tuple[Any, Any, float]:
+def _upload(program: Any, part: PreviewPart) -> tuple[Any, Any, float]:
     """Vertices, texture (or None) and least alpha of a part."""
     bare = part.colors is None and part.texture is None
     colors: FloatArray = np.full((len(part.points), 3), 0.6 if bare else 1.0, np.float32)
@@ -302,10 +299,10 @@ def _upload(ctx: Any, program: Any, part: PreviewPart) -> tuple[Any, Any, float]
         colors = np.asarray(part.colors[:, :3], np.float32) / np.float32(255)
     uv = np.zeros((len(part.points), 2), np.float32) if part.uv is None else part.uv
     columns = {"position": part.points, "normal": part.normals, "color": colors, "uv": uv}
-    vao = gl.vertices(ctx, program, columns, part.triangles)
+    vao = gl.vertices(program, columns, part.triangles)
     skin = None
     if part.texture is not None:
-        skin = gl.texture(ctx, part.texture)
+        skin = gl.texture(part.texture)
         skin.repeat_x = skin.repeat_y = part.repeat
         skin.build_mipmaps()
     cutoff = 0.0 if part.alpha == "opaque" else part.cutoff

@@ -26,6 +26,8 @@ _local = threading.local()
 def context() -> Iterator[Any]:
     """The calling thread's OpenGL context, current within the block; made at the first call (EGL on Linux).
 
+    Also decorates functions that draw, so that what they leave behind is freed at once.
+
     Afterwards the thread has no current context: VTK and Qt could not make theirs current beside it. Needs no
     display. Raises `OrielError` where the machine has no OpenGL 3.3.
     """
@@ -51,10 +53,15 @@ def context() -> Iterator[Any]:
             ctypes.CDLL("libEGL.so.1").eglReleaseThread()
 
 
+def current() -> Any:
+    """The context of the block that this is called in."""
+    return _local.context
+
+
 def cached(key: str, make: Callable[[Any], Any]) -> Any:
     """An OpenGL object of this thread's context, made once by `make(context)` under a key; within `context`."""
     if key not in _local.store:
-        _local.store[key] = make(_local.context)
+        _local.store[key] = make(current())
     return _local.store[key]
 
 
@@ -74,18 +81,19 @@ def target(side: int, samples: int = 0) -> Any:
     )
 
 
-def vertices(ctx: Any, program: Any, columns: dict[str, npt.NDArray[Any]], faces: npt.NDArray[Any]) -> Any:
+def vertices(program: Any, columns: dict[str, npt.NDArray[Any]], faces: npt.NDArray[Any]) -> Any:
     """A mesh for a program: by the name of its inputs, what each of V vertices has (V, n); faces (F, 3)."""
     data = np.concatenate(list(columns.values()), 1, dtype=np.float32)
     layout = " ".join(f"{values.shape[1]}f" for values in columns.values())
+    ctx = current()
     index = ctx.buffer(np.ascontiguousarray(faces, np.int32).tobytes())
     return ctx.vertex_array(program, [(ctx.buffer(data.tobytes()), layout, *columns)], index)
 
 
-def texture(ctx: Any, picture: npt.NDArray[np.uint8]) -> Any:
+def texture(picture: npt.NDArray[np.uint8]) -> Any:
     """A picture (H, W, C), first row at the top, for coordinates whose origin is at the lower left."""
     height, width, channels = picture.shape
-    return ctx.texture((width, height), channels, np.ascontiguousarray(picture[::-1]).tobytes(), alignment=1)
+    return current().texture((width, height), channels, np.ascontiguousarray(picture[::-1]).tobytes(), alignment=1)
 
 
 def clear(target: Any) -> None:

@@ -43,6 +43,7 @@ void main() {
 """
 
 
+@gl.context()
 def render_mesh(
     mesh: Mesh,
     c2ws: npt.ArrayLike,
@@ -58,26 +59,14 @@ def render_mesh(
     of a picture that is projected onto the parts it sees. Returns RGBA (N, size, size, 4) float32 over white
     and depth (N, size, size) along the viewing axis, 0 where nothing is.
     """
-    with gl.context() as ctx:
-        return _draw(ctx, mesh, c2ws, k, size, source, samples)
-
-
-def _draw(
-    ctx: Any,
-    mesh: Mesh,
-    c2ws: npt.ArrayLike,
-    k: npt.ArrayLike,
-    size: int,
-    source: tuple[FloatArray, FloatArray, FloatArray] | None,
-    samples: int,
-) -> tuple[FloatArray, FloatArray]:
+    ctx = gl.current()
     program = gl.program(_VERTEX, _FRAGMENT)
     poses = np.asarray(c2ws, np.float32).reshape(-1, 4, 4)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     colors = np.ones_like(mesh.vertices) if mesh.colors is None else mesh.colors.astype(np.float32) / 255
     uv = np.zeros((len(colors), 2), np.float32) if mesh.uv is None else mesh.uv
     columns = {"position": mesh.vertices, "normal": normals, "color": colors, "uv": uv}
-    vao = gl.vertices(ctx, program, columns, mesh.faces)
+    vao = gl.vertices(program, columns, mesh.faces)
     ctx.enable_only(ctx.DEPTH_TEST)
 
     def draw(target: Any, matrix: FloatArray) -> None:
@@ -89,7 +78,7 @@ def _draw(
     program["projected"], program["textured"], program["skin"] = 0.0, 0.0, 2
     textures = []
     if mesh.uv is not None and mesh.texture is not None:
-        skin = gl.texture(ctx, mesh.texture)
+        skin = gl.texture(mesh.texture)
         skin.use(2)
         program["textured"] = 1.0
     if source is not None:
