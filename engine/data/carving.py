@@ -17,9 +17,8 @@ from scipy import ndimage
 
 from engine.core.errors import InputError
 from engine.meshes import gl
-from engine.meshes.mesh import facet_normals
+from engine.meshes.mesh import FloatArray, facet_normals
 
-FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 VIEWS = 60

@@ -29,12 +29,11 @@ from engine.data.model_solids import BUILDING, THING, Carving, ModelSolid, resiz
 from engine.data.textures import LAYERS, texture_library
 from engine.data.variation import finished, varied
 from engine.meshes.loading import FORMATS, read_model
-from engine.meshes.mesh import facet_normals, summed_at_corners
+from engine.meshes.mesh import FloatArray, facet_normals, summed_at_corners
 from engine.meshes.model import Model
 from engine.meshes.reducing import PreviewPart, reduce_model
 
 Array = npt.NDArray[Any]
-FloatArray = npt.NDArray[np.float32]
 
 Split = Literal["train", "validation"]
 

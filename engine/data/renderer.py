@@ -13,9 +13,7 @@ import numpy.typing as npt
 
 from engine import cameras
 from engine.meshes import gl
-
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
+from engine.meshes.mesh import ByteArray, FloatArray
 
 _SKY, _SKY_SIDE, _SUN_SIDE = 10, 96, 384
 """Directions that the sky is seen from, the side of each one's shadow map in pixels, and that of the lamp's."""

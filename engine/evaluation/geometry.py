@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from engine.meshes.mesh import Mesh, facet_normals
+from engine.meshes.mesh import FloatArray, Mesh, facet_normals
 from engine.meshes.rasteriser import rasterize
 
-FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 Surface = tuple[FloatArray, FloatArray]
 """Points (N, 3) spread evenly over a surface and the unit normals (N, 3) there."""

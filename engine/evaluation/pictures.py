@@ -16,11 +16,10 @@ from engine.core.errors import EmptyResultError, InputError
 from engine.evaluation.geometry import sample_mesh
 from engine.meshes import gl
 from engine.meshes.loading import read_model
-from engine.meshes.mesh import Mesh, vertex_normals
+from engine.meshes.mesh import FloatArray, Mesh, vertex_normals
 from engine.meshes.model import Unreadable
 from engine.meshes.reducing import PreviewPart, reduce_model
 
-FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 RADIUS = 1.9

@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.meshes import gl
-from engine.meshes.mesh import Mesh, vertex_normals
-
-FloatArray = npt.NDArray[np.float32]
+from engine.meshes.mesh import FloatArray, Mesh, vertex_normals
 
 _VERTEX = """
 #version 330
