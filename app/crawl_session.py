@@ -24,7 +24,7 @@ from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken, Progress
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.crawl.setup_panel import recalled, remembered
-from widgets.words import count
+from widgets.kit.words import count
 
 if TYPE_CHECKING:
     from engine.crawling import Crawl, Downloader, Options, Page, PageState, Records, Totals

@@ -25,7 +25,7 @@ from engine.core.files import writing
 from engine.core.progress import CancelToken, Progress
 from engine.evaluation.metrics import METRICS
 from widgets.evaluate import TRUTH, Choice, EvaluateTab, Found, Opened, Pace, Sample
-from widgets.words import count, plain
+from widgets.kit.words import count, plain
 
 if TYPE_CHECKING:
     from engine.evaluation.measuring import Measured

@@ -25,7 +25,7 @@ from engine.core.progress import CancelToken, Progress
 from engine.training import FineTuneOptions
 from widgets.finetune import FineTuneTab, Holding, Look, Opened, RunState
 from widgets.finetune.words import FIGURES, figure, said
-from widgets.words import count
+from widgets.kit.words import count
 
 if TYPE_CHECKING:
     from engine.meshes.mesh import Mesh

@@ -22,13 +22,13 @@ from engine.core.progress import CancelToken, Progress
 from engine.reconstruct.folder import PRINCIPAL, SOURCES, as_pixels
 from engine.reconstruct.options import Options
 from engine.reconstruct.run import Run
-from widgets.common import opaque, to_qimage
+from widgets.kit.images import opaque, to_qimage
+from widgets.kit.theme import RESOURCES
 from widgets.reconstruct.incoming import SUFFIXES
 from widgets.reconstruct.model_choices import ROWS
 from widgets.reconstruct.request import HistoryEntry, Picture, QueueEntry, Request
 from widgets.reconstruct.stage_bar import STAGES, seconds_text
 from widgets.reconstruct.tab import ReconstructTab, RunContents
-from widgets.theme import RESOURCES
 
 NICENESS = 5
 """The engine's thread gives way to the window's."""

@@ -23,10 +23,10 @@ from app.settings import Settings
 from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken, Progress
 from engine.rendering.jobs import Frame, FrameDone, ModelFile, ModelState, RenderSettings, RenderTotals, frames
+from widgets.kit.words import count
 from widgets.render import FarmChoice, ModelDetails, Opened, RenderTab
 from widgets.render.table import THUMBNAIL
 from widgets.render.words import DEVICES, ENGINES
-from widgets.words import count
 
 if TYPE_CHECKING:
     from engine.meshes.mesh import Mesh

@@ -27,9 +27,9 @@ from app.screen_session import ScreenSession
 from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import OrielError
+from widgets.kit.theme import theme
 from widgets.main_window import MainWindow
 from widgets.screen import share_contexts
-from widgets.theme import theme
 
 GARBAGE_INTERVAL = 0.5
 """Seconds between two looks whether a search for garbage is due."""

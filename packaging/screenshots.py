@@ -45,8 +45,8 @@ async def take_all(out: Path, picture: Path, parts: str, study: Path | None) -> 
 
     from app.settings import Settings
     from app.window import Session
+    from widgets.kit.theme import theme
     from widgets.main_window import MainWindow
-    from widgets.theme import theme
 
     window = MainWindow()
     session = Session(window, Settings())

@@ -8,10 +8,12 @@ from typing import Any
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QButtonGroup, QLineEdit, QPushButton, QStackedWidget, QToolButton, QWidget
 
-from widgets.common import Banner, Panel, with_key
+from widgets.kit.banner import Banner
+from widgets.kit.buttons import with_key
+from widgets.kit.panel import Panel
+from widgets.kit.theme import theme
+from widgets.kit.words import plain
 from widgets.state_table import StateTable, StateView
-from widgets.theme import theme
-from widgets.words import plain
 
 NARROW = 1500
 """Width under which the options make room for the table while the work goes on."""

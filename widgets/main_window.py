@@ -19,17 +19,19 @@ from PySide6.QtWidgets import (
 )
 
 from widgets.about import AboutDialog
-from widgets.common import ElidedLabel, IconButton, ShortcutSheet, label, with_key
 from widgets.crawl import CrawlTab
 from widgets.crawl.incoming import folder_in, list_in
 from widgets.evaluate import EvaluateTab
 from widgets.finetune import FineTuneTab
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.overlay import ShortcutSheet
+from widgets.kit.theme import theme
 from widgets.models import ModelsPage
 from widgets.reconstruct.incoming import SUFFIXES, may_hold_picture
 from widgets.reconstruct.tab import ReconstructTab
 from widgets.render import RenderTab
 from widgets.screen import ScreenTab
-from widgets.theme import theme
 
 TABS = ("Reconstruct", "Crawl", "Screen", "Render", "Fine-tune", "Evaluate")
 FULL_SCREEN_BASIS = (1280, 720)

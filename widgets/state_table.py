@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
     QTableView,
 )
 
-from widgets.theme import theme
+from widgets.kit.theme import theme
 
 ROW = Qt.ItemDataRole.UserRole
 _FEW = 64

@@ -64,8 +64,8 @@ def in_window(scenario: Callable[[Any], Coroutine[Any, Any, None]], size: tuple[
     async def serve() -> None:
         from app.settings import Settings
         from app.window import Session
+        from widgets.kit.theme import theme
         from widgets.main_window import MainWindow
-        from widgets.theme import theme
 
         theme.set_mode("dark")
         window = MainWindow()

@@ -11,9 +11,9 @@ import pytest
 from app.settings import Settings
 from app.window import Session
 from tests.gui.driving import Drive, Scenario
+from widgets.kit.theme import theme
 from widgets.main_window import MainWindow
 from widgets.screen import share_contexts
-from widgets.theme import theme
 
 share_contexts()
 

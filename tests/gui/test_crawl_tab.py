@@ -31,8 +31,8 @@ from tests.loop_gaps import LoopGapProbe
 from tests.site import ModelSite, SiteModel, uid_of
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.crawl.words import advice
+from widgets.kit.words import duration
 from widgets.main_window import MainWindow
-from widgets.words import duration
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 

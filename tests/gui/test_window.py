@@ -14,12 +14,12 @@ from engine import cameras
 from engine.core.progress import Progress
 from engine.elevation import ElevationEstimate
 from widgets.about import AboutDialog
+from widgets.kit.theme import theme
 from widgets.main_window import MainWindow
 from widgets.reconstruct.incoming import pictures_from_mime
 from widgets.reconstruct.request import HistoryEntry, Picture, QueueEntry
 from widgets.reconstruct.tab import RunContents
 from widgets.reconstruct.views_grid import ORDER, describe
-from widgets.theme import theme
 
 ESTIMATE = ElevationEstimate(
     value=23.4,

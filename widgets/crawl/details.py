@@ -28,11 +28,14 @@ from PySide6.QtWidgets import (
 )
 
 from engine.crawling import PageState
-from widgets.common import IconButton, Panel, label, paint_fitted, with_key
 from widgets.crawl.table import attempts, name
 from widgets.crawl.words import STATES, advice
-from widgets.theme import theme
-from widgets.words import amount, count
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.images import paint_fitted
+from widgets.kit.labels import label
+from widgets.kit.panel import Panel
+from widgets.kit.theme import theme
+from widgets.kit.words import amount, count
 
 if TYPE_CHECKING:
     from widgets.viewport import Viewport

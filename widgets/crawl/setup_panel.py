@@ -24,9 +24,12 @@ from PySide6.QtWidgets import (
 )
 
 from engine.crawling import DEFAULT_LICENCES, LICENCES, Options
-from widgets.common import ElidedLabel, IconButton, PathField, indent, label, with_key
 from widgets.crawl.incoming import LIST_SUFFIXES
-from widgets.theme import theme
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.fields import indent
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.path_field import PathField
+from widgets.kit.theme import theme
 
 SOURCES = {
     "auto": ("Automatic", "Sketchfab's API where a token is set, else the browser"),

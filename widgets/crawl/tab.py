@@ -28,14 +28,18 @@ from PySide6.QtWidgets import (
 )
 
 from engine.crawling import PageState, Totals
-from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, bind, label, with_key
 from widgets.crawl.details import DetailsPanel
 from widgets.crawl.incoming import addresses_in, folder_in, list_in
 from widgets.crawl.setup_panel import SetupPanel
 from widgets.crawl.table import PageTable, PageView
 from widgets.crawl.words import CRAWL_STATES, STATES
 from widgets.job_tab import JobTab, action_button
-from widgets.words import amount, count, duration, plain
+from widgets.kit.actions import bind
+from widgets.kit.banner import Banner, MessagePage
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.panel import Beside, Panel
+from widgets.kit.words import amount, count, duration, plain
 
 _SEARCH_DELAY_MS = 120
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from engine.crawling import PageState
 from widgets.crawl.words import STATES
+from widgets.kit.words import amount
 from widgets.state_table import RowPainting, StateTable, StateView
-from widgets.words import amount
 
 
 class PageTable(StateTable):

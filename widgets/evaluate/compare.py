@@ -20,11 +20,13 @@ from PySide6.QtWidgets import (
 )
 
 from engine.evaluation.metrics import METRICS
-from widgets.common import ElidedLabel, IconButton, label, paint_fitted, with_key
 from widgets.evaluate.contents import TRUTH, Sample
 from widgets.evaluate.grid import Cell, Grid, Line
 from widgets.evaluate.words import figure, gain, signed, title
-from widgets.theme import theme
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.images import paint_fitted
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.theme import theme
 from widgets.viewport.icons import icon
 
 if TYPE_CHECKING:

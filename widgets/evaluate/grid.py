@@ -10,7 +10,7 @@ from PySide6.QtCore import QEvent, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QPainter
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from widgets.theme import theme
+from widgets.kit.theme import theme
 
 TITLE_ROOM = 100
 """Pixels that titles are left at least, if need be by leaving out the small things."""

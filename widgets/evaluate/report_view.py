@@ -7,8 +7,8 @@ from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QTimer, QUrl, Signal
 
+from widgets.kit.theme import theme
 from widgets.screen.web_view import WebView
-from widgets.theme import theme
 
 
 class ReportView(WebView):

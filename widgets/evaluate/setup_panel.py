@@ -24,9 +24,13 @@ from PySide6.QtWidgets import (
 )
 
 from engine.evaluation.metrics import METRICS
-from widgets.common import ElidedComboBox, IconButton, PathField, bind, indent, label, with_key
 from widgets.evaluate.contents import Choice
-from widgets.theme import theme
+from widgets.kit.actions import bind
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.fields import ElidedComboBox, indent
+from widgets.kit.labels import label
+from widgets.kit.path_field import PathField
+from widgets.kit.theme import theme
 
 _UPS = (
     ("+z", "As the format says"),

@@ -30,7 +30,6 @@ from PySide6.QtWidgets import (
 )
 
 from engine.evaluation.metrics import METRICS, probability
-from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, bind, label, with_key
 from widgets.crawl.incoming import folder_in
 from widgets.evaluate.compare import ComparePanel
 from widgets.evaluate.contents import Found, Opened, Pace, Sample
@@ -40,8 +39,13 @@ from widgets.evaluate.setup_panel import SetupPanel
 from widgets.evaluate.table import DIFFERENCE, FIRST, SECOND, SampleTable, SampleView
 from widgets.evaluate.words import STATES, figure, gain, interval, signed, title, verdict
 from widgets.job_tab import NARROW, JobTab, action_button
-from widgets.theme import theme
-from widgets.words import count, duration
+from widgets.kit.actions import bind
+from widgets.kit.banner import Banner, MessagePage
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.panel import Beside, Panel
+from widgets.kit.theme import theme
+from widgets.kit.words import count, duration
 
 _SEARCH_DELAY_MS = 120
 _COMPARE, _REPORT = 0, 1

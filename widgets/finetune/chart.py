@@ -13,9 +13,11 @@ from PySide6.QtCore import QLineF, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPen, QPixmap, QPolygonF
 from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from widgets.common import ElidedLabel, bind, label, with_key
 from widgets.finetune.record import FloatArray, Note, Series
-from widgets.theme import theme
+from widgets.kit.actions import bind
+from widgets.kit.buttons import with_key
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.theme import theme
 
 _WINDOWS = 25
 """The smoothed line is a mean over so many parts of the run."""

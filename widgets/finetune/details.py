@@ -21,9 +21,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from widgets.common import ElidedLabel, IconButton, Panel, label, with_key
 from widgets.finetune.looks import Look, LookTable, LookView
 from widgets.finetune.words import FIGURES, figure
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.panel import Panel
 
 if TYPE_CHECKING:
     from widgets.viewport import Viewport

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from widgets.finetune.words import FIGURES, LOOK_STATES, figure
+from widgets.kit.theme import theme
 from widgets.state_table import RowPainting, StateTable, StateView
-from widgets.theme import theme
 
 _ROOMY = 430
 """Width from which all figures have columns."""

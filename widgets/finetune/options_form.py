@@ -25,10 +25,13 @@ from PySide6.QtWidgets import (
 from engine.core.errors import InputError
 from engine.training import PRECISIONS, PREDICTED_FROM, FineTuneOptions
 from engine.training.options import DEVICES, FREE, LIMITS
-from widgets.common import ElidedComboBox, IconButton, PathField, indent, label
+from widgets.kit.buttons import IconButton
+from widgets.kit.fields import ElidedComboBox, indent
+from widgets.kit.labels import label
+from widgets.kit.path_field import PathField
+from widgets.kit.theme import theme
 from widgets.reconstruct.request import Choice
 from widgets.render.settings_form import docs
-from widgets.theme import theme
 
 FROM_FILE, FROM_NOTHING = "file", "nothing:"
 """Data of the entries of what to start from, besides names of weights."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.core.progress import Progress
-from widgets.words import duration
+from widgets.kit.words import duration
 
 FloatArray = npt.NDArray[np.float64]
 

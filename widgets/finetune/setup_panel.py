@@ -7,8 +7,10 @@ from pathlib import Path
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from widgets.common import PathField, label, with_key
 from widgets.finetune.options_form import OptionsForm
+from widgets.kit.buttons import with_key
+from widgets.kit.labels import label
+from widgets.kit.path_field import PathField
 
 KEY = "Ctrl+R"
 

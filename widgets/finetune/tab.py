@@ -23,7 +23,6 @@ from PySide6.QtWidgets import (
 from engine.core.errors import InputError
 from engine.core.progress import Progress
 from engine.training import FineTuneOptions
-from widgets.common import Banner, ElidedLabel, IconButton, MessagePage, Panel, bind, label, with_key
 from widgets.crawl.incoming import folder_in
 from widgets.finetune.chart import LOSSES, VALIDATIONS, ChartPanel
 from widgets.finetune.details import DetailsPanel
@@ -32,7 +31,12 @@ from widgets.finetune.record import Pace, Record
 from widgets.finetune.setup_panel import KEY, SetupPanel
 from widgets.finetune.words import FIGURES, RUN_STATES, figure, log_line, said
 from widgets.job_tab import JobTab, action_button
-from widgets.words import amount, count
+from widgets.kit.actions import bind
+from widgets.kit.banner import Banner, MessagePage
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.panel import Panel
+from widgets.kit.words import amount, count
 
 _SEARCH_DELAY_MS = 120
 _DRAW_MS = 200

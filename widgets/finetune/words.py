@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from widgets.words import plain
+from widgets.kit.words import plain
 
 RUN_STATES = {
     "starting": "Starting…",

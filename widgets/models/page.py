@@ -31,8 +31,11 @@ from PySide6.QtWidgets import (
 )
 
 from engine.core.progress import Progress
-from widgets.common import Banner, IconButton, Panel, label, with_key
-from widgets.theme import theme
+from widgets.kit.banner import Banner
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import label
+from widgets.kit.panel import Panel
+from widgets.kit.theme import theme
 
 COLUMNS = ("Model", "State", "Size", "Licence", "Origin")
 STATES = {

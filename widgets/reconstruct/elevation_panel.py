@@ -8,8 +8,8 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPen, QPolygonF
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from widgets.common import label
-from widgets.theme import theme
+from widgets.kit.labels import label
+from widgets.kit.theme import theme
 
 
 class ElevationCurve(QWidget):

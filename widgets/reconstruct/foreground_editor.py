@@ -10,7 +10,8 @@ from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QBrush, QColor, QImage, QKeySequence, QPainter, QPen, QPolygonF, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from widgets.common import IconButton, to_qimage, with_key
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.images import to_qimage
 
 ADD, REMOVE = 1, 2
 COLORS = {ADD: QColor("#2fbf71"), REMOVE: QColor("#e5484d")}

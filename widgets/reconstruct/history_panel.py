@@ -18,9 +18,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from widgets.common import label, paint_fitted
+from widgets.kit.images import paint_fitted
+from widgets.kit.labels import label
+from widgets.kit.theme import theme
 from widgets.reconstruct.request import HistoryEntry
-from widgets.theme import theme
 
 ENTRY = Qt.ItemDataRole.UserRole
 STATUS_COLORS = {"failed": "error", "cancelled": "warning", "unfinished": "warning", "running": "accent"}

@@ -22,11 +22,13 @@ from PySide6.QtWidgets import (
 )
 
 from engine.reconstruct.options import ELEVATION_RANGE, Options
-from widgets.common import ElidedLabel, IconButton, clear_layout, label, with_key
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.panel import clear_layout
+from widgets.kit.theme import theme
 from widgets.reconstruct.foreground_editor import ForegroundEditor
 from widgets.reconstruct.model_choices import MISSING_TIP, ModelChoices
 from widgets.reconstruct.request import Choice, Picture, QueueEntry, Request
-from widgets.theme import theme
 
 MODES = {
     "auto": ("Automatic", "Alpha if the picture has it, else a plain background, else GrabCut"),

@@ -10,9 +10,11 @@ from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QPushButton, QSizePolicy, QVBoxLayout
 
 from engine import choices as engine_choices
-from widgets.common import ElidedComboBox, label, with_key
+from widgets.kit.buttons import with_key
+from widgets.kit.fields import ElidedComboBox
+from widgets.kit.labels import label
+from widgets.kit.theme import theme
 from widgets.reconstruct.request import Choice, short_label
-from widgets.theme import theme
 
 ROWS = {
     "generator": ("Views by", "What draws the object from other sides"),

@@ -9,9 +9,11 @@ from PySide6.QtCore import QRect, QSize, Qt, Signal
 from PySide6.QtGui import QImage, QPainter, QPainterPath
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
-from widgets.common import MessagePage, label, paint_fitted
+from widgets.kit.banner import MessagePage
+from widgets.kit.images import paint_fitted
+from widgets.kit.labels import label
+from widgets.kit.theme import theme
 from widgets.reconstruct.input_panel import ThumbnailStrip
-from widgets.theme import theme
 
 
 class Invitation(MessagePage):

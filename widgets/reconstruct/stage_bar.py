@@ -9,8 +9,8 @@ from PySide6.QtGui import QFontMetrics, QPainter, QPen
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from engine.core.progress import Progress
-from widgets.common import IconButton
-from widgets.theme import theme
+from widgets.kit.buttons import IconButton
+from widgets.kit.theme import theme
 
 STAGES = {
     "foreground": "Foreground",

@@ -26,7 +26,13 @@ from PySide6.QtWidgets import (
 
 from engine import cameras, choices
 from engine.core.progress import Progress
-from widgets.common import Banner, ElidedLabel, IconButton, Panel, Toast, label, opaque, to_qimage, with_key
+from widgets.kit.banner import Banner
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.images import opaque, to_qimage
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.overlay import Toast
+from widgets.kit.panel import Panel
+from widgets.kit.theme import theme
 from widgets.reconstruct.elevation_panel import ElevationPanel
 from widgets.reconstruct.history_panel import HistoryPanel
 from widgets.reconstruct.incoming import SUFFIXES, pictures_from_mime
@@ -35,7 +41,6 @@ from widgets.reconstruct.preview import Invitation, LivePreview
 from widgets.reconstruct.request import HistoryEntry, Picture, short_label
 from widgets.reconstruct.stage_bar import STAGES, StageBar
 from widgets.reconstruct.views_grid import ViewOverlay, ViewsGrid
-from widgets.theme import theme
 
 if TYPE_CHECKING:
     from widgets.viewport import Viewport

@@ -12,8 +12,11 @@ from PySide6.QtGui import QAction, QImage, QKeyEvent, QPainter, QPainterPath, QP
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QPushButton, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from engine import cameras
-from widgets.common import IconButton, Overlay, label, opaque, paint_fitted, to_qimage
-from widgets.theme import theme
+from widgets.kit.buttons import IconButton
+from widgets.kit.images import opaque, paint_fitted, to_qimage
+from widgets.kit.labels import label
+from widgets.kit.overlay import Overlay
+from widgets.kit.theme import theme
 
 ORDER = [
     name for i in range(8) for name in (cameras.principal_name(i), *(cameras.source_name(4 * i + j) for j in range(4)))

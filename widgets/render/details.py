@@ -24,12 +24,14 @@ from PySide6.QtWidgets import (
 )
 
 from engine.rendering.jobs import ModelState, RenderSettings, frames
-from widgets.common import ElidedLabel, IconButton, Panel, label, with_key
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.panel import Panel
+from widgets.kit.theme import theme
+from widgets.kit.words import count
 from widgets.reconstruct.views_grid import describe
 from widgets.render.sheet import ContactSheet
 from widgets.render.words import STATES, pace, sentence, worker
-from widgets.theme import theme
-from widgets.words import count
 
 if TYPE_CHECKING:
     from widgets.viewport import Viewport

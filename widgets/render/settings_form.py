@@ -27,9 +27,11 @@ from PySide6.QtWidgets import (
 )
 
 from engine.rendering.jobs import DEVICES, ENGINES, LIMITS, RenderSettings
-from widgets.common import PathField, indent, label
+from widgets.kit.fields import indent
+from widgets.kit.labels import label
+from widgets.kit.path_field import PathField
+from widgets.kit.theme import theme
 from widgets.render import words
-from widgets.theme import theme
 
 _GROUPS = {
     "Picture": {

@@ -7,8 +7,10 @@ from pathlib import Path
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from widgets.common import PathField, label, with_key
 from widgets.crawl.incoming import LIST_SUFFIXES
+from widgets.kit.buttons import with_key
+from widgets.kit.labels import label
+from widgets.kit.path_field import PathField
 from widgets.render.settings_form import SettingsForm
 
 MODEL_SUFFIXES = (".glb", ".gltf", ".obj", ".fbx", ".ply", ".stl", ".usd", ".usda", ".usdc", ".usdz")

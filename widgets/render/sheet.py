@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QWidget
 
 from engine import cameras
 from engine.rendering.jobs import RenderSettings
+from widgets.kit.theme import theme
 from widgets.reconstruct.views_grid import ORDER, ViewOverlay, ViewsGrid, principal_index
-from widgets.theme import theme
 
 
 class ContactSheet(ViewsGrid):

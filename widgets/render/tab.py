@@ -27,16 +27,20 @@ from PySide6.QtWidgets import (
 )
 
 from engine.rendering.jobs import ModelState, RenderSettings, RenderTotals
-from widgets.common import Banner, Beside, ElidedLabel, IconButton, MessagePage, Panel, bind, label, with_key
 from widgets.crawl.incoming import folder_in, list_in
 from widgets.job_tab import JobTab, action_button
+from widgets.kit.actions import bind
+from widgets.kit.banner import Banner, MessagePage
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.panel import Beside, Panel
+from widgets.kit.words import amount, count, duration, plain
 from widgets.render.details import DetailsPanel
 from widgets.render.setup_panel import MODEL_SUFFIXES, SetupPanel
 from widgets.render.sheet import SheetOverlay
 from widgets.render.table import ModelTable, ModelView
 from widgets.render.trial import TrialFrame
 from widgets.render.words import RUN_STATES, STATES
-from widgets.words import amount, count, duration, plain
 
 _SEARCH_DELAY_MS = 120
 _PICTURES_DELAY_MS = 60

@@ -10,10 +10,10 @@ from PySide6.QtCore import QRect, Signal
 from PySide6.QtGui import QImage, QPainter
 
 from engine.rendering.jobs import ModelState
-from widgets.common import paint_fitted
+from widgets.kit.images import paint_fitted
+from widgets.kit.theme import theme
 from widgets.render.words import STATES, pace, sentence, worker
 from widgets.state_table import RowPainting, StateTable, StateView
-from widgets.theme import theme
 
 THUMBNAIL = 64
 """Side of the pictures that are kept, in pixels."""

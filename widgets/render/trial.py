@@ -9,10 +9,12 @@ from PySide6.QtCore import QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QImage, QPainter, QPainterPath
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from widgets.common import Overlay, label, paint_fitted
+from widgets.kit.images import paint_fitted
+from widgets.kit.labels import label
+from widgets.kit.overlay import Overlay
+from widgets.kit.theme import theme
+from widgets.kit.words import count, duration
 from widgets.render.words import pace
-from widgets.theme import theme
-from widgets.words import count, duration
 
 
 class TrialFrame(Overlay):

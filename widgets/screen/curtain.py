@@ -8,8 +8,8 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QColor, QLinearGradient, QPainter
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
-from widgets.common import label
-from widgets.theme import theme
+from widgets.kit.labels import label
+from widgets.kit.theme import theme
 from widgets.viewport.scene import DARK, LIGHT
 
 QUIET_MS = 250

@@ -8,7 +8,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from widgets.common import Overlay, label
+from widgets.kit.labels import label
+from widgets.kit.overlay import Overlay
 from widgets.screen.keys import ACTIONS, KeyMap, name_of, shown
 
 _GROUPS = (

@@ -11,7 +11,7 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from engine.cameras import camera_to_world
-from widgets.theme import theme
+from widgets.kit.theme import theme
 from widgets.viewport.hands import Hands
 from widgets.viewport.scene import DARK, LIGHT, Orbit
 

@@ -19,10 +19,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from widgets.common import ElidedLabel, Panel, label
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.panel import Panel
+from widgets.kit.theme import theme
+from widgets.kit.words import duration
 from widgets.screen.contents import Scene
-from widgets.theme import theme
-from widgets.words import duration
 
 DECISIONS = {"select": ("Selected", "good"), "reject": ("Rejected", "error"), "skip": ("Skipped", "warning")}
 """Words and colour of each decision."""

@@ -17,10 +17,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from widgets.common import Banner, IconButton, Panel, label, with_key
+from widgets.kit.banner import Banner
+from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.labels import label
+from widgets.kit.panel import Panel
+from widgets.kit.theme import theme
+from widgets.kit.words import count
 from widgets.screen.contents import Found, StartRequest
-from widgets.theme import theme
-from widgets.words import count
 
 LISTS = "*.txt *.csv *.tsv *.list *.urls"
 _WIDTH = 640

@@ -21,8 +21,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from widgets.common import Banner, ElidedLabel, IconButton, Overlay, label
 from widgets.crawl.incoming import folder_in, list_in
+from widgets.kit.banner import Banner
+from widgets.kit.buttons import IconButton
+from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.overlay import Overlay
+from widgets.kit.words import amount, count
 from widgets.screen.contents import Scene
 from widgets.screen.curtain import Curtain
 from widgets.screen.key_sheet import KeySheet
@@ -30,7 +34,6 @@ from widgets.screen.keys import HELD, KeyMap
 from widgets.screen.side import DECISIONS, SidePanel
 from widgets.screen.start_page import StartPage
 from widgets.screen.web_view import WebView
-from widgets.words import amount, count
 
 if TYPE_CHECKING:
     from engine.screening import Preview

@@ -11,9 +11,9 @@ from PySide6.QtGui import QMouseEvent, QOffscreenSurface, QOpenGLContext, QPixma
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QProgressBar, QPushButton, QStackedLayout, QVBoxLayout
 from PySide6.QtWidgets import QWidget as Widget
 
-from widgets.common import label
+from widgets.kit.labels import label
+from widgets.kit.theme import theme
 from widgets.screen.model_view import TAP_SECONDS, THUMBNAIL
-from widgets.theme import theme
 
 FLAGS = "QTWEBENGINE_CHROMIUM_FLAGS"
 SPEED = 320.0

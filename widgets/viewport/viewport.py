@@ -36,7 +36,7 @@ from engine.cameras import Pose
 from engine.core.errors import InputError, OrielError, OutputError
 from engine.core.progress import CancelToken, Progress, ProgressCallback
 from engine.meshes.mesh import Mesh
-from widgets.common import ElidedLabel
+from widgets.kit.labels import ElidedLabel
 from widgets.viewport.background import Job
 from widgets.viewport.export_dialog import FilmDialog
 from widgets.viewport.film import FILM_SUFFIXES, save_turntable

@@ -1,0 +1,1 @@
+"""Shared pieces: small widgets by subject, and what the tabs of long work are made of."""
