@@ -48,11 +48,11 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
         super().__init__(tab, settings, "crawl", self.searcher)
         self._search: CancelToken | None = None
         self._previews: PreviewCache | None = None
-        tab.list_chosen.connect(self.tasks.then(self.choose_list))
-        tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
+        tab.setup.list.chosen.connect(self.tasks.then(self.choose_list))
+        tab.setup.folder.chosen.connect(self.tasks.then(self.choose_folder))
         tab.addresses_brought.connect(self.tasks.then(self.add))
-        tab.search_requested.connect(self.tasks.then(self.search))
-        tab.search_cancelled.connect(lambda: self._search and self._search.cancel())
+        tab.setup.search_requested.connect(self.tasks.then(self.search))
+        tab.setup.search_cancelled.connect(lambda: self._search and self._search.cancel())
         tab.start_requested.connect(self.tasks.then(self.crawl))
         tab.retry_requested.connect(self.tasks.then(self.retry))
         tab.pause_requested.connect(lambda: self._ask("paused", "pause"))
@@ -64,9 +64,9 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
         tab.credits_requested.connect(self.tasks.then(self.write_credits))
         tab.page_requested.connect(self._open_page)
         tab.file_requested.connect(lambda _: self._open_path(self.tab.setup.folder_path))
-        tab.path_requested.connect(self._open_path)
-        tab.log_wanted.connect(self.tasks.then(self.show_log))
-        tab.options_changed.connect(self._remember)
+        tab.details.open_path.connect(self._open_path)
+        tab.details.log_wanted.connect(self.tasks.then(self.show_log))
+        tab.setup.changed.connect(self._remember)
 
     # -- life --------------------------------------------------------------------------------------------
 

@@ -48,15 +48,15 @@ class EvaluateSession(JobSession[EvaluateTab, "Job"]):
         super().__init__(tab, settings, "evaluate", self.looker)
         self._meshes: OrderedDict[tuple[str, str], Mesh] = OrderedDict()
         self._looks = 0
-        tab.places_changed.connect(self.tasks.then(self.open))
-        tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
+        tab.setup.places_changed.connect(self.tasks.then(self.open))
+        tab.setup.folder.chosen.connect(self.tasks.then(self.choose_folder))
         tab.reload_requested.connect(self.tasks.then(self.reload))
         tab.start_requested.connect(self.tasks.then(self.evaluate))
         tab.meshes_wanted.connect(self.tasks.then(self.show_sample))
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
         tab.browser_requested.connect(self.tasks.then(self.open_report))
         tab.csv_requested.connect(self.tasks.then(self.copy_csv))
-        tab.options_changed.connect(self._remember)
+        tab.setup.changed.connect(self._remember)
 
     # -- life --------------------------------------------------------------------------------------------
 

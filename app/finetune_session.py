@@ -58,8 +58,8 @@ class FineTuneSession(JobSession[FineTuneTab, "Job"]):
         self._renders: dict[Path, Renders] = {}
         """Those that true shapes are taken from: to look at all of their files anew for each would be slow."""
         self._needs: tuple[bool, ...] = ()
-        tab.source_chosen.connect(self.tasks.then(self.choose_source))
-        tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
+        tab.setup.source.chosen.connect(self.tasks.then(self.choose_source))
+        tab.setup.folder.chosen.connect(self.tasks.then(self.choose_folder))
         tab.new_requested.connect(self.tasks.then(self.new_folder))
         tab.reload_requested.connect(self.tasks.then(self.reload))
         tab.start_requested.connect(self.tasks.then(self.train))
@@ -68,7 +68,7 @@ class FineTuneSession(JobSession[FineTuneTab, "Job"]):
         tab.use_requested.connect(self.tasks.then(self.use_weights))
         tab.look_wanted.connect(self.tasks.then(self.show_look))
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
-        tab.options_changed.connect(self._options_changed)
+        tab.setup.changed.connect(self._options_changed)
 
     # -- life --------------------------------------------------------------------------------------------
 

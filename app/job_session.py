@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken
-from widgets.job_tab import JobTab
+from widgets.kit.job_page import JobPage
 
 POLL = 0.1
 """Seconds between two looks at what a job has done."""
@@ -39,7 +39,7 @@ class Work(Protocol):
         """Whether there is something to take."""
 
 
-Tab = TypeVar("Tab", bound=JobTab)
+Tab = TypeVar("Tab", bound=JobPage)
 Job = TypeVar("Job", bound=Work)
 
 

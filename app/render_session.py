@@ -57,8 +57,8 @@ class RenderSession(JobSession[RenderTab, "Job"]):
         super().__init__(tab, settings, "render", self.looker)
         self._look: CancelToken | None = None
         self._previews: PreviewCache | None = None
-        tab.source_chosen.connect(self.tasks.then(self.choose_source))
-        tab.folder_chosen.connect(self.tasks.then(self.choose_folder))
+        tab.setup.source.chosen.connect(self.tasks.then(self.choose_source))
+        tab.setup.folder.chosen.connect(self.tasks.then(self.choose_folder))
         tab.start_requested.connect(self.tasks.then(self.render))
         tab.retry_requested.connect(self.tasks.then(self.retry))
         tab.pause_requested.connect(lambda: self._ask("pause", state="paused"))
@@ -67,15 +67,15 @@ class RenderSession(JobSession[RenderTab, "Job"]):
         tab.first_requested.connect(lambda keys: self._ask("prioritise", keys))
         tab.reload_requested.connect(self.tasks.then(self.reload))
         tab.details_wanted.connect(self.tasks.then(self.show_details))
-        tab.log_wanted.connect(self.tasks.then(self.show_log))
+        tab.details.log_wanted.connect(self.tasks.then(self.show_log))
         tab.preview_requested.connect(self.tasks.then(self.preview))
         tab.test_requested.connect(self.tasks.then(self.test))
-        tab.test_cancelled.connect(self._end_look)
+        tab.test.cancelled.connect(self._end_look)
         tab.large_wanted.connect(self.tasks.then(self.show_large))
         tab.pictures_wanted.connect(self.tasks.then(self.show_pictures))
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
-        tab.blender_changed.connect(self.tasks.then(self.look_for_blender))
-        tab.options_changed.connect(self._remember)
+        tab.setup.form.blender_changed.connect(self.tasks.then(self.look_for_blender))
+        tab.setup.changed.connect(self._remember)
 
     # -- life --------------------------------------------------------------------------------------------
 

@@ -173,7 +173,7 @@ async def crawl_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> 
         path = folder / "urls.txt"
         path.write_text("".join(f"{site.page(model)}\n" for model in models))
         tab.setup.set_options(CrawlOptions(parallel=3, pause=0.0, attempts=1))
-        tab.list_chosen.emit(path)
+        tab.setup.list.chosen.emit(path)
         await settle(lambda: len(tab.model.rows) == len(models))
         await shoot("crawl-ready", ("light",))
         tab.request_start()
@@ -298,7 +298,7 @@ async def render_tab(session: Session, shoot: Callable[..., Awaitable[None]]) ->
     window.show_tab(3)
     await settle(lambda: bool(tab.setup.form.blender_note.text()))
     await shoot("render-empty")
-    tab.source_chosen.emit(folder)
+    tab.setup.source.chosen.emit(folder)
     await settle(lambda: details.viewport is not None and details.viewport.mesh is not None)
     await shoot("render-ready")
     tab.setup.form.set_values(RenderSettings(size=128, samples=8))
@@ -403,7 +403,7 @@ async def evaluate_tab(session: Session, shoot: Callable[..., Awaitable[None]]) 
     await settle(lambda: bool(tab.setup._missing))
     await shoot("evaluate-empty")
     tab.setup.set_choice(Choice(workers=2))
-    tab.places_changed.emit(models, sets, None)
+    tab.setup.places_changed.emit(models, sets, None)
     await settle(lambda: len(tab.model.rows) == 8 and all(side.mesh_key for side in compare.sides))
     await shoot("evaluate-chosen")
     tab.request_start()
@@ -445,7 +445,7 @@ async def study_report(session: Session, shoot: Callable[..., Awaitable[None]], 
     tab = session.window.evaluate
     compare = tab.compare
     session.window.show_tab(5)
-    tab.folder_chosen.emit(folder / "report")
+    tab.setup.folder.chosen.emit(folder / "report")
     await settle(lambda: bool(tab.model.rows))
     for side, label in ((compare.left, "zero-shot"), (compare.right, "fine-tuned")):
         side.pick(label)
@@ -484,7 +484,7 @@ async def finetune_tab(session: Session, shoot: Callable[..., Awaitable[None]]) 
     assert await process.wait() == 0
     window.show_tab(4)
     await shoot("finetune-empty")
-    tab.source_chosen.emit(folder)
+    tab.setup.source.chosen.emit(folder)
     await settle(lambda: tab.holding is not None)
     await shoot("finetune-chosen")
     small = replace(TINY, volume_resolution=32, image_size=64)
@@ -550,7 +550,7 @@ async def finetune_tab(session: Session, shoot: Callable[..., Awaitable[None]]) 
     for kind, end in (("rollback", ". Back to step 6200, with half the rate."), ("collapse", "")):
         row = {"kind": kind, "step": 6291, "message": f"At step 6291 {text}{end}"}
         append_row(long / "log.csv", COLUMNS, row)
-    tab.folder_chosen.emit(long)
+    tab.setup.folder.chosen.emit(long)
     await settle(lambda: tab.title.text() == "long run")
 
     def hover() -> None:

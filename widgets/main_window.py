@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QMainWindow,
+    QSplitter,
     QStackedWidget,
     QToolButton,
     QVBoxLayout,
@@ -24,6 +25,7 @@ from widgets.crawl.incoming import folder_in, list_in
 from widgets.evaluate import EvaluateTab
 from widgets.finetune import FineTuneTab
 from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.job_page import JobPage
 from widgets.kit.labels import ElidedLabel, label
 from widgets.kit.overlay import ShortcutSheet
 from widgets.kit.theme import theme
@@ -71,18 +73,6 @@ KEYS = {
         ("S  F", "save a picture, a film"),
         ("E  Ctrl+E", "export"),
     ],
-    "Crawl": [
-        ("Ctrl+R  Space", "start, pause and go on"),
-        ("X  Shift+X", "stop now, stop after the pages at work"),
-        ("F", "try all failed pages again"),
-        ("Return  S  Ctrl+C", "open the page, show the file, copy"),
-        ("Alt+1 … 6", "pages of one state"),
-        ("Ctrl+F  L", "find pages, follow those at work"),
-        ("Ctrl+D  Ctrl+L", "the chosen page, the log"),
-        ("Ctrl+O  Ctrl+V", "open a list, paste addresses"),
-        ("Ctrl+I  Ctrl+E", "list and options, write credits"),
-        ("F5", "read the folder anew"),
-    ],
     "Screen": [
         ("Y  N  S", "select, reject, skip"),
         ("U  F", "take back, flag with a note"),
@@ -90,30 +80,6 @@ KEYS = {
         ("Arrows  +  −", "turn, tilt, nearer, farther"),
         ("I  T  Home", "inside, turn by itself, whole"),
         ("H", "all of its keys; change them"),
-    ],
-    "Render": [
-        ("Ctrl+R  Space  X", "start, pause and go on, stop"),
-        ("P  T", "fast preview, one test frame"),
-        ("D  Return", "depth, enlarge; arrows for the next"),
-        ("N  Del  F", "render next, cancel, retry failed"),
-        ("Ctrl+D  Ctrl+L", "cameras, Blender's log"),
-        ("S  Shift+S", "folder of the model, of all"),
-    ],
-    "Fine-tune": [
-        ("Ctrl+R  Space  X", "start or go on, pause, stop and keep"),
-        ("U  Shift+S", "use the weights, open the run's folder"),
-        ("Alt+1 … 9", "show or hide a curve"),
-        ("G  M  ←  →", "log scale, smooth, values by step"),
-        ("Ctrl+D  Ctrl+L  L", "mesh, log, follow the newest mesh"),
-        ("Ctrl+Shift+O  Ctrl+N  F5", "open a run, new run, read anew"),
-    ],
-    "Evaluate": [
-        ("Ctrl+R  X", "evaluate or go on, stop"),
-        ("Ctrl+O  Ctrl+P", "true models, add predictions"),
-        ("Ctrl+D  Ctrl+L", "two views, the report"),
-        ("Alt+Up Down  Alt+PgUp PgDn", "sample; measure"),
-        ("Alt+B W I D", "best, worst, most improved, worsened"),
-        ("Alt+Left Right  L", "what stands on a side; link the views"),
     ],
     "Models": [
         ("F  C", "fetch, check"),
@@ -245,18 +211,8 @@ class MainWindow(QMainWindow):
         self._restyle()
 
     def _bind_keys(self) -> None:
-        tab, crawl, screen, render = self.reconstruct, self.crawl, self.screen_tab.start, self.render_tab
-        tune, evaluate = self.finetune, self.evaluate
-        # What a key does on each tab, in their order; where there is nothing, on the Reconstruct tab.
-        starts = (tab.input.request, crawl.request_start, screen.request, render.request_start, tune.request_start,
-                  evaluate.request_start)  # fmt: skip
-        opens = (tab.open_dialog, crawl.setup.open_list, screen.open_list, render.setup.open_source, tune.open_source,
-                 evaluate.open_source)  # fmt: skip
-        options = (lambda: tab.show_side("picture"), crawl.toggle_setup, None, render.toggle_setup, tune.toggle_setup,
-                   evaluate.toggle_setup)  # fmt: skip
-        searches = (lambda: tab.show_side("history"), crawl.focus_search, None, render.focus_search, tune.focus_search,
-                    evaluate.focus_search)  # fmt: skip
-        exports = (tab.export_requested.emit, crawl.credits.click, None, None, None, evaluate.export_csv)
+        tab, screen = self.reconstruct, self.screen_tab.start
+        start = self._on_tab("start", tab.input.request, screen.request)
         keys: list[tuple[str, Any]] = [(f"Ctrl+{i + 1}", lambda i=i: self.show_tab(i)) for i in range(len(TABS))]
         keys += [
             ("F1", self.toggle_sheet),
@@ -266,15 +222,15 @@ class MainWindow(QMainWindow):
             ("Ctrl+M", self.toggle_models),
             ("Ctrl+Q", self.close),
             ("Esc", self.escape),
-            ("Ctrl+O", self._on_tab(*opens)),
-            ("Ctrl+V", self._on_tab(tab.paste, crawl.paste, None, render.paste, tune.paste, evaluate.paste)),
-            ("Ctrl+Return", self._on_tab(*starts)),
-            ("Ctrl+Enter", self._on_tab(*starts)),
-            ("Ctrl+I", self._on_tab(*options)),
-            ("Ctrl+F", self._on_tab(*searches)),
-            ("Ctrl+E", self._on_tab(*exports)),
+            ("Ctrl+O", self._on_tab("open", tab.open_dialog, screen.open_list)),
+            ("Ctrl+V", self._on_tab("paste", tab.paste)),
+            ("Ctrl+Return", start),
+            ("Ctrl+Enter", start),
+            ("Ctrl+I", self._on_tab("options", lambda: tab.show_side("picture"))),
+            ("Ctrl+F", self._on_tab("find", lambda: tab.show_side("history"))),
+            ("Ctrl+E", self._on_tab("export", tab.export_requested.emit)),
             ("F6", lambda: self.pages.currentWidget() is tab and tab.focus_next()),
-            ("Ctrl+Shift+M", self._on_tab(lambda: (tab.show_side("picture"), tab.input.models.open()))),
+            ("Ctrl+Shift+M", self._on_tab("", lambda: (tab.show_side("picture"), tab.input.models.open()))),
         ]
         for key, action in keys:
             QShortcut(QKeySequence(key), self, action)
@@ -284,17 +240,18 @@ class MainWindow(QMainWindow):
         """The tabs, as `TABS` names them."""
         return (self.reconstruct, self.crawl, self.screen_tab, self.render_tab, self.finetune, self.evaluate)
 
-    def _on_tab(self, first: Any, *others: Any) -> Any:
-        """What belongs to the tab that is shown; where it has nothing, `first` after going to the Reconstruct tab."""
+    def _on_tab(self, name: str, first: Any, screen: Any = None) -> Any:
+        """What does the action of this name of the tab that is shown, or `screen` on the Screen tab; where there is no
+        such thing, `first` after going to the Reconstruct tab."""
 
         def act() -> None:
-            shown = self.pages.currentIndex()
-            action = others[shown - 1] if 0 < shown <= len(others) else None
-            if action is None:
+            shown = self.pages.currentWidget()
+            if shown is self.screen_tab and screen is not None:
+                if not self.screen_tab.judging:
+                    screen()
+            elif not (isinstance(shown, JobPage) and shown.acts.run(name)):
                 self.show_tab(0)
                 first()
-            elif self.pages.currentWidget() is not self.screen_tab or not self.screen_tab.judging:
-                action()
 
         return act
 
@@ -332,8 +289,11 @@ class MainWindow(QMainWindow):
         if self.sheet.isVisible():
             self.sheet.dismiss()
         else:
-            page = "Models" if self.pages.currentWidget() is self.models else TABS[self.pages.currentIndex()]
-            self.sheet.open_with({name: KEYS[name] for name in ("Everywhere", *KEYS_OF.get(page, (page,)))})
+            shown = self.pages.currentWidget()
+            page = "Models" if shown is self.models else TABS[self.pages.currentIndex()]
+            names = KEYS_OF.get(page, (page,))
+            groups = {page: shown.acts.sheet()} if isinstance(shown, JobPage) else {name: KEYS[name] for name in names}
+            self.sheet.open_with({"Everywhere": KEYS["Everywhere"]} | groups)
 
     def show_about(self) -> None:
         """Show version, licence and credits."""
@@ -378,14 +338,7 @@ class MainWindow(QMainWindow):
     def place(self) -> dict[str, Any]:
         """Size and parts of the window, as JSON values."""
         geometry = self.saveGeometry().toBase64().data().decode()
-        return {
-            "geometry": geometry,
-            "columns": self.reconstruct.columns.sizes(),
-            "crawl columns": self.crawl.columns.sizes(),
-            "render columns": self.render_tab.columns.sizes(),
-            "finetune columns": self.finetune.columns.sizes(),
-            "evaluate columns": self.evaluate.columns.sizes(),
-        }
+        return {"geometry": geometry} | {name: columns.sizes() for name, columns in self._columns.items()}
 
     def restore_place(self, place: dict[str, Any]) -> None:
         """Take up what `place` returned in an earlier session; passes over what does not fit."""
@@ -394,18 +347,22 @@ class MainWindow(QMainWindow):
             self.restoreGeometry(QByteArray.fromBase64(geometry.encode()))
             if self.isFullScreen():
                 self._enlarge()
-        tabs = {
-            "columns": self.reconstruct,
-            "crawl columns": self.crawl,
-            "render columns": self.render_tab,
-            "finetune columns": self.finetune,
-            "evaluate columns": self.evaluate,
-        }
-        for name, tab in tabs.items():
+        for name, columns in self._columns.items():
             sizes = place.get(name)
-            parts = tab.columns.count()
+            parts = columns.count()
             if isinstance(sizes, list) and len(sizes) == parts and all(isinstance(size, int) for size in sizes):
-                tab.columns.setSizes(sizes)
+                columns.setSizes(sizes)
+
+    @property
+    def _columns(self) -> dict[str, QSplitter]:
+        """The columns of the tabs that have some, by their names among the settings."""
+        return {
+            "columns": self.reconstruct.columns,
+            "crawl columns": self.crawl.columns,
+            "render columns": self.render_tab.columns,
+            "finetune columns": self.finetune.columns,
+            "evaluate columns": self.evaluate.columns,
+        }
 
     def close_now(self) -> None:
         """Close for good."""
@@ -459,7 +416,7 @@ class MainWindow(QMainWindow):
     def _is_for_job(self, mime: Any) -> bool:
         """What a tab of long work takes as its source, dropped on it."""
         shown = self.pages.currentWidget()
-        return isinstance(shown, RenderTab | FineTuneTab | EvaluateTab) and shown.source_in(mime) is not None
+        return isinstance(shown, JobPage) and shown.source_in(mime) is not None
 
     def _is_for_crawl(self, mime: Any) -> bool:
         """A list is for the Crawl tab wherever else it is dropped; there, so is everything but a picture's file."""

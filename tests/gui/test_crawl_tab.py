@@ -70,7 +70,7 @@ async def opened(session: Session, path: Path, **options: Any) -> CrawlTab:
     await activate(session)
     tab = session.window.crawl
     tab.setup.set_options(CrawlOptions(**({"pause": 0.0, "keep_free_gb": 0.0} | options)))
-    tab.list_chosen.emit(path)
+    tab.setup.list.chosen.emit(path)
     await until(lambda: tab.model.rows)
     return tab
 
@@ -133,7 +133,7 @@ def test_the_empty_tab_says_what_to_do_and_starts_nothing(window, qtbot) -> None
 
 def test_a_list_dropped_anywhere_comes_here_and_a_picture_does_not(window, tmp_path) -> None:
     lists, added = [], []
-    window.crawl.list_chosen.connect(lists.append)
+    window.crawl.setup.list.chosen.connect(lists.append)
     window.crawl.addresses_brought.connect(added.append)
     window.show_tab(0)
     drop(window, [tmp_path / "urls.txt"])
@@ -185,7 +185,7 @@ def test_bad_lines_and_missing_lists_are_named(drive, site, tmp_path) -> None:
         tab = await opened(session, path)
         assert "line 1: 'not a page'" in said(tab)
         assert "1 page" in tab.setup.note.text() and "1 line name a page again" in tab.setup.note.text()
-        tab.list_chosen.emit(tmp_path / "none.txt")
+        tab.setup.list.chosen.emit(tmp_path / "none.txt")
         await until(lambda: "cannot be read" in said(tab))
         assert tab.invitation.isVisible()
 
@@ -436,7 +436,7 @@ def test_a_folder_alone_shows_its_records(drive, site, tmp_path) -> None:
     async def scenario(session: Session) -> None:
         session.window.show_tab(1)
         tab = session.window.crawl
-        tab.folder_chosen.emit(tmp_path / "old")
+        tab.setup.folder.chosen.emit(tmp_path / "old")
         await until(lambda: counts(tab) == {"done": 1, "failed": 1})
         assert tab.model.find(page.key).attempts == 3
         tab.retry_failed()

@@ -248,7 +248,7 @@ def test_many_sets_leave_room_for_the_names_of_the_measures(qtbot) -> None:
 def test_the_empty_tab_says_what_to_do(window, qtbot, tmp_path) -> None:
     tab, asked = window.evaluate, []
     tab.start_requested.connect(lambda: asked.append("start"))
-    tab.places_changed.connect(lambda *places: asked.append(places))
+    tab.setup.places_changed.connect(lambda *places: asked.append(places))
     assert tab.invitation.isVisible() and not tab.setup.start.isEnabled()
     qtbot.keyClick(window, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
     assert not asked and "Choose the folder of the true models" in said(tab)
@@ -261,7 +261,7 @@ def test_the_empty_tab_says_what_to_do(window, qtbot, tmp_path) -> None:
     mime.setUrls([QUrl.fromLocalFile(str(one)), QUrl.fromLocalFile(str(two))])
     tab.take(mime)
     assert asked.pop() == (one, [two], None)
-    tab.setup.set_places(one, [two], None)
+    tab.setup.show_places(one, [two], None)
     mime.setUrls([QUrl.fromLocalFile(str(three))])
     tab.take(mime)
     assert asked.pop() == (one, [two, three], None)
@@ -324,7 +324,7 @@ def test_an_evaluation_is_stopped_and_goes_on(drive, tmp_path, monkeypatch) -> N
         tab = session.window.evaluate
         compare = tab.compare
         tab.setup.set_choice(QUICK)
-        tab.places_changed.emit(models, [worse, better], None)
+        tab.setup.places_changed.emit(models, [worse, better], None)
         await until(lambda: len(tab.model.rows) == 3)
         assert "better lacks 1: house 2" in tab.setup.note.text() and tab.setup.folder_path == out
         tab.table.choose("house 0")
@@ -401,7 +401,7 @@ def test_an_earlier_evaluation_is_opened_with_its_report(drive, tmp_path) -> Non
         await until(session.window.isVisible)
         session.window.show_tab(5)
         tab = session.window.evaluate
-        tab.folder_chosen.emit(out)
+        tab.setup.folder.chosen.emit(out)
         await until(lambda: tab.results is not None)
         assert tab.setup.models_path == models and tab.setup.choice() == replace(QUICK, workers=0)
         assert tab.overview.lines[0].cells[-2].text == "2 of 2"
@@ -411,10 +411,10 @@ def test_an_earlier_evaluation_is_opened_with_its_report(drive, tmp_path) -> Non
         await until(lambda: tab.report.page.title() == "Evaluation: worse against better")
         tab.show_side(0)
         # Other sets make other pairs, in another folder; the folder of the first brings it back.
-        tab.places_changed.emit(models, [better], out)
+        tab.setup.places_changed.emit(models, [better], out)
         await until(lambda: tab.setup.folder_path == tmp_path / "models-evaluation-2")
         assert tab.results is None and not tab.overview.isVisible() and tab.table.isColumnHidden(4)
-        tab.folder_chosen.emit(out)
+        tab.setup.folder.chosen.emit(out)
         await until(lambda: tab.results is not None and tab.setup.prediction_paths == [worse, better])
 
     drive(again)
@@ -434,18 +434,18 @@ def test_what_goes_wrong_is_said_with_what_to_do(drive, tmp_path) -> None:
             ((empty, [worse], None), "holds no models"),
             ((models, [empty], None), "None of the predictions has the name of a model"),
         ):
-            tab.places_changed.emit(*places)
+            tab.setup.places_changed.emit(*places)
             await until(lambda text=text: text in said(tab))
             assert tab.invitation.isVisible()
         tab.setup.set_choice(Choice(scheduler="tcp://127.0.0.1:1"))
-        tab.places_changed.emit(models, [worse], tmp_path / "out")
+        tab.setup.places_changed.emit(models, [worse], tmp_path / "out")
         await until(lambda: len(tab.model.rows) == 1)
         tab.request_start()
         await until(lambda: session.evaluate.job is None and "No scheduler answers" in said(tab))
         assert [b.text() for b in tab.banner.findChildren(QPushButton)] == ["Try again"]
         tab.setup.set_choice(QUICK)
         (tmp_path / "file").write_text("")
-        tab.places_changed.emit(models, [worse], tmp_path / "file" / "out")
+        tab.setup.places_changed.emit(models, [worse], tmp_path / "file" / "out")
         await until(lambda: not said(tab))
         tab.request_start()
         await until(lambda: "cannot be written" in said(tab))

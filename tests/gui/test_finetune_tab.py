@@ -126,8 +126,8 @@ def test_the_empty_tab_says_what_to_do_and_starts_nothing(window, qtbot) -> None
 
 def test_folders_of_renders_and_of_runs_are_dropped_here(window, tmp_path) -> None:
     tab, taken = window.finetune, []
-    tab.source_chosen.connect(lambda path: taken.append(("renders", path)))
-    tab.folder_chosen.connect(lambda path: taken.append(("run", path)))
+    tab.setup.source.chosen.connect(lambda path: taken.append(("renders", path)))
+    tab.setup.folder.chosen.connect(lambda path: taken.append(("run", path)))
     run = tmp_path / "run"
     run.mkdir()
     (run / "finetune.json").write_text("{}")
@@ -158,7 +158,7 @@ def test_every_option_is_in_the_form_with_its_meaning_and_the_studys_value(windo
     form.more.click()
     assert form.fields["eikonal"].isVisible()
     changed: list[bool] = []
-    tab.options_changed.connect(lambda: changed.append(True))
+    tab.setup.changed.connect(lambda: changed.append(True))
     rate = form.fields["rate"]
     rate.setFocus()
     rate.lineEdit().selectAll()
@@ -386,7 +386,7 @@ def test_a_window_that_is_closed_stops_at_a_checkpoint(drive, own_renders, tiny,
         session.window.show_tab(4)
         tab = session.window.finetune
         tab.setup.form.set_values(small(steps=None, epochs=1000.0, checkpoint_every=100_000))
-        tab.source_chosen.emit(own_renders)
+        tab.setup.source.chosen.emit(own_renders)
         await until(lambda: tab.holding is not None)
         tab.request_start()
         await until(lambda: step(tab) >= 2)
@@ -406,10 +406,10 @@ def test_faulty_renders_are_named_and_a_run_of_other_options_is_refused(drive, o
     async def scenario(session: Session) -> None:
         session.window.show_tab(4)
         tab = session.window.finetune
-        tab.source_chosen.emit(tmp_path / "nowhere")
+        tab.setup.source.chosen.emit(tmp_path / "nowhere")
         await until(lambda: "There is no folder" in said(tab))
         tab.setup.form.set_values(small())
-        tab.source_chosen.emit(own_renders)
+        tab.setup.source.chosen.emit(own_renders)
         await until(lambda: f"{models[0].name}/view_2.png is missing" in tab.setup.problems.text())
         assert tab.setup.note.text().startswith("2 models for training")
         # Depth maps are wanted only by a loss that needs them.
@@ -422,7 +422,7 @@ def test_faulty_renders_are_named_and_a_run_of_other_options_is_refused(drive, o
         assert session.finetune.job is None and "cannot be used" in said(tab)
         action(tab, "Leave them out").click()
         await until(lambda: said(tab).startswith("Finished: 6 steps"))
-        tab.folder_chosen.emit(tmp_path / "old")
+        tab.setup.folder.chosen.emit(tmp_path / "old")
         await until(lambda: "cannot be read" in said(tab))
 
     drive(scenario)

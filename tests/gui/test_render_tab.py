@@ -114,7 +114,7 @@ def test_the_empty_tab_says_what_to_do_and_starts_nothing(window, qtbot) -> None
 
 def test_folders_lists_and_models_are_dropped_here(window, tmp_path) -> None:
     tab, taken = window.render_tab, []
-    tab.source_chosen.connect(taken.append)
+    tab.setup.source.chosen.connect(taken.append)
     dropped = [tmp_path, tmp_path / "selected.txt", tmp_path / "house.glb"]
     for path in [*dropped, tmp_path / "house.png"]:
         window.show_tab(3)
@@ -145,7 +145,7 @@ def test_the_last_crawl_and_what_was_selected_are_offered(drive, tmp_path) -> No
         tab.setup.screened.click()
         await until(lambda: [row.model.key for row in tab.model.rows] == ["box-1"])
         assert tab.setup.folder_path is not None
-        tab.source_chosen.emit(tmp_path / "nowhere")
+        tab.setup.source.chosen.emit(tmp_path / "nowhere")
         await until(lambda: "nowhere" in said(tab))
         assert tab.invitation.isVisible()
 
@@ -341,7 +341,7 @@ def test_the_form_has_every_setting_marks_what_differs_and_goes_back(window, qtb
     assert {field.name for field in fields(RenderSettings)} <= form.fields.keys()
     assert "Samples a pixel" in form.fields["samples"].toolTip() and "Usually 32." in form.fields["samples"].toolTip()
     changed: list[bool] = []
-    tab.options_changed.connect(lambda: changed.append(True))
+    tab.setup.changed.connect(lambda: changed.append(True))
     form.fields["size"].setValue(256)
     form.fields["denoise"].setChecked(False)
     assert form.differing == ["size", "denoise"] and len(changed) == 2
@@ -385,7 +385,7 @@ def test_a_run_with_a_failure_closed_midway_and_finished_by_the_next_window(driv
         tab = session.window.render_tab
         tab.setup.form.set_values(TINY)
         tab.setup.form.set_farm(FarmChoice(workers=1, attempts=1, keep_free_gb=0.0))
-        tab.source_chosen.emit(source)
+        tab.setup.source.chosen.emit(source)
         await until(lambda: counts(tab) == {"waiting": 3})
         details, sheet = tab.details, tab.details.sheet
         assert details.model.model.key == "box-0" and tab.setup.folder_path == tmp_path / "boxes-renders"
@@ -457,7 +457,7 @@ def test_ten_thousand_models_do_not_hold_the_window_up(drive, tmp_path, monkeypa
         tab = session.window.render_tab
         probe = LoopGapProbe()
         probe.start()
-        tab.source_chosen.emit(tmp_path)
+        tab.setup.source.chosen.emit(tmp_path)
         await until(lambda: len(tab.model.rows) == number)
         tab.request_start()
         await until(lambda: counts(tab) == {"done": number} and session.render.job is None)

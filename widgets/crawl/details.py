@@ -9,31 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QFontDatabase, QImage, QPainter, QTextOption
-from PySide6.QtWidgets import (
-    QButtonGroup,
-    QFrame,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPlainTextEdit,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
-    QStackedWidget,
-    QToolBar,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtGui import QImage, QPainter
+from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QSizePolicy, QStackedWidget, QWidget
 
 from engine.crawling import PageState
 from widgets.crawl.table import attempts, name
 from widgets.crawl.words import STATES, advice
-from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.buttons import IconButton
+from widgets.kit.details import LogView, Segments, small_viewport
 from widgets.kit.images import paint_fitted
-from widgets.kit.labels import label
-from widgets.kit.panel import Panel
+from widgets.kit.labels import hint, label, plain_text
+from widgets.kit.panel import Panel, column, holder, row, scrolled
 from widgets.kit.theme import theme
 from widgets.kit.words import amount, count
 
@@ -61,12 +47,8 @@ class PageDetails:
 
 
 class DetailsPanel(Panel):
-    """Segments for the page and for the log."""
+    """Segments for the page and for the log. What the buttons do, and their words, the tab says."""
 
-    open_page = Signal(str)
-    show_file = Signal(str)
-    copy_address = Signal(str)
-    retry_page = Signal(str)
     open_path = Signal(object)
     log_wanted = Signal()
     """The log came up: what it shows may be old."""
@@ -77,37 +59,20 @@ class DetailsPanel(Panel):
         self.details: PageDetails | None = None
         self._running = False
         self._viewport: Viewport | None = None
-        self._segments = QButtonGroup(self)
-        self._sides = QStackedWidget()
-        for at, (text, tip) in enumerate((("Page", "The page that is chosen"), ("Log", "What the crawl writes down"))):
-            button = QToolButton()
-            button.setObjectName("segment")
-            button.setText(text)
-            button.setCheckable(True)
-            button.setChecked(at == 0)
-            button.setToolTip(with_key(tip, ("Ctrl+D", "Ctrl+L")[at]))
-            self._segments.addButton(button, at)
+        self.segments = Segments(self, 2)
+        self.segments.idClicked.connect(self.show_side)
+        self.link, self.files, self.copy = (IconButton(icon, "") for icon in ("link", "folder", "copy"))
+        for button in self.segments.buttons():
             self.top.addWidget(button)
-        self._segments.idClicked.connect(self.show_side)
         self.top.addStretch(1)
-        self.link = IconButton(
-            "link", with_key("Open the page in a browser", "Return"), lambda: self._emit("open_page")
-        )
-        self.files = IconButton(
-            "folder", with_key("Show the model in its folder", "S"), lambda: self._emit("show_file")
-        )
-        self.copy = IconButton("copy", with_key("Copy the address", "Ctrl+C"), lambda: self._emit("copy_address"))
         for button in (self.link, self.files, self.copy):
             self.top.addWidget(button)
 
-        self.title = label("", "heading", wrap=True)
-        self.title.setTextFormat(Qt.TextFormat.PlainText)
+        self.title = plain_text(label("", "heading", wrap=True))
         self.state = label("", "muted", wrap=True)
-        self.reason = label("", wrap=True)
+        self.reason = plain_text(label("", wrap=True))
         self.advice = label("", "muted", wrap=True)
-        for part in (self.title, self.reason, self.advice):
-            part.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.reason.setTextFormat(Qt.TextFormat.PlainText)
+        self.advice.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._facts: dict[str, tuple[QLabel, QLabel]] = {}
         grid = QGridLayout()
         grid.setHorizontalSpacing(12)
@@ -122,9 +87,7 @@ class DetailsPanel(Panel):
             grid.addWidget(head, at, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(value, at, 1)
             self._facts[text] = (head, value)
-        self.note = label("", "muted", wrap=True)
-        self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.note.setMargin(16)
+        self.note = hint()
         self.screenshot = _Picture()
         self.screenshot.clicked.connect(lambda: self.details and self.open_path.emit(self.details.screenshot))
         self._look = QStackedWidget()
@@ -133,59 +96,23 @@ class DetailsPanel(Panel):
         self._look.setMinimumHeight(170)
         self._look.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.look_note = label("", "small", wrap=True)
-        self.retry = QPushButton("Try it again")
-        self.retry.setToolTip("Try this page once more")
-        self.retry.clicked.connect(lambda: self._emit("retry_page"))
+        self.retry = QPushButton()
         self.saved = QPushButton("The page as saved")
         self.saved.setToolTip("Open the page as it was when it failed")
         self.saved.clicked.connect(lambda: self.details and self.open_path.emit(self.details.saved_page))
-        actions = QHBoxLayout()
-        actions.setSpacing(8)
-        actions.addWidget(self.retry)
-        actions.addWidget(self.saved)
-        actions.addStretch(1)
-
-        inside = QWidget()
-        lines = QVBoxLayout(inside)
-        lines.setContentsMargins(0, 0, 0, 0)
-        lines.setSpacing(8)
-        lines.addWidget(self.reason)
-        lines.addWidget(self.advice)
-        lines.addLayout(actions)
-        lines.addLayout(grid)
-        lines.addStretch(1)
-        area = QScrollArea(widgetResizable=True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        actions = row(self.retry, self.saved, None, spacing=8)
+        area = scrolled(holder(column(self.reason, self.advice, actions, grid, None, spacing=8)))
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setWidget(inside)
         area.setMinimumHeight(120)
-        self._about = QWidget()
-        column = QVBoxLayout(self._about)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addWidget(self.title)
-        column.addWidget(self.state)
-        column.addWidget(self._look, 3)
-        column.addWidget(self.look_note)
-        column.addWidget(area, 2)
-        self._nothing = label(
-            "Choose a page in the table to see its model, its licence, or why it failed.", "muted", wrap=True
-        )
-        self._nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._nothing.setMargin(16)
-        self.log = QPlainTextEdit(readOnly=True)
-        self.log.setObjectName("log")
-        self.log.setMaximumBlockCount(4000)
-        self.log.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
-        self.log.setFrameShape(QFrame.Shape.NoFrame)
-        self.log.setPlaceholderText("Nothing has been written to the log of this folder yet.")
-        self.log.setAccessibleName("Log of the crawl")
+        self._about = holder(column(self.title, self.state, (self._look, 3), self.look_note, (area, 2), spacing=6))
+        self._nothing = hint("Choose a page in the table to see its model, its licence, or why it failed.")
+        self.log = LogView("Log of the crawl", "Nothing has been written to the log of this folder yet.")
+        self._sides = QStackedWidget()
         for widget in (self._nothing, self._about, self.log):
             self._sides.addWidget(widget)
         self.body.addLayout(self.top)
         self.body.addWidget(self._sides, 1)
         theme.changed.connect(self._restyle)
-        self._restyle()
         self.set_page(None)
 
     # -- content -----------------------------------------------------------------------------------------
@@ -198,11 +125,11 @@ class DetailsPanel(Panel):
     @property
     def log_shown(self) -> bool:
         """Whether the log is on the screen."""
-        return self._segments.checkedId() == 1 and self.isVisible()
+        return self.segments.checkedId() == 1 and self.isVisible()
 
     def show_side(self, at: int) -> None:
         """Show the page (0) or the log (1)."""
-        self._segments.button(at).setChecked(True)
+        self.segments.button(at).setChecked(True)
         if at == 1:
             self._sides.setCurrentWidget(self.log)
             self.log_wanted.emit()
@@ -225,7 +152,7 @@ class DetailsPanel(Panel):
             self._viewport.show_mesh(None)
         self._show_details()
         self._show_state()
-        if self._segments.checkedId() == 0:
+        if self.segments.checkedId() == 0:
             self.show_side(0)
 
     def update_page(self, page: PageState) -> None:
@@ -266,11 +193,8 @@ class DetailsPanel(Panel):
 
     def set_log(self, text: str) -> None:
         """Show the end of the log; it follows the end unless the user has gone back in it."""
-        bar = self.log.verticalScrollBar()
-        at_end, before = bar.value() >= bar.maximum() - 2, bar.value()
         if text != self.log.toPlainText():
-            self.log.setPlainText(text)
-            bar.setValue(bar.maximum() if at_end else before)
+            self.log.keep_place(lambda: self.log.setPlainText(text))
 
     def close_down(self) -> None:
         """Free the 3D viewport."""
@@ -281,14 +205,7 @@ class DetailsPanel(Panel):
 
     def _make_viewport(self) -> Viewport:
         if self._viewport is None:
-            from widgets.viewport import Viewport
-
-            self._viewport = Viewport()
-            # Tools for a model of one's own have no room here, and no use; their keys work all the same.
-            own = Qt.FindChildOption.FindDirectChildrenOnly
-            for part in (*self._viewport.findChildren(QToolBar), *self._viewport.findChildren(QLabel, options=own)):
-                part.hide()
-            self._viewport.setToolTip("Drag to turn, wheel to come nearer; W shows the triangles")
+            self._viewport = small_viewport("Drag to turn, wheel to come nearer; W shows the triangles")
             self._look.addWidget(self._viewport)
         return self._viewport
 
@@ -345,14 +262,7 @@ class DetailsPanel(Panel):
                 part.setVisible(bool(values[text]))
         self.saved.setVisible(details is not None and details.saved_page is not None)
 
-    def _emit(self, which: str) -> None:
-        if self.page is not None:
-            getattr(self, which).emit(self.page.page.key)
-
     def _restyle(self) -> None:
-        font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        font.setPixelSize(theme.px(12))
-        self.log.setFont(font)
         if self.page is not None:
             self._show_state()
             self._show_details()

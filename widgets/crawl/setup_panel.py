@@ -25,10 +25,12 @@ from PySide6.QtWidgets import (
 
 from engine.crawling import DEFAULT_LICENCES, LICENCES, Options
 from widgets.crawl.incoming import LIST_SUFFIXES
-from widgets.kit.buttons import IconButton, with_key
+from widgets.kit import setup_panel
+from widgets.kit.buttons import IconButton
 from widgets.kit.fields import indent
 from widgets.kit.labels import ElidedLabel, label
-from widgets.kit.path_field import PathField
+from widgets.kit.panel import column, holder, row
+from widgets.kit.path_field import PlaceField
 from widgets.kit.theme import theme
 
 SOURCES = {
@@ -64,47 +66,23 @@ class SearchRequest:
     max_faces: int | None = None
 
 
-class SetupPanel(QWidget):
-    """List, folder and options; `start_requested` is up to whoever reads them."""
+class SetupPanel(setup_panel.SetupPanel):
+    """List, folder and options."""
 
-    list_chosen = Signal(object)
-    """The path of a list, or None to do without."""
-    folder_chosen = Signal(object)
-    paste_pressed = Signal()
     search_requested = Signal(object)
     search_cancelled = Signal()
-    start_requested = Signal()
-    changed = Signal()
-    """An option was changed."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.last_folder = str(Path.home())
-        self._list: Path | None = None
-        self._folder: Path | None = None
-        self._running = False
-        self.list = PathField("No list yet", "File with one address a line; drop it anywhere on this page")
-        self.list.edited.connect(self._list_edited)
-        self.list.button.setToolTip(with_key("Open a list", "Ctrl+O"))
-        self.list.button.clicked.connect(self.open_list)
-        self.folder = PathField("No folder yet", "Folder for the models; what an earlier crawl left there is shown")
-        self.folder.edited.connect(self._folder_edited)
-        self.folder.button.setToolTip(with_key("Choose the folder for the models", "Ctrl+Shift+O"))
-        self.folder.button.clicked.connect(self.open_folder)
-        self.paste = QPushButton("Paste")
-        self.paste.setToolTip(with_key("Add the addresses on the clipboard to the list", "Ctrl+V"))
-        self.paste.clicked.connect(lambda: self.paste_pressed.emit())
-        self.search_button = QPushButton("Search…")
-        self.search_button.setToolTip("Make a list from a search on Sketchfab")
-        self.search_button.clicked.connect(lambda: self.open_search())
-        self.note = label("", "small", wrap=True)
+        tip = "Folder for the models; what an earlier crawl left there is shown"
+        super().__init__(
+            PlaceField("No list yet", "File with one address a line; drop it anywhere on this page", ""),
+            PlaceField("No folder yet", tip, "Folder for the models"),
+        )
+        self.list = self.source_field
+        self.paste, self.search_button = QPushButton("Paste"), QPushButton("Search…")
         self.searching = ElidedLabel("", "small")
         self.stop_search = IconButton("cancel", "Stop the search; what was found stays in the list", self._stop_search)
-        self._search_row = QWidget()
-        row = QHBoxLayout(self._search_row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.searching, 1)
-        row.addWidget(self.stop_search)
+        self._search_row = holder(row((self.searching, 1), self.stop_search, spacing=6))
         self._search_row.hide()
 
         self.source = QComboBox()
@@ -144,34 +122,24 @@ class SetupPanel(QWidget):
             form.addWidget(field, at, 1)
             self._fields.append(field)
         form.addWidget(self.show_browser, form.rowCount(), 1)
-        self.start = QPushButton("Start")
-        self.start.setObjectName("primary")
-        self.start.setToolTip(
-            with_key("Collect the models of the list; goes on where an earlier crawl ended", "Ctrl+R")
-        )
-        self.start.clicked.connect(lambda: self.start_requested.emit())
         self.sheet = SearchSheet(self)
         self.sheet.search_requested.connect(self._search)
-
-        buttons = QHBoxLayout()
-        buttons.setSpacing(8)
-        buttons.addWidget(self.paste, 1)
-        buttons.addWidget(self.search_button, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        column.addWidget(label("List of pages", "muted"))
-        column.addWidget(self.list)
-        column.addLayout(buttons)
-        column.addWidget(self._search_row)
-        column.addWidget(self.note)
-        column.addSpacing(6)
-        column.addWidget(label("Folder for the models", "muted"))
-        column.addWidget(self.folder)
-        column.addSpacing(10)
-        column.addLayout(form)
-        column.addStretch(1)
-        column.addWidget(self.start)
+        column(
+            label("List of pages", "muted"),
+            self.list,
+            row((self.paste, 1), (self.search_button, 1), spacing=8),
+            self._search_row,
+            self.note,
+            6,
+            label("Folder for the models", "muted"),
+            self.folder,
+            10,
+            form,
+            None,
+            self.start,
+            spacing=8,
+            within=self,
+        )
         self.set_options(CrawlOptions())
         self.source.currentIndexChanged.connect(lambda _=0: self.changed.emit())
         self.licences.changed.connect(self.changed)
@@ -185,29 +153,7 @@ class SetupPanel(QWidget):
     @property
     def list_path(self) -> Path | None:
         """The list in force."""
-        return self._list
-
-    @property
-    def folder_path(self) -> Path | None:
-        """The folder in force."""
-        return self._folder
-
-    def set_places(self, list_path: Path | None, folder: Path | None) -> None:
-        """Show these as list and folder."""
-        self._list, self._folder = list_path, folder
-        self.list.set_path(list_path)
-        self.folder.set_path(folder)
-        self._refresh()
-
-    def set_note(self, text: str) -> None:
-        """Say what the list holds."""
-        self.note.setText(text)
-        self.note.setVisible(bool(text))
-
-    def set_running(self, running: bool) -> None:
-        """While a crawl runs, nothing here can be changed."""
-        self._running = running
-        self._refresh()
+        return self.list.path
 
     def set_searching(self, text: str | None) -> None:
         """Show how far a search is; None when there is none."""
@@ -246,16 +192,7 @@ class SetupPanel(QWidget):
         name, _ = QFileDialog.getOpenFileName(self, "Open a list", self.last_folder, f"Lists ({kinds});;All (*)")
         if name:
             self.last_folder = str(Path(name).parent)
-            self.list_chosen.emit(Path(name))
-
-    def open_folder(self) -> None:
-        """Ask for the folder of the models."""
-        if self._running:
-            return
-        start = str(self._folder or self.last_folder)
-        name = QFileDialog.getExistingDirectory(self, "Folder for the models", start)
-        if name:
-            self.folder_chosen.emit(Path(name))
+            self.list.chosen.emit(Path(name))
 
     def open_search(self) -> None:
         """Show the sheet for a search."""
@@ -264,21 +201,9 @@ class SetupPanel(QWidget):
     # -- inside ------------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        free = not self._running
-        for widget in (self.list, self.folder, self.show_browser, *self._fields):
-            widget.setEnabled(free)
-        self.start.setVisible(free)
-        self.start.setEnabled(self._folder is not None)
-
-    def _list_edited(self, text: str) -> None:
-        path = Path(text).expanduser() if text else None
-        if path != self._list:
-            self.list_chosen.emit(path)
-
-    def _folder_edited(self, text: str) -> None:
-        path = Path(text).expanduser() if text else None
-        if path != self._folder:
-            self.folder_chosen.emit(path)
+        super()._refresh()
+        for widget in (self.show_browser, *self._fields):
+            widget.setEnabled(not self._running)
 
     def _search(self, words: str, most: int, faces: tuple[int | None, int | None]) -> None:
         self.search_requested.emit(SearchRequest(words, most, self.licences.value, *faces))

@@ -168,7 +168,6 @@ class ComparePanel(QWidget):
 
     meshes_wanted = Signal()
     """What the two sides show has changed."""
-    step_requested = Signal(int)
     metric_chosen = Signal(str)
 
     def __init__(self) -> None:
@@ -179,13 +178,9 @@ class ComparePanel(QWidget):
         self._metric = ""
         self._link: Link | None = None
         self.name = ElidedLabel("", "heading")
-        self.previous = IconButton(
-            "chevron-up", with_key("The sample before", "Alt+Up"), lambda: self.step_requested.emit(-1)
+        self.previous, self.next, self.linked = (
+            IconButton(icon, "") for icon in ("chevron-up", "chevron-down", "chain")
         )
-        self.next = IconButton(
-            "chevron-down", with_key("The next sample", "Alt+Down"), lambda: self.step_requested.emit(1)
-        )
-        self.linked = IconButton("chain", with_key("Move both views together", "L"))
         self.linked.setCheckable(True)
         self.linked.setChecked(True)
         self.linked.toggled.connect(lambda _: self._tie())

@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QScrollArea,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -25,11 +24,13 @@ from PySide6.QtWidgets import (
 
 from engine.evaluation.metrics import METRICS
 from widgets.evaluate.contents import Choice
+from widgets.kit import setup_panel
 from widgets.kit.actions import bind
 from widgets.kit.buttons import IconButton, with_key
 from widgets.kit.fields import ElidedComboBox, indent
 from widgets.kit.labels import label
-from widgets.kit.path_field import PathField
+from widgets.kit.panel import column, row, scrolled
+from widgets.kit.path_field import PathField, PlaceField
 from widgets.kit.theme import theme
 
 _UPS = (
@@ -45,33 +46,27 @@ _WEIGHTS = ("clip", "lpips")
 """Measures that need weights."""
 
 
-class SetupPanel(QWidget):
-    """Folders and options; `start_requested` is up to whoever reads them."""
+class SetupPanel(setup_panel.SetupPanel):
+    """Folders and options."""
 
     places_changed = Signal(object, list, object)
     """Models, predictions and the folder for the results, as the user wants them now; None where there is none."""
-    folder_chosen = Signal(object)
-    """The folder for the results, which may hold an earlier evaluation."""
-    start_requested = Signal()
-    changed = Signal()
-    """An option was changed."""
     weights_requested = Signal(str)
     """Show where the weights of a measure are to be had."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.last_folder = str(Path.home())
-        self._models: Path | None = None
+        tip = "Folder for the results; an evaluation that is there is shown"
+        super().__init__(
+            PlaceField("No models yet", "Folder of the true models", "Folder of true models"),
+            PlaceField("No folder yet", tip, "Folder for the results, or of an earlier evaluation"),
+        )
+        self.models = self.source_field
         self._predictions: list[Path] = []
-        self._folder: Path | None = None
-        self._running = self._setting = False
+        self._setting = False
         self._missing: Mapping[str, str] = {}
         self._wanted = set(METRICS)
         """Measures that are ticked, or would be if their weights were here."""
-        self.models = PathField("No models yet", "Folder of the true models")
-        self.models.edited.connect(self._models_edited)
-        self.models.button.setToolTip(with_key("Choose the folder of the true models", "Ctrl+O"))
-        self.models.button.clicked.connect(self.open_models)
+        self.models.chosen.connect(lambda path: self._tell(path))
         self.predictions = _Sets()
         self.predictions.setToolTip(
             "Folders of predictions of the same names; the others are compared with the first. "
@@ -79,53 +74,31 @@ class SetupPanel(QWidget):
         )
         self.predictions.currentRowChanged.connect(lambda _: self._refresh())
         self.predictions.moved.connect(self._dragged)
-        self.add = IconButton("open", with_key("Add a folder of predictions", "Ctrl+P"), self.open_predictions)
+        self.add = IconButton("open", "")
         self.up = IconButton("chevron-up", with_key("Earlier; the first is compared with", "Ctrl+Up"), self._earlier)
         self.down = IconButton("chevron-down", with_key("Later", "Ctrl+Down"), self._later)
         self.remove = IconButton("trash", with_key("Do without this set", "Del"), self.remove_chosen)
-        self.note = label("", "small", wrap=True)
-        self.folder = PathField("No folder yet", "Folder for the results; an evaluation that is there is shown")
-        self.folder.edited.connect(self._folder_edited)
-        self.folder.button.setToolTip(
-            with_key("Choose the folder for the results, or an earlier evaluation", "Ctrl+Shift+O")
+        self.area = scrolled(self._build_form())
+        column(
+            label("True models", "muted"),
+            self.models,
+            row((label("Predictions", "muted"), 1), self.add, self.up, self.down, self.remove, spacing=0),
+            self.predictions,
+            self.note,
+            label("Folder for the results", "muted"),
+            self.folder,
+            4,
+            (self.area, 1),
+            self.start,
+            spacing=6,
+            within=self,
         )
-        self.folder.button.clicked.connect(self.open_folder)
-        self.start = QPushButton("Evaluate")
-        self.start.setObjectName("primary")
-        self.start.setToolTip(with_key("Measure what is not yet measured, and write the report", "Ctrl+R"))
-        self.start.clicked.connect(lambda: self.start_requested.emit())
-
-        form = self._build_form()
-        area = QScrollArea(widgetResizable=True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(form)
-        head = QHBoxLayout()
-        head.setSpacing(0)
-        head.addWidget(label("Predictions", "muted"), 1)
-        for button in (self.add, self.up, self.down, self.remove):
-            head.addWidget(button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addWidget(label("True models", "muted"))
-        column.addWidget(self.models)
-        column.addLayout(head)
-        column.addWidget(self.predictions)
-        column.addWidget(self.note)
-        column.addWidget(label("Folder for the results", "muted"))
-        column.addWidget(self.folder)
-        column.addSpacing(4)
-        column.addWidget(area, 1)
-        column.addWidget(self.start)
-        self.area = area
         bind(self.predictions, "Del", self.remove_chosen, alone=True)
         bind(self.predictions, "Ctrl+Up", self._earlier, alone=True)
         bind(self.predictions, "Ctrl+Down", self._later, alone=True)
         theme.changed.connect(self._restyle)
         self._restyle()
-        self.set_note("")
         self.set_missing({})
-        self._refresh()
 
     def _build_form(self) -> QWidget:
         form = QWidget()
@@ -195,7 +168,7 @@ class SetupPanel(QWidget):
     @property
     def models_path(self) -> Path | None:
         """The folder of true models in force."""
-        return self._models
+        return self.models.path
 
     @property
     def prediction_paths(self) -> list[Path]:
@@ -203,23 +176,16 @@ class SetupPanel(QWidget):
         return list(self._predictions)
 
     @property
-    def folder_path(self) -> Path | None:
-        """The folder for the results in force."""
-        return self._folder
+    def ready(self) -> bool:
+        """Whether there are models, predictions and a folder."""
+        return super().ready and self.models.path is not None and bool(self._predictions)
 
-    def set_places(self, models: Path | None, predictions: Sequence[Path], folder: Path | None) -> None:
+    def show_places(self, models: Path | None, predictions: Sequence[Path], folder: Path | None) -> None:
         """Show these folders."""
-        self._models, self._predictions, self._folder = models, list(predictions), folder
-        self.models.set_path(models)
-        self.folder.set_path(folder)
+        self._predictions = list(predictions)
         self.predictions.show_paths(self._predictions)
         self._restyle()
-        self._refresh()
-
-    def set_note(self, text: str) -> None:
-        """Say what there is to measure."""
-        self.note.setText(text)
-        self.note.setVisible(bool(text))
+        self.set_places(models, folder)
 
     def set_missing(self, missing: Mapping[str, str]) -> None:
         """Measures whose weights are not on this machine, and what to do about it."""
@@ -249,40 +215,35 @@ class SetupPanel(QWidget):
         self._setting = False
         self._refresh()
 
-    def set_running(self, running: bool) -> None:
-        """While an evaluation goes on, nothing here can be changed."""
-        self._running = running
-        self._refresh()
-
     # -- what the user does ------------------------------------------------------------------------------
 
-    def open_models(self) -> None:
+    def open_source(self) -> None:
         """Ask for the folder of true models."""
-        if (path := self._ask("Folder of true models", self._models)) is not None:
-            self._models = path
-            self._tell()
+        self._look_beside(self.models.ask(self.last_folder))
 
     def open_predictions(self) -> None:
         """Ask for another folder of predictions."""
-        if (path := self._ask("Folder of predictions", None)) is not None:
-            self.add_predictions([path])
+        if not self._running:
+            name = QFileDialog.getExistingDirectory(self, "Folder of predictions", self.last_folder)
+            self._look_beside(name)
+            if name:
+                self.add_predictions([Path(name)])
 
     def open_folder(self) -> None:
         """Ask for the folder of the results."""
-        if (path := self._ask("Folder for the results, or of an earlier evaluation", self._folder)) is not None:
-            self.folder_chosen.emit(path)
+        self._look_beside(self.folder.ask(self.last_folder))
 
     def add_predictions(self, paths: Sequence[Path]) -> None:
         """Compare these sets as well."""
         self._predictions += [path for path in paths if path not in self._predictions]
-        self._tell()
+        self._tell(self.models.path)
 
     def remove_chosen(self) -> None:
         """Do without the chosen set."""
         at = self.predictions.currentRow()
         if not self._running and 0 <= at < len(self._predictions):
             del self._predictions[at]
-            self._tell()
+            self._tell(self.models.path)
 
     def _earlier(self) -> None:
         self._move(-1)
@@ -295,27 +256,23 @@ class SetupPanel(QWidget):
         to = at + by
         if not self._running and at >= 0 and 0 <= to < len(self._predictions):
             self._predictions.insert(to, self._predictions.pop(at))
-            self._tell()
+            self._tell(self.models.path)
             self.predictions.setCurrentRow(to)
 
     def _dragged(self, paths: list[Path]) -> None:
         self._predictions = paths
-        self._tell()
+        self._tell(self.models.path)
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _tell(self) -> None:
-        self.set_places(self._models, self._predictions, self._folder)
-        self.places_changed.emit(self._models, list(self._predictions), self._folder)
+    def _tell(self, models: Path | None) -> None:
+        self.show_places(models, self._predictions, self.folder.path)
+        self.places_changed.emit(models, list(self._predictions), self.folder.path)
 
-    def _ask(self, title: str, before: Path | None) -> Path | None:
-        if self._running:
-            return None
-        name = QFileDialog.getExistingDirectory(self, title, str(before or self.last_folder))
-        if not name:
-            return None
-        self.last_folder = str(Path(name).parent)
-        return Path(name)
+    def _look_beside(self, name: str) -> None:
+        """Look for the next folder beside this one."""
+        if name:
+            self.last_folder = str(Path(name).parent)
 
     def _open_weights(self, field: PathField) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Weights", self.last_folder)
@@ -333,21 +290,11 @@ class SetupPanel(QWidget):
         (self._wanted.add if on else self._wanted.discard)(key)
         self._option_changed()
 
-    def _models_edited(self, text: str) -> None:
-        path = Path(text).expanduser() if text else None
-        if path != self._models:
-            self._models = path
-            self._tell()
-
-    def _folder_edited(self, text: str) -> None:
-        path = Path(text).expanduser() if text else None
-        if path != self._folder:
-            self.folder_chosen.emit(path)
-
     def _refresh(self) -> None:
+        super()._refresh()
         free = not self._running
         at, number = self.predictions.currentRow(), len(self._predictions)
-        for widget in (self.models, self.folder, self.predictions, self.add):
+        for widget in (self.predictions, self.add):
             widget.setEnabled(free)
         self.up.setEnabled(free and at > 0)
         self.down.setEnabled(free and 0 <= at < number - 1)
@@ -364,8 +311,6 @@ class SetupPanel(QWidget):
             if key in self.get:
                 self.get[key].setVisible(bool(missing))
                 self.get[key].setToolTip(f"{missing} Opens the Models page")
-        self.start.setVisible(free)
-        self.start.setEnabled(self._models is not None and bool(self._predictions) and self._folder is not None)
 
     def _restyle(self) -> None:
         rows = min(max(len(self._predictions), 2), 4)

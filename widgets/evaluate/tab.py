@@ -1,33 +1,16 @@
-"""The Evaluate tab: folders and options at the left, what came out in the middle, a sample in 3D or the report right.
-
-The tab shows what it is given and says by signals what the user wants; it reads and measures nothing.
-"""
+"""The Evaluate tab: folders and options left, what came out in the middle, a sample in 3D or the report right."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from PySide6.QtCore import QMimeData, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import (
-    QButtonGroup,
-    QComboBox,
-    QFileDialog,
-    QHBoxLayout,
-    QLineEdit,
-    QMenu,
-    QProgressBar,
-    QScrollArea,
-    QSizePolicy,
-    QSplitter,
-    QStackedWidget,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QMimeData, Qt, Signal
+from PySide6.QtWidgets import QComboBox, QFileDialog, QStackedWidget, QToolButton, QWidget
 
 from engine.evaluation.metrics import METRICS, probability
 from widgets.crawl.incoming import folder_in
@@ -38,16 +21,14 @@ from widgets.evaluate.report_view import ReportView
 from widgets.evaluate.setup_panel import SetupPanel
 from widgets.evaluate.table import DIFFERENCE, FIRST, SECOND, SampleTable, SampleView
 from widgets.evaluate.words import STATES, figure, gain, interval, signed, title, verdict
-from widgets.job_tab import NARROW, JobTab, action_button
-from widgets.kit.actions import bind
-from widgets.kit.banner import Banner, MessagePage
-from widgets.kit.buttons import IconButton, with_key
-from widgets.kit.labels import ElidedLabel, label
-from widgets.kit.panel import Beside, Panel
+from widgets.kit.actions import ELSEWHERE, OWN, WINDOW, Action, bind
+from widgets.kit.details import SIDES, Segments
+from widgets.kit.job_page import JobPage
+from widgets.kit.labels import hint, label, plain_text
+from widgets.kit.panel import Panel, column, holder, scrolled, split
 from widgets.kit.theme import theme
 from widgets.kit.words import count, duration
 
-_SEARCH_DELAY_MS = 120
 _COMPARE, _REPORT = 0, 1
 _JUMPS = {
     "best": ("Best", "Alt+B"),
@@ -58,15 +39,9 @@ _JUMPS = {
 """Samples that can be gone to at once, by the measure that is shown; once more goes to the next of them."""
 
 
-class EvaluateTab(JobTab):
+class EvaluateTab(JobPage):
     """Everything of an evaluation on one page."""
 
-    places_changed = Signal(object, list, object)
-    """Models, predictions and the folder for the results, as the user wants them now."""
-    folder_chosen = Signal(object)
-    """The folder for the results, which may hold an earlier evaluation."""
-    start_requested = Signal()
-    reload_requested = Signal()
     meshes_wanted = Signal()
     """What the two viewports show has changed."""
     folder_requested = Signal(str)
@@ -76,118 +51,108 @@ class EvaluateTab(JobTab):
     """Copy the figures to this file."""
     models_requested = Signal(str)
     """Show the page of models, at this one."""
-    options_changed = Signal()
 
+    NAME, SETUP, ITEM = "Evaluate", "Models and predictions", "sample"
+    STATES = STATES
+    RUN_STATES = MappingProxyType({"starting": "Starting…", "running": "Measuring", "stopping": "Stopping…"})
     FILTERS = ("", "waiting", "done", "failed", "missing")
+    RARE = FILTERS[1:]
+    BUTTONS = ("browser", "export", "folder", "start", "stop")
+    RUNNING = ("stop",)  # a stopped evaluation goes on by itself: there is no other pause
+    MENU = ("compare", "", *_JUMPS, "", "file", "copy")
+    INVITATION = (
+        "table",
+        "Evaluate predictions",
+        "Choose the folder of true models, and one or more folders of predictions of the same names: meshes, or "
+        "runs of Reconstruct. Each is laid onto its model and measured; the first set is what the others are "
+        "compared with.",
+        340,
+    )
+    INVITED = ("open", "folder place")
+    STRETCHES, SIZES, LEAST = (4, 6), (276, 450, 510), (400, 420)
+
+    results: dict[str, Any] | None = None
+    measure = "f_score"
+    page: Path | None = None
+    """The report that is there."""
+    _labels: tuple[str, ...] = ()
+    _pace: Pace | None = None
+    _jump = ""
+    _loaded: tuple[Any, ...] | None = None
 
     def __init__(self) -> None:
-        super().__init__()
-        self.results: dict[str, Any] | None = None
-        self.measure = "f_score"
-        self._page: Any = None
-        self._labels: tuple[str, ...] = ()
-        self._pace: Pace | None = None
-        self._jump = ""
-        self._loaded: tuple[Any, ...] | None = None
-
-        self.setup = SetupPanel()
-        self.setup_panel = Panel("Models and predictions", spacing=8)
-        self.setup_panel.top.addWidget(
-            IconButton("left", with_key("Hide models and predictions", "Ctrl+I"), self.toggle_setup)
-        )
-        self.setup_panel.body.addWidget(self.setup, 1)
-        self.setup_panel.setMinimumWidth(270)
-
-        self.model = SampleTable()
-        self.table = SampleView(self.model)
-        middle = self._build_middle()
-        middle.setMinimumWidth(400)
-        self.details = self._build_right()
-        self.details.setMinimumWidth(420)
-
-        self.columns = QSplitter()
-        for at, (panel, stretch) in enumerate(((self.setup_panel, 0), (middle, 4), (self.details, 6))):
-            self.columns.addWidget(panel)
-            self.columns.setStretchFactor(at, stretch)
-        self.columns.setChildrenCollapsible(False)
-        self.columns.setHandleWidth(12)
-        self.columns.setSizes([276, 450, 510])
-        box = QHBoxLayout(self)
-        box.setContentsMargins(12, 12, 12, 12)
-        box.addWidget(self.columns)
-        self._connect()
-        self._bind_keys()
+        model = SampleTable()
+        super().__init__(SetupPanel(), model, SampleView(model), DetailsPanel())
+        setup, compare, report = self.setup, self.details.compare, self.details.report
+        self.compare, self.report = compare, report
+        for button, name in ((setup.add, "add"), (compare.previous, "previous"), (compare.next, "next")):
+            self.acts.dress(button, name)
+        self.acts.dress(compare.linked, "link")
+        setup.weights_requested.connect(self._show_weights)
+        self.table.activated.connect(lambda _: self._enter())
+        self.table.horizontalHeader().sectionClicked.connect(lambda _: self._keep_in_view())
+        self.overview.chosen.connect(self.set_metric)
+        self.against.activated.connect(lambda _: self._compare_sets())
+        self.details.segments.idClicked.connect(self.show_side)
+        compare.metric_chosen.connect(self.set_metric)
+        compare.meshes_wanted.connect(self.meshes_wanted)
+        report.open_requested.connect(self.browser_requested)
+        report.clicked.connect(self._take_keyboard)
         self._show_content()
         self._refresh()
 
-    def _build_middle(self) -> Panel:
-        middle = Panel(spacing=8)
-        self.title = ElidedLabel("Evaluate", "heading")
-        self.state = label("", "muted")
-        self.options_button = IconButton("options", with_key("Models and predictions", "Ctrl+I"), self.toggle_setup)
-        self.start = action_button("Evaluate", "Measure what is not yet measured, and write the report", "Ctrl+R")
-        self.stop = action_button("Stop", "Stop now; what is measured is kept, and the next start goes on there", "X")
-        self.pause = self.stop  # a stopped evaluation goes on by itself: there is no other pause
-        self.browser = IconButton("globe", with_key("Open the report in the browser", "Ctrl+B"), self.open_browser)
-        self.csv = IconButton("table", with_key("Save the figures as CSV", "Ctrl+E"), self.export_csv)
-        self.folder = IconButton("folder", with_key("Open the folder of the results", "Shift+S"), self.show_folder)
-        middle.top.addWidget(self.options_button)
-        middle.top.addWidget(self.title, 1)
-        middle.top.addWidget(self.state)
-        for button in (self.browser, self.csv, self.folder):
-            middle.top.addWidget(button)
-        for button in (self.start, self.stop):
-            middle.top.addWidget(button)
-        self.bar = QProgressBar(textVisible=False)
-        self.totals = ElidedLabel("")
-        self.pace = label("", "muted")
-        line = QHBoxLayout()
-        line.setSpacing(14)
-        line.addWidget(self.totals, 1)
-        line.addWidget(self.pace)
-        self.banner = Banner()
+    def _actions(self) -> Sequence[Action]:
+        setup, compare = self.setup, self.details.compare
+        jumps = [Action(name, partial(self.jump_to, name), text, key=key) for name, (text, key) in _JUMPS.items()]
+        jumps[0] = replace(jumps[0], sheet="best, worst, most improved, worsened", shown="Alt+B W I D")
+        return (
+            Action("start", self.request_start, "Evaluate", "Measure what is not yet measured, and write the report",
+                   "Ctrl+R", sheet="evaluate or go on"),
+            Action("stop", self.request_stop, "Stop",
+                   "Stop now; what is measured is kept, and the next start goes on there", "X", OWN, sheet=", stop"),
+            Action("open", setup.open_source, "True models…", "Choose the folder of the true models", "Ctrl+O", WINDOW,
+                   sheet="true models"),
+            Action("add", setup.open_predictions, tip="Add a folder of predictions", key="Ctrl+P",
+                   sheet=", add predictions"),
+            Action(SIDES[0], lambda: self.show_side(_COMPARE), "Compare", "The chosen sample in two views", "Ctrl+D",
+                   sheet="two views"),
+            Action(SIDES[1], lambda: self.show_side(_REPORT), "Report",
+                   "The page of the evaluation, as it can be passed on", "Ctrl+L", sheet=", the report"),
+            Action("previous", lambda: self.step(-1), tip="The sample before", key="Alt+Up", sheet="sample",
+                   shown="Alt+Up Down"),
+            Action("next", lambda: self.step(1), tip="The next sample", key="Alt+Down"),
+            Action("measure before", lambda: self._step_metric(-1), key="Alt+PgUp", sheet="; measure",
+                   shown="Alt+PgUp PgDn"),
+            Action("next measure", lambda: self._step_metric(1), key="Alt+PgDown"),
+            *jumps,
+            Action("left", compare.left.step, key="Alt+Left", sheet="what stands on a side", shown="Alt+Left Right"),
+            Action("right", compare.right.step, key="Alt+Right"),
+            Action("link", compare.toggle_link, tip="Move both views together", key="L", where=ELSEWHERE,
+                   sheet="; link the views"),
+            Action("browser", self.open_browser, tip="Open the report in the browser", key="Ctrl+B", icon="globe"),
+            Action("export", self.export_csv, tip="Save the figures as CSV", key="Ctrl+E", where=WINDOW, icon="table"),
+            Action("folder", self.show_folder, tip="Open the folder of the results", key="Shift+S", where=OWN,
+                   icon="folder"),
+            Action("compare", self._enter, "Compare", key="Return", where=ELSEWHERE),
+            Action("file", self._show_file, "Show its folder", key="S", where=OWN),
+            Action("copy", self._copy, "Copy the path", key="Ctrl+C", where=OWN),
+            Action("folder place", setup.open_folder, "Earlier evaluation…",
+                   "Choose the folder for the results, or an earlier evaluation", "Ctrl+Shift+O"),
+            Action("options", self.toggle_setup, tip=self.SETUP, key="Ctrl+I", where=WINDOW),
+            Action("paste", self.paste, key="Ctrl+V", where=WINDOW),
+            Action("find", self.focus_search, key="Ctrl+F", where=WINDOW,
+                   tip="Show the samples in whose name or message these words occur"),
+            Action("reload", self.reload, key="F5"),
+        )  # fmt: skip
 
-        self.verdict = label("", wrap=True)
-        self.verdict.setTextFormat(Qt.TextFormat.PlainText)
-        self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    def _build_work(self) -> QWidget:
+        self.verdict = plain_text(label("", wrap=True))
         self.overview = Grid("Means of each set")
-        area = QScrollArea(widgetResizable=True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        inside = column(self.overview, None, spacing=6)
+        inside.setContentsMargins(0, 0, 4, 0)
+        area = scrolled(holder(inside))
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        holder = QWidget()
-        column = QVBoxLayout(holder)
-        column.setContentsMargins(0, 0, 4, 0)
-        column.addWidget(self.overview)
-        column.addStretch(1)
-        area.setWidget(holder)
-        self._upper = QWidget()
-        column = QVBoxLayout(self._upper)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addWidget(self.verdict)
-        column.addWidget(area, 1)
-
-        self._filters = QButtonGroup(self)
-        states, find = QHBoxLayout(), QHBoxLayout()
-        states.setSpacing(0)
-        find.setSpacing(6)
-        for at, state in enumerate(self.FILTERS):
-            button = QToolButton()
-            button.setObjectName("segment")
-            button.setCheckable(True)
-            button.setChecked(at == 0)
-            button.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
-            words = STATES[state][0].lower() if state else "all"
-            tip = f"Show the samples that are {words}" if state else "Show all samples"
-            button.setToolTip(with_key(tip, f"Alt+{at + 1}"))
-            self._filters.addButton(button, at)
-            states.addWidget(button)
-        states.addStretch(1)
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Find")
-        self.search.setToolTip(with_key("Show the samples in whose name or message these words occur", "Ctrl+F"))
-        self.search.setMinimumWidth(80)
-        self.search.setClearButtonEnabled(True)
+        self._upper = holder(column(self.verdict, (area, 1), spacing=6))
         self.against = QComboBox()
         self.against.setToolTip("Set of predictions that is compared with the first")
         self.against.setMinimumWidth(110)
@@ -195,163 +160,16 @@ class EvaluateTab(JobTab):
         self.jump.setText("Go to")
         self.jump.setToolTip(f"Go to the best or worst sample, or what changed most ({_JUMPS['best'][1]} and others)")
         self.jump.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        menu = QMenu(self.jump)
-        for name, (text, key) in _JUMPS.items():
-            menu.addAction(f"{text}\t{key}", lambda name=name: self.jump_to(name))
-        self.jump.setMenu(menu)
-        find.addWidget(self.search, 1)
-        find.addWidget(self.against)
-        find.addWidget(self.jump)
-
-        self.invitation = Invitation()
-        self._no_match = label("No sample fits the filter.", "muted")
-        self._no_match.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._tables = QStackedWidget()
-        self._tables.addWidget(self.table)
-        self._tables.addWidget(self._no_match)
-        lower = QWidget()
-        column = QVBoxLayout(lower)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        column.addWidget(Beside(states, find))
-        column.addWidget(self._tables, 1)
+        self.jump.setMenu(self.acts.menu(self.jump, _JUMPS, None))
+        lower = self._build_table(self.search, self.against, self.jump)
         lower.setMinimumHeight(160)
-        self._work = QSplitter(Qt.Orientation.Vertical)
-        self._work.setChildrenCollapsible(False)
-        self._work.setHandleWidth(8)
-        self._work.addWidget(self._upper)
-        self._work.addWidget(lower)
-        self._work.setStretchFactor(0, 5)
-        self._work.setStretchFactor(1, 4)
-        self._pages = QStackedWidget()
-        self._pages.addWidget(self.invitation)
-        self._pages.addWidget(self._work)
-        middle.body.addLayout(middle.top)
-        middle.body.addWidget(self.bar)
-        middle.body.addLayout(line)
-        middle.body.addWidget(self.banner)
-        middle.body.addWidget(self._pages, 1)
-        self._search_delay = QTimer(self, singleShot=True, interval=_SEARCH_DELAY_MS)
-        self._search_delay.timeout.connect(self._filter)
-        return middle
-
-    def _build_right(self) -> Panel:
-        right = Panel(spacing=6)
-        self._segments = QButtonGroup(self)
-        for at, (text, tip, key) in enumerate(
-            (
-                ("Compare", "The chosen sample in two views", "Ctrl+D"),
-                ("Report", "The page of the evaluation, as it can be passed on", "Ctrl+L"),
-            )
-        ):
-            button = QToolButton()
-            button.setObjectName("segment")
-            button.setText(text)
-            button.setCheckable(True)
-            button.setChecked(at == _COMPARE)
-            button.setToolTip(with_key(tip, key))
-            self._segments.addButton(button, at)
-            right.top.addWidget(button)
-        self._segments.idClicked.connect(self.show_side)
-        right.top.addStretch(1)
-        self.compare = ComparePanel()
-        self.report = ReportView()
-        self.no_report = label("", "muted", wrap=True)
-        self.no_report.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.no_report.setMargin(16)
-        self._right = QStackedWidget()
-        for page in (self.compare, self.report, self.no_report):
-            self._right.addWidget(page)
-        right.body.addLayout(right.top)
-        right.body.addWidget(self._right, 1)
-        return right
-
-    def _connect(self) -> None:
-        setup = self.setup
-        setup.places_changed.connect(self.places_changed)
-        setup.folder_chosen.connect(self.folder_chosen)
-        setup.start_requested.connect(self.request_start)
-        setup.changed.connect(self.options_changed)
-        setup.weights_requested.connect(self._show_weights)
-        self.invitation.models_pressed.connect(setup.open_models)
-        self.invitation.folder_pressed.connect(setup.open_folder)
-        self.start.clicked.connect(lambda _=False: self.request_start())
-        self.stop.clicked.connect(lambda _=False: self.request_stop())
-        self._filters.idClicked.connect(lambda _: self._filter())
-        self.search.textChanged.connect(lambda _: self._search_delay.start())
-        self.search.returnPressed.connect(self.table.setFocus)
-        self.model.counts_changed.connect(self._show_counts)
-        self.table.chosen.connect(self._show_chosen)
-        self.table.activated.connect(lambda _: self._enter())
-        self.table.customContextMenuRequested.connect(self._menu)
-        self.table.horizontalHeader().sectionClicked.connect(lambda _: self._keep_in_view())
-        self.overview.chosen.connect(self.set_metric)
-        self.against.activated.connect(lambda _: self._compare_sets())
-        self.compare.step_requested.connect(self.step)
-        self.compare.metric_chosen.connect(self.set_metric)
-        self.compare.meshes_wanted.connect(self.meshes_wanted)
-        self.report.open_requested.connect(self.browser_requested)
-        self.report.clicked.connect(self._take_keyboard)
-
-    def _bind_keys(self) -> None:
-        keys: list[tuple[str, Callable[[], Any]]] = [
-            ("Ctrl+R", self.request_start),
-            ("Ctrl+P", self.setup.open_predictions),
-            ("Ctrl+Shift+O", self.setup.open_folder),
-            ("Ctrl+D", lambda: self.show_side(_COMPARE)),
-            ("Ctrl+L", lambda: self.show_side(_REPORT)),
-            ("Ctrl+B", self.open_browser),
-            ("Alt+Up", lambda: self.step(-1)),
-            ("Alt+Down", lambda: self.step(1)),
-            ("Alt+Left", self.compare.left.step),
-            ("Alt+Right", self.compare.right.step),
-            ("Alt+PgDown", lambda: self._step_metric(1)),
-            ("Alt+PgUp", lambda: self._step_metric(-1)),
-            ("F5", self._reload),
-        ]
-        keys += [(key, lambda name=name: self.jump_to(name)) for name, (_, key) in _JUMPS.items()]
-        keys += [(f"Alt+{at + 1}", lambda at=at: self.show_filter(self.FILTERS[at])) for at in range(len(self.FILTERS))]
-        for key, act in keys:
-            bind(self, key, act)
-        # Keys of one letter are the table's: elsewhere they are typed, or belong to the viewports.
-        for key, act in (
-            ("X", self.request_stop),
-            ("S", self._show_file),
-            ("Shift+S", self.show_folder),
-            ("Ctrl+C", self._copy),
-        ):
-            bind(self.table, key, act, alone=True)
-        bind(self.compare, "L", self.compare.toggle_link)
-        for key, act in (
-            ("PgDown", lambda: self.report.scroll(0.9)),
-            ("PgUp", lambda: self.report.scroll(-0.9)),
-            ("Down", lambda: self.report.scroll(0.15)),
-            ("Up", lambda: self.report.scroll(-0.15)),
-            ("Home", lambda: self.report.jump(0)),
-            ("End", lambda: self.report.jump(1)),
-        ):
-            bind(self.details, key, act, alone=True)
-        self.details.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-
-    @property
-    def page(self) -> Path | None:
-        """The report that is there."""
-        return self._page
+        return split((self._upper, 5), (lower, 4))
 
     # -- folders in --------------------------------------------------------------------------------------
 
-    @staticmethod
-    def source_in(mime: QMimeData) -> Path | None:
+    def source_in(self, mime: QMimeData) -> Path | None:
         """The folder in a drop or on the clipboard."""
         return folder_in(mime)
-
-    def open_source(self) -> None:
-        """Ask for the folder of true models."""
-        self.setup.open_models()
-
-    def paste(self) -> None:
-        """Take the folder that was copied in a file manager."""
-        self.take(QGuiApplication.clipboard().mimeData())
 
     def take(self, mime: QMimeData) -> None:
         """Take folders: the first one as the true models where there are none yet, the others as predictions."""
@@ -366,19 +184,19 @@ class EvaluateTab(JobTab):
         elif not folders:
             self.say("There is no folder in what was dropped or pasted.", "warning")
         elif any((folder / name).is_file() for folder in folders[:1] for name in ("results.json", "study.json")):
-            self.folder_chosen.emit(folders[0])
+            self.setup.folder.chosen.emit(folders[0])
         elif self.setup.models_path is None:
-            self.places_changed.emit(folders[0], folders[1:], self.setup.folder_path)
+            self.setup.places_changed.emit(folders[0], folders[1:], self.setup.folder_path)
         else:
             self.setup.add_predictions(folders)
 
     def show_opened(self, opened: Opened) -> None:
         """Show what stands on the disk."""
         setup = self.setup
-        setup.set_places(opened.models, opened.predictions, opened.folder)
+        setup.show_places(opened.models, opened.predictions, opened.folder)
         if opened.choice is not None:
             setup.set_choice(opened.choice)
-        self.results, self._page, self._labels = opened.results, opened.page, opened.labels
+        self.results, self.page, self._labels = opened.results, opened.page, opened.labels
         self._state, self._pace, self._jump = "", None, ""
         name = opened.folder.name if opened.results and opened.folder else opened.models.name if opened.models else ""
         self.title.setText(name or "Evaluate")
@@ -404,13 +222,8 @@ class EvaluateTab(JobTab):
 
     def begin(self) -> None:
         """An evaluation begins."""
-        self.running, self._state, self._pace = True, "starting", None
-        self.banner.hide()
-        self.setup.set_running(True)
-        self._setup_wanted = False
-        self._make_room()
-        self.table.setFocus()
-        self._refresh()
+        self._pace = None
+        super().begin()
 
     def take_progress(self, found: Sequence[tuple[str, str, Found]], pace: Pace | None) -> None:
         """Show what has been measured: label, sample's name and figures of each; and how far it is."""
@@ -431,32 +244,26 @@ class EvaluateTab(JobTab):
 
     def end(self, text: str, kind: str, actions: dict[str, Callable[[], Any]] | None = None) -> None:
         """The evaluation has ended: `text` says how, as `info`, `warning` or `error`."""
-        self.running, self._state, self._pace = False, "", None
-        self.setup.set_running(False)
-        self._make_room()
-        self._refresh()
-        self.banner.show_message(text, kind, actions)
+        self._pace = None
+        super().end(text, kind, actions)
 
     # -- what the user asks for --------------------------------------------------------------------------
 
-    def request_start(self) -> None:
-        """Start, or go on where it was stopped."""
+    def _may_start(self) -> bool:
         setup = self.setup
-        if self.running:
-            return
-        if setup.models_path is None or not setup.prediction_paths or setup.folder_path is None or not self.model.rows:
+        if not setup.ready or not self.model.rows:
             self.show_setup(True)
             if setup.models_path is None:
-                self.say("Choose the folder of the true models first.", "warning", {"Choose…": setup.open_models})
+                self.say("Choose the folder of the true models first.", "warning", {"Choose…": setup.open_source})
             elif not setup.prediction_paths:
                 add = {"Add…": setup.open_predictions}
                 self.say("Add at least one folder of predictions first.", "warning", add)
             elif setup.folder_path is None:
                 self.say("Choose a folder for the results first.", "warning", {"Choose…": setup.open_folder})
             elif not self.banner.isVisible():
-                self._reload()
-            return
-        self.start_requested.emit()
+                self.reload()
+            return False
+        return True
 
     def set_metric(self, key: str) -> None:
         """Show this measure in the table."""
@@ -502,29 +309,29 @@ class EvaluateTab(JobTab):
 
     def show_side(self, at: int) -> None:
         """Show the two views (0) or the report (1)."""
-        self._segments.button(at).setChecked(True)
+        self.details.segments.button(at).setChecked(True)
         if at == _COMPARE:
             self.report.leave()
             self._loaded = None
-            self._right.setCurrentWidget(self.compare)
+            self.details.pages.setCurrentWidget(self.compare)
             return
-        if self._page is None:
+        if self.page is None:
             self.report.leave()
             self._loaded = None
             waits = "It is written when all is measured." if self.running else "Evaluate (Ctrl+R) writes it."
-            self.no_report.setText(f"There is no report yet. {waits}")
-            self._right.setCurrentWidget(self.no_report)
+            self.details.no_report.setText(f"There is no report yet. {waits}")
+            self.details.pages.setCurrentWidget(self.details.no_report)
             return
-        self._right.setCurrentWidget(self.report)
-        made = (self._page, self.results["made"] if self.results else "")
+        self.details.pages.setCurrentWidget(self.report)
+        made = (self.page, self.results["made"] if self.results else "")
         if self._loaded != made and self.isVisible():
             self._loaded = made
-            self.report.show_report(self._page)
+            self.report.show_report(self.page)
         self._take_keyboard()
 
     def open_browser(self) -> None:
         """Open the report in the browser of the system."""
-        if self._page is not None:
+        if self.page is not None:
             self.browser_requested.emit()
         else:
             self.status_changed.emit("There is no report yet.")
@@ -537,7 +344,7 @@ class EvaluateTab(JobTab):
     def export_csv(self) -> None:
         """Ask where to copy the figures to."""
         folder = self.setup.folder_path
-        if self._page is None or folder is None:
+        if self.page is None or folder is None:
             self.status_changed.emit("There are no results yet.")
             return
         name, _ = QFileDialog.getSaveFileName(
@@ -547,43 +354,14 @@ class EvaluateTab(JobTab):
             path = Path(name)
             self.csv_requested.emit(path if path.suffix else path.with_suffix(".csv"))
 
-    def escape(self) -> bool:
-        """Leave the search field, or close the message; whether there was something to do."""
-        if self.search.hasFocus():
-            self.search.clear()
-            self.table.setFocus()
-        elif self.banner.isVisible():
-            self.banner.hide()
-        else:
-            return False
-        return True
-
-    def close_down(self) -> None:
-        """The window closes: free viewports and browser."""
-        self._search_delay.stop()
-        self.compare.close_down()
-        self.report.close_down()
-
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _make_room(self) -> None:
-        """Hide the options in a narrow window while something goes on or is to be looked at."""
-        busy = self.running or self.results is not None
-        narrow = busy and self.width() < theme.px(NARROW) and not self._setup_wanted
-        if narrow and self.setup_panel.isVisibleTo(self):
-            self._setup_hidden = True
-            self.show_setup(False)
-        elif self._setup_hidden and not narrow:
-            self._setup_hidden = False
-            self.show_setup(True)
-
-    def _reload(self) -> None:
-        if not self.running:
-            self.reload_requested.emit()
+    def _wants_room(self) -> bool:
+        return self.running or self.results is not None
 
     def _take_keyboard(self) -> None:
         """Have the keys of the window work, though a page stands in it."""
-        if self._segments.checkedId() == _REPORT and self.isVisible():
+        if self.details.segments.checkedId() == _REPORT and self.isVisible():
             self.window().activateWindow()
             self.details.setFocus()
 
@@ -603,24 +381,7 @@ class EvaluateTab(JobTab):
 
     def _copy(self) -> None:
         if (row := self.table.current) is not None:
-            QGuiApplication.clipboard().setText(row.path)
-            self.status_changed.emit(f"Copied: {row.path}")
-
-    def _menu(self, position: Any) -> None:
-        index = self.table.indexAt(position)
-        if not index.isValid():
-            return
-        self.table.setCurrentIndex(index)
-        menu = QMenu(self)
-        menu.addAction("Compare\tReturn", self._enter)
-        menu.addSeparator()
-        for name, (text, key) in _JUMPS.items():
-            menu.addAction(f"{text}\t{key}", lambda name=name: self.jump_to(name))
-        menu.addSeparator()
-        menu.addAction("Show its folder\tS", self._show_file)
-        menu.addAction("Copy the path\tCtrl+C", self._copy)
-        menu.exec(self.table.viewport().mapToGlobal(position))
-        menu.deleteLater()
+            self._copy_text(row.path)
 
     def _value(self, row: Sample, column: int) -> bool:
         """Whether a sample has a value in a column."""
@@ -682,7 +443,7 @@ class EvaluateTab(JobTab):
         self._upper.setVisible(there)
         self.compare.set_metrics(metrics, self.measure)
         self.table.mark_order()
-        if self._segments.checkedId() == _REPORT:
+        if self.details.segments.checkedId() == _REPORT:
             self.show_side(_REPORT)
 
     def _fill_overview(self, second: str) -> None:
@@ -748,65 +509,38 @@ class EvaluateTab(JobTab):
                 parts.append(f"{name} lacks {len(missing):,}: {', '.join(missing[:3])}{more}.")
         return " ".join([*parts, *opened.notes])
 
-    def _show_content(self) -> None:
-        there = bool(self.model.rows)
-        self._pages.setCurrentWidget(self._work if there else self.invitation)
-        for part in (self.bar, self.totals, self.pace):
-            part.setVisible(there)
-        self._show_rows()
-        self._show_counts()
-
-    def _show_counts(self) -> None:
-        counts, total = self.model.counts, len(self.model.rows)
+    def _progress(self) -> tuple[int, int, str]:
         found = [one for row in self.model.rows for one in row.predictions.values() if one.path is not None]
         done, whole = sum(one.settled for one in found), len(found)
         if self.running and self._pace is not None:
             done, whole = self._pace.done, self._pace.total
-        sets = count(len(self._labels), "set")
+        if not self.model.rows:
+            return done, whole, ""
         failed = sum(bool(one.problem) for one in found)
-        text = f"{done - failed:,} of {count(whole, 'prediction')} measured, {count(total, 'model')}, {sets}"
-        text += f", {failed:,} failed" if failed else ""
-        self.totals.setText(text if total else "")
-        self.bar.setRange(0, max(whole, 1))
-        self.bar.setValue(done)
-        for at, state in enumerate(self.FILTERS):
-            words = STATES[state][0] if state else "All"
-            button = self._filters.button(at)
-            button.setText(f"{words} {counts[state] if state else total:,}")
-            button.setVisible(not state or counts[state] > 0 or button.isChecked())
-        self._show_rows()
-        self.badge_changed.emit(f"{100 * done // max(whole, 1)} %" if self.running and total else "")
+        models, sets = count(len(self.model.rows), "model"), count(len(self._labels), "set")
+        text = f"{done - failed:,} of {count(whole, 'prediction')} measured, {models}, {sets}"
+        return done, whole, text + (f", {failed:,} failed" if failed else "")
 
-    def _show_pace(self) -> None:
-        pace = self._pace
-        left = pace.seconds_left if pace is not None and self._state == "running" else None
-        self.pace.setText(f"about {duration(left)} left" if left else "")
+    def _pace_parts(self) -> list[str]:
+        left = self._pace.seconds_left if self._pace is not None and self._state == "running" else None
+        return [f"about {duration(left)} left"] if left else []
 
-    def _refresh(self) -> None:
-        """Everything that depends on the state of the evaluation."""
-        running, state = self.running, self._state
-        writing = running and self._pace is not None and self._pace.stage == "report"
-        words = {"starting": "Starting…", "running": "Measuring", "stopping": "Stopping…"}
-        self.state.setText("Writing the report" if writing else words.get(state, "") if running else "")
-        setup_shown = self.setup_panel.isVisibleTo(self)
-        self.options_button.setVisible(not setup_shown)
-        self.start.setVisible(not running and not setup_shown)
-        self.start.setEnabled(self.setup.start.isEnabled())
-        self.stop.setVisible(running)
-        self.stop.setEnabled(state != "stopping")
-        for button in (self.browser, self.csv):
-            button.setVisible(self._page is not None and not running)
-        self.folder.setVisible(bool(self.model.rows) and not running and self.setup.folder_path is not None)
-        told = self._pace.message if running and self._pace is not None else ""
-        if told != self._told:
-            self._told = told
-            self.status_changed.emit(told)
-        self._show_counts()
-        self._show_pace()
+    def _state_words(self) -> str:
+        writing = self._pace is not None and self._pace.stage == "report"
+        return "Writing the report" if writing else super()._state_words()
+
+    def _message(self) -> str:
+        return self._pace.message if self._pace is not None else ""
+
+    def _show_buttons(self) -> None:
+        for name in ("browser", "export"):
+            self.buttons[name].setVisible(self.page is not None and not self.running)
+        folder = self.setup.folder_path is not None
+        self.buttons["folder"].setVisible(bool(self.model.rows) and not self.running and folder)
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
-        if self._segments.checkedId() == _REPORT:
+        if self.details.segments.checkedId() == _REPORT:
             self.show_side(_REPORT)
 
     def hideEvent(self, event: Any) -> None:
@@ -815,28 +549,37 @@ class EvaluateTab(JobTab):
         self._loaded = None
 
 
-class Invitation(MessagePage):
-    """The empty tab: asks for models."""
-
-    models_pressed = Signal()
-    folder_pressed = Signal()
+class DetailsPanel(Panel):
+    """The chosen sample in two views, or the report."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "table",
-            "Evaluate predictions",
-            "Choose the folder of true models, and one or more folders of predictions of the same names: meshes, or "
-            "runs of Reconstruct. Each is laid onto its model and measured; the first set is what the others are "
-            "compared with.",
-            width=340,
-        )
-        self.add_buttons(
-            (
-                ("True models…", with_key("Choose the folder of the true models", "Ctrl+O"), self.models_pressed),
-                (
-                    "Earlier evaluation…",
-                    with_key("Open the folder of an evaluation", "Ctrl+Shift+O"),
-                    self.folder_pressed,
-                ),
-            ),
-        )
+        super().__init__(spacing=6)
+        self.segments = Segments(self, 2)
+        for button in self.segments.buttons():
+            self.top.addWidget(button)
+        self.top.addStretch(1)
+        self.compare, self.report, self.no_report = ComparePanel(), ReportView(), hint()
+        self.pages = QStackedWidget()
+        for page in (self.compare, self.report, self.no_report):
+            self.pages.addWidget(page)
+        self.body.addLayout(self.top)
+        self.body.addWidget(self.pages, 1)
+        bind(self.compare, "L", self.compare.toggle_link)
+        for key, act in (
+            ("PgDown", lambda: self.report.scroll(0.9)),
+            ("PgUp", lambda: self.report.scroll(-0.9)),
+            ("Down", lambda: self.report.scroll(0.15)),
+            ("Up", lambda: self.report.scroll(-0.15)),
+            ("Home", lambda: self.report.jump(0)),
+            ("End", lambda: self.report.jump(1)),
+        ):
+            bind(self, key, act, alone=True)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+
+    def set_running(self, running: bool) -> None:
+        """Whether an evaluation goes on: nothing here depends on it."""
+
+    def close_down(self) -> None:
+        """Free viewports and browser."""
+        self.compare.close_down()
+        self.report.close_down()

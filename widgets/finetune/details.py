@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QTextOption
-from PySide6.QtWidgets import (
-    QButtonGroup,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPlainTextEdit,
-    QSplitter,
-    QStackedWidget,
-    QToolBar,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from widgets.finetune.looks import Look, LookTable, LookView
 from widgets.finetune.words import FIGURES, figure
-from widgets.kit.buttons import IconButton, with_key
-from widgets.kit.labels import ElidedLabel, label
-from widgets.kit.panel import Panel
+from widgets.kit.details import LogView, Segments, small_viewport
+from widgets.kit.labels import ElidedLabel, hint, label
+from widgets.kit.panel import Panel, column, holder, row, split
 
 if TYPE_CHECKING:
     from widgets.viewport import Viewport
@@ -44,78 +30,27 @@ class DetailsPanel(Panel):
         self.ours, self.true = _Side("What the network makes of it"), _Side("The true one")
         self.model = LookTable()
         self.table = LookView(self.model)
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Find")
-        self.search.setToolTip(with_key("Show the models in whose name these words occur", "Ctrl+F"))
-        self.search.setMinimumWidth(80)
-        self.search.setClearButtonEnabled(True)
-        self.follow = IconButton("follow", with_key("Show the newest mesh of the chosen model as it comes", "L"))
-        self.follow.setCheckable(True)
-        self.follow.setChecked(True)
         self.top.addWidget(label("Validation models", "heading"))
-        self.top.addWidget(self.search, 1)
-        self.top.addWidget(self.follow)
-        self._nothing = label(
+        self._nothing = hint(
             "Before the first step and after every epoch the network builds some models that it does not learn from. "
-            "Each mesh comes up here, with its figures.",
-            "muted",
-            wrap=True,
+            "Each mesh comes up here, with its figures."
         )
-        self._nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._nothing.setMargin(16)
         self.tables = QStackedWidget()
         self.tables.addWidget(self.table)
         self.tables.addWidget(self._nothing)
 
-        self.log = QPlainTextEdit(readOnly=True)
-        self.log.setObjectName("log")
-        self.log.setMaximumBlockCount(_LINES)
-        self.log.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
-        self.log.setFrameShape(QFrame.Shape.NoFrame)
-        self.log.setPlaceholderText("What the run says of itself appears here.")
-        self.log.setAccessibleName("The run's log")
-        self.sides = QSplitter()
-        self.sides.setChildrenCollapsible(False)
-        self.sides.setHandleWidth(8)
-        self.sides.addWidget(self.ours)
-        self.sides.addWidget(self.true)
+        self.log = LogView("The run's log", "What the run says of itself appears here.", lines=_LINES, fixed=False)
+        self.sides = split((self.ours, 0), (self.true, 0), beside=True)
         self._parts = QStackedWidget()
         self._parts.addWidget(self.sides)
         self._parts.addWidget(self.log)
         self._parts.setMinimumHeight(150)
-        self._segments = QButtonGroup(self)
-        row = QHBoxLayout()
-        row.setSpacing(0)
-        for at, (text, tip, key) in enumerate(
-            (
-                ("Mesh", "The chosen model as the network builds it, beside the true one", "Ctrl+D"),
-                ("Log", "What the run says of itself", "Ctrl+L"),
-            )
-        ):
-            button = QToolButton()
-            button.setObjectName("segment")
-            button.setText(text)
-            button.setCheckable(True)
-            button.setChecked(at == 0)
-            button.setToolTip(with_key(tip, key))
-            self._segments.addButton(button, at)
-            row.addWidget(button)
-        self._segments.idClicked.connect(self.show_side)
+        self.segments = Segments(self, 2)
+        self.segments.idClicked.connect(self.show_side)
         self.caption = ElidedLabel("", "small")
-        row.addWidget(self.caption, 1)
-        lower = QWidget()
-        column = QVBoxLayout(lower)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(row)
-        column.addWidget(self._parts, 1)
-        self.parts = QSplitter(Qt.Orientation.Vertical)
-        self.parts.setChildrenCollapsible(False)
-        self.parts.setHandleWidth(8)
-        for at, (part, stretch) in enumerate(((self.tables, 3), (lower, 4))):
-            self.parts.addWidget(part)
-            self.parts.setStretchFactor(at, stretch)
-        self.parts.setSizes([230, 330])
+        sides = row(*self.segments.buttons(), (self.caption, 1), spacing=0)
+        lower = holder(column(sides, (self._parts, 1), spacing=4))
+        self.parts = split((self.tables, 3), (lower, 4), sizes=(230, 330))
         self.body.addLayout(self.top)
         self.body.addWidget(self.parts, 1)
         self.set_look(None)
@@ -132,10 +67,10 @@ class DetailsPanel(Panel):
 
     def show_side(self, at: int) -> None:
         """Show the meshes (0) or the log (1)."""
-        self._segments.button(at).setChecked(True)
+        self.segments.button(at).setChecked(True)
         self._parts.setCurrentIndex(at)
         if at == 1:
-            self._to_end()
+            self.log.to_end()
             self.log_shown.emit()
 
     def set_look(self, look: Look | None) -> None:
@@ -174,25 +109,17 @@ class DetailsPanel(Panel):
     def set_log(self, lines: list[str]) -> None:
         """Show these in place of what was there."""
         self.log.setPlainText("\n".join(lines[-_LINES:]))
-        self._to_end()
+        self.log.to_end()
 
     def add_log(self, lines: list[str]) -> None:
         """Append lines; who reads further up is left there."""
-        bar = self.log.verticalScrollBar()
-        before, at_end = bar.value(), bar.value() >= bar.maximum() - 2
-        self.log.appendPlainText("\n".join(lines))
-        bar.setValue(bar.maximum() if at_end else before)
+        self.log.keep_place(lambda: self.log.appendPlainText("\n".join(lines)))
 
     def close_down(self) -> None:
         """Free the 3D viewports."""
         for side in (self.ours, self.true):
             if side.viewport is not None:
                 side.viewport.close()
-
-    # -- inside ------------------------------------------------------------------------------------------
-
-    def _to_end(self) -> None:
-        self.log.verticalScrollBar().setValue(self.log.verticalScrollBar().maximum())
 
 
 class _Side(QWidget):
@@ -202,16 +129,10 @@ class _Side(QWidget):
         super().__init__()
         self.viewport: Viewport | None = None
         self.caption = ElidedLabel(caption, "small")
-        self.note = label("", "muted", wrap=True)
-        self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.note.setMargin(10)
+        self.note = hint(margin=10)
         self._pages = QStackedWidget()
         self._pages.addWidget(self.note)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addWidget(self._pages, 1)
-        column.addWidget(self.caption)
+        column((self._pages, 1), self.caption, spacing=2, within=self)
         self.caption.hide()
         self.setMinimumWidth(140)
 
@@ -221,14 +142,7 @@ class _Side(QWidget):
         return self.viewport.mesh if self.viewport is not None else None
 
     def make_viewport(self) -> Viewport:
-        from widgets.viewport import Viewport
-
-        self.viewport = Viewport()
-        # Tools for a model of one's own have no room here, and no use; their keys work all the same.
-        own = Qt.FindChildOption.FindDirectChildrenOnly
-        for part in (*self.viewport.findChildren(QToolBar), *self.viewport.findChildren(QLabel, options=own)):
-            part.hide()
-        self.viewport.setToolTip("Drag to turn; C P N: colours, plain, normals; W: wireframe; R: the whole model")
+        self.viewport = small_viewport("Drag to turn; C P N: colours, plain, normals; W: wireframe; R: the whole model")
         self._pages.addWidget(self.viewport)
         return self.viewport
 

@@ -1,24 +1,14 @@
-"""The Fine-tune tab: data and options at the left, the run's curves in the middle, the validation models at the right.
-
-The tab shows what it is given and says by signals what the user wants; it reads and trains nothing.
-"""
+"""The Fine-tune tab: data and options left, the run's curves in the middle, the validation models at the right."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QMimeData, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QMenu,
-    QProgressBar,
-    QSplitter,
-    QStackedWidget,
-)
+from PySide6.QtCore import QMimeData, QTimer, Signal
+from PySide6.QtWidgets import QWidget
 
 from engine.core.errors import InputError
 from engine.core.progress import Progress
@@ -30,15 +20,12 @@ from widgets.finetune.looks import Look
 from widgets.finetune.record import Pace, Record
 from widgets.finetune.setup_panel import KEY, SetupPanel
 from widgets.finetune.words import FIGURES, RUN_STATES, figure, log_line, said
-from widgets.job_tab import JobTab, action_button
-from widgets.kit.actions import bind
-from widgets.kit.banner import Banner, MessagePage
-from widgets.kit.buttons import IconButton, with_key
-from widgets.kit.labels import ElidedLabel, label
-from widgets.kit.panel import Panel
+from widgets.kit.actions import ELSEWHERE, OWN, WINDOW, Action
+from widgets.kit.details import SIDES
+from widgets.kit.job_page import JobPage
+from widgets.kit.panel import split
 from widgets.kit.words import amount, count
 
-_SEARCH_DELAY_MS = 120
 _DRAW_MS = 200
 """Between two drawings of the curves while rows come in; more for very long ones."""
 _LOG_EVERY = 10
@@ -96,180 +83,107 @@ class Opened:
     """Why the folder of the run cannot be used."""
 
 
-class FineTuneTab(JobTab):
+class FineTuneTab(JobPage):
     """Everything of a fine-tuning on one page."""
 
-    source_chosen = Signal(object)
-    folder_chosen = Signal(object)
     new_requested = Signal()
-    start_requested = Signal()
+    """Another folder is wanted for a new run."""
     use_requested = Signal()
     """Reconstructions are to use the weights of this run."""
-    reload_requested = Signal()
     look_wanted = Signal(object)
     """The mesh of this `Look`, and the true one, are wanted."""
     folder_requested = Signal()
-    options_changed = Signal()
+
+    NAME, SETUP, ITEM = "Fine-tune", "Data and options", "model"
+    RUN_STATES = RUN_STATES
+    BUTTONS = ("start", "pause", "stop", "use", "folder")
+    MENU = ("use", "folder")
+    INVITATION = (
+        "curves",
+        "Fine-tune the reconstruction",
+        "Drop a folder of rendered models here. The network that builds surfaces learns from them how your buildings "
+        "look; a run can be stopped at any time, its weights can be used at once, and it goes on where it was.",
+        420,
+    )
+    INVITED = ("open", "folder place")
+    SIZES = (300, 530, 402)
+
+    _pace: Pace | None = None
+    _event: Progress | None = None
+    holding: Holding | None = None
+    """What the folder of rendered models holds; None until it has been read."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.record = Record()
         self.run = RunState()
-        self._pace: Pace | None = None
-        self._event: Progress | None = None
-        self.holding: Holding | None = None
-        """What the folder of rendered models holds; None until it has been read."""
-
-        self.setup = SetupPanel()
-        self.setup_panel = Panel("Data and options", spacing=8)
-        self.setup_panel.top.addWidget(
-            IconButton("left", with_key("Hide data and options", "Ctrl+I"), self.toggle_setup)
-        )
-        self.setup_panel.body.addWidget(self.setup, 1)
-        self.setup_panel.setMinimumWidth(270)
-
-        self.details = DetailsPanel()
-        self.details.setMinimumWidth(330)
-        self.model, self.table = self.details.model, self.details.table
-        self.search, self.follow = self.details.search, self.details.follow
-        middle = self._build_middle()
-        middle.setMinimumWidth(400)
-
-        self.columns = QSplitter()
-        for at, (panel, stretch) in enumerate(((self.setup_panel, 0), (middle, 5), (self.details, 4))):
-            self.columns.addWidget(panel)
-            self.columns.setStretchFactor(at, stretch)
-        self.columns.setChildrenCollapsible(False)
-        self.columns.setHandleWidth(12)
-        self.columns.setSizes([300, 530, 402])
-        box = QHBoxLayout(self)
-        box.setContentsMargins(12, 12, 12, 12)
-        box.addWidget(self.columns)
-        self._connect()
-        self._bind_keys()
-        self._show_work()
+        details = DetailsPanel()
+        super().__init__(SetupPanel(), details.model, details.table, details)
+        self.use, self.folder = self.buttons["use"], self.buttons["folder"]
+        details.top.addWidget(self.search, 1)
+        details.top.addWidget(self.follow)
+        self.acts.dress(self.setup.new, "new")
+        self._draw_delay = QTimer(self, singleShot=True, interval=_DRAW_MS)
+        self._draw_delay.timeout.connect(self.draw)
+        self.setup.form.fields["skip_faulty"].toggled.connect(lambda _: self._show_holding())
+        details.log_shown.connect(details.log.setFocus)
+        self._show_content()
         self._refresh()
 
-    def _build_middle(self) -> Panel:
-        middle = Panel(spacing=8)
-        self.title = ElidedLabel("Fine-tune", "heading")
-        self.state = label("", "muted")
-        self.options_button = IconButton("options", with_key("Data and options", "Ctrl+I"), self.toggle_setup)
-        self.start = action_button("Start", "Fine-tune on these models", KEY)
-        self.pause = action_button("Pause", "Hold the run after the step in work", "Space")
-        self.stop = action_button("Stop", "Stop after the step in work, and keep checkpoint and weights", "X")
-        self.use = action_button("Use for reconstruction", "Build surfaces with these weights from now on", "U")
-        self.folder = action_button("Open folder", "Open the folder of the run", "Shift+S")
-        middle.top.addWidget(self.options_button)
-        middle.top.addWidget(self.title, 1)
-        middle.top.addWidget(self.state)
-        middle.top.addSpacing(4)
-        for button in (self.start, self.pause, self.stop, self.use, self.folder):
-            middle.top.addWidget(button)
-        self.bar = QProgressBar(textVisible=False)
-        self.totals = ElidedLabel("")
-        self.pace = label("", "muted")
-        line = QHBoxLayout()
-        line.setSpacing(14)
-        line.addWidget(self.totals, 1)
-        line.addWidget(self.pace)
-        self.banner = Banner()
+    def _actions(self) -> Sequence[Action]:
+        setup = self.setup
+        return (
+            Action("start", self.request_start, "Start", "Fine-tune on these models", KEY, sheet="start or go on"),
+            Action("pause", self.toggle_pause, "Pause", "Hold the run after the step in work", "Space", OWN,
+                   sheet=", pause"),
+            Action("stop", self.request_stop, "Stop", "Stop after the step in work, and keep checkpoint and weights",
+                   "X", OWN, sheet=", stop and keep"),
+            Action("use", self.use_weights, "Use for reconstruction", "Build surfaces with these weights from now on",
+                   "U", OWN, sheet="use the weights", menu="Use these weights for reconstruction",
+                   fits=lambda _: self.run.weights is not None),
+            Action("folder", self.show_folder, "Open folder", "Open the folder of the run", "Shift+S", OWN,
+                   sheet=", open the run's folder", menu="Open the folder of the run"),
+            Action("curves", lambda: None, sheet="show or hide a curve", shown="Alt+1 … 9"),
+            Action("log scale", lambda: self.losses.log.click(), key="G", where=OWN, sheet="log scale"),
+            Action("smooth", lambda: self.losses.smooth.click(), key="M", where=OWN, sheet=", smooth"),
+            Action("values", lambda: None, key="←  →", where=ELSEWHERE, sheet=", values by step"),
+            Action(SIDES[0], lambda: self.details.show_side(0), "Mesh",
+                   "The chosen model as the network builds it, beside the true one", "Ctrl+D", sheet="mesh"),
+            Action(SIDES[1], lambda: self.details.show_side(1), "Log", "What the run says of itself", "Ctrl+L",
+                   sheet=", log"),
+            Action("follow", lambda: self.follow.toggle(), key="L", where=OWN, sheet=", follow the newest mesh",
+                   tip="Show the newest mesh of the chosen model as it comes"),
+            Action("folder place", setup.open_folder, "Open a run…", "Open the folder of an earlier run, or a new one",
+                   "Ctrl+Shift+O", sheet="open a run"),
+            Action("new", self.new_run, "New run", "Take another folder, to begin anew with other options", "Ctrl+N",
+                   sheet=", new run"),
+            Action("reload", self.reload, key="F5", sheet=", read anew"),
+            Action("open", setup.open_source, "Open renders…", "Open a folder of rendered models", "Ctrl+O", WINDOW),
+            Action("options", self.toggle_setup, tip=self.SETUP, key="Ctrl+I", where=WINDOW),
+            Action("paste", self.paste, key="Ctrl+V", where=WINDOW),
+            Action("find", self.focus_search, key="Ctrl+F", where=WINDOW,
+                   tip="Show the models in whose name these words occur"),
+        )  # fmt: skip
+
+    def _own_widgets(self) -> tuple[QWidget, ...]:
+        return self.table, self.losses.chart, self.validations.chart, self.details.log
+
+    def _build_work(self) -> QWidget:
         self.losses = ChartPanel(
             "Loss", LOSSES, "The loss terms appear here, step by step.", first_key=1, log=True, smooth=True
         )
         self.validations = ChartPanel(
             "Validation", VALIDATIONS, "What the validation finds appears here.", first_key=len(LOSSES) + 1
         )
-        self.charts = QSplitter(Qt.Orientation.Vertical)
-        self.charts.setChildrenCollapsible(False)
-        self.charts.setHandleWidth(8)
-        self.charts.addWidget(self.losses)
-        self.charts.addWidget(self.validations)
-        for at, stretch in enumerate((5, 4)):
-            self.charts.setStretchFactor(at, stretch)
-        self.invitation = Invitation()
-        self._pages = QStackedWidget()
-        self._pages.addWidget(self.invitation)
-        self._pages.addWidget(self.charts)
-        middle.body.addLayout(middle.top)
-        middle.body.addWidget(self.bar)
-        middle.body.addLayout(line)
-        middle.body.addWidget(self.banner)
-        middle.body.addWidget(self._pages, 1)
-        self._search_delay = QTimer(self, singleShot=True, interval=_SEARCH_DELAY_MS)
-        self._search_delay.timeout.connect(self._filter)
-        self._draw_delay = QTimer(self, singleShot=True, interval=_DRAW_MS)
-        self._draw_delay.timeout.connect(self.draw)
-        return middle
-
-    def _connect(self) -> None:
-        setup, details = self.setup, self.details
-        setup.source_chosen.connect(self.source_chosen)
-        setup.folder_chosen.connect(self.folder_chosen)
-        setup.new_requested.connect(self.new_run)
-        setup.start_requested.connect(self.request_start)
-        setup.changed.connect(self.options_changed)
-        setup.form.fields["skip_faulty"].toggled.connect(lambda _: self._show_holding())
-        self.invitation.open_pressed.connect(setup.open_source)
-        self.invitation.run_pressed.connect(setup.open_folder)
-        for button, act in (
-            (self.start, self.request_start),
-            (self.pause, self.toggle_pause),
-            (self.stop, self.request_stop),
-            (self.use, self.use_weights),
-            (self.folder, self.show_folder),
-        ):
-            button.clicked.connect(lambda _=False, act=act: act())
-        self.search.textChanged.connect(lambda _: self._search_delay.start())
-        self.search.returnPressed.connect(self.table.setFocus)
-        self.table.chosen.connect(self._show_chosen)
-        self.table.moved_by_hand.connect(lambda: self.follow.setChecked(False))
-        self.table.customContextMenuRequested.connect(self._menu)
-        self.follow.toggled.connect(self._follow_toggled)
-        details.log_shown.connect(lambda: details.log.setFocus())
-
-    def _bind_keys(self) -> None:
-        keys: list[tuple[str, Callable[[], Any]]] = [
-            (KEY, self.request_start),
-            ("Ctrl+Shift+O", self.setup.open_folder),
-            ("Ctrl+N", self.new_run),
-            ("Ctrl+D", lambda: self.details.show_side(0)),
-            ("Ctrl+L", lambda: self.details.show_side(1)),
-            ("F5", self._reload),
-        ]
-        for key, act in keys:
-            bind(self, key, act)
-        # Keys of one letter are the charts' and the table's: elsewhere they are typed, or belong to the viewports.
-        own: list[tuple[str, Callable[[], Any]]] = [
-            ("Space", self.toggle_pause),
-            ("X", self.request_stop),
-            ("U", self.use_weights),
-            ("Shift+S", self.show_folder),
-            ("G", self.losses.log.click),
-            ("M", self.losses.smooth.click),
-            ("L", self.follow.toggle),
-        ]
-        for key, act in own:
-            for widget in (self.table, self.losses.chart, self.validations.chart, self.details.log):
-                bind(widget, key, act, alone=True)
+        return split((self.losses, 5), (self.validations, 4))
 
     # -- data in -----------------------------------------------------------------------------------------
 
-    @staticmethod
-    def source_in(mime: QMimeData) -> Path | None:
+    def source_in(self, mime: QMimeData) -> Path | None:
         """The folder in a drop or on the clipboard."""
         if (path := folder_in(mime)) is not None:
             return path
         text = mime.text().strip() if mime.hasText() else ""
         return Path(text) if text.startswith("/") and "\n" not in text and Path(text).is_dir() else None
-
-    def open_source(self) -> None:
-        """Ask for a folder of rendered models."""
-        self.setup.open_source()
-
-    def paste(self) -> None:
-        """Take the folder that was copied in a file manager."""
-        self.take(QGuiApplication.clipboard().mimeData())
 
     def take(self, mime: QMimeData) -> None:
         """Take a folder of renders, or of a run, that was dropped or pasted."""
@@ -278,9 +192,9 @@ class FineTuneTab(JobTab):
         elif (path := self.source_in(mime)) is None:
             self.say("There is no folder in what was dropped or pasted.", "warning")
         elif (path / "finetune.json").exists():
-            self.folder_chosen.emit(path)
+            self.setup.folder.chosen.emit(path)
         else:
-            self.source_chosen.emit(path)
+            self.setup.source.chosen.emit(path)
 
     def show_opened(self, opened: Opened) -> None:
         """Show data, and a folder with what an earlier run has left there."""
@@ -300,7 +214,7 @@ class FineTuneTab(JobTab):
         self._set_looks(opened.looks)
         self.banner.hide()
         self.set_run(opened.run)
-        self._show_work()
+        self._show_content()
         self.draw()
         self._show_holding()
         if opened.problem:
@@ -336,29 +250,23 @@ class FineTuneTab(JobTab):
     @property
     def ready(self) -> bool:
         """Whether there is something to train on, and a folder for it."""
-        places = self.setup.folder_path is not None and self.setup.source_path is not None
-        return places and self.holding is not None and not self.holding.error
+        return self.setup.ready and self.holding is not None and not self.holding.error
 
     # -- a run -------------------------------------------------------------------------------------------
 
     def begin(self, validate_every: int) -> None:
         """A run begins, or goes on; `validate_every`: steps between its validations, 0 for none."""
-        self.running, self._state = True, "starting"
         self._pace, self._event = Pace(validate_every), None
-        self.banner.hide()
         if not self.run.resumable:
             self.record = Record()
             self.model.set_rows([])
             self.details.set_look(None)
             self.details.set_log([])
         self.follow.setChecked(True)
-        self.setup.set_running(True)
-        self._setup_wanted = False
-        self._make_room()
-        self._show_work()
+        super().begin()
+        self._show_content()
         self.draw()
         self.losses.chart.setFocus()
-        self._refresh()
 
     def take_events(self, events: Sequence[tuple[float, Progress]]) -> None:
         """Show what a run has reported: each event with the moment that it came at."""
@@ -428,23 +336,18 @@ class FineTuneTab(JobTab):
 
     # -- what the user asks for --------------------------------------------------------------------------
 
-    def request_start(self) -> None:
-        """Start or go on; after a pause too."""
-        if self.running:
-            if self._state == "paused":
-                self.resume_requested.emit()
-            return
-        if self.setup.source_path is None or self.setup.folder_path is None:
+    def _may_start(self) -> bool:
+        if not self.setup.ready:
             self.show_setup(True)
             missing = "a folder of rendered models" if self.setup.source_path is None else "a folder for the run"
             self.say(f"Choose {missing} first.", "warning")
-            return
+            return False
         if self.holding is None:
             self.status_changed.emit("The folder of rendered models is still being read.")
-            return
+            return False
         if self.holding.error:
             self.say(said(self.holding.error))
-            return
+            return False
         if self._refused:
             self.show_setup(True)
             self.say(
@@ -453,14 +356,14 @@ class FineTuneTab(JobTab):
                 "warning",
                 {"Leave them out": self._leave_out},
             )
-            return
+            return False
         try:
             self.setup.form.values()
         except InputError as error:
             self.show_setup(True)
             self.say(said(str(error)))
-            return
-        self.start_requested.emit()
+            return False
+        return True
 
     def new_run(self) -> None:
         """Take another folder, to begin anew."""
@@ -479,22 +382,10 @@ class FineTuneTab(JobTab):
         if self.setup.folder_path is not None:
             self.folder_requested.emit()
 
-    def escape(self) -> bool:
-        """Leave the search field or close the message; whether there was something to do."""
-        if self.search.hasFocus():
-            self.search.clear()
-            self.table.setFocus()
-        elif self.banner.isVisible():
-            self.banner.hide()
-        else:
-            return False
-        return True
-
     def close_down(self) -> None:
         """The window closes: free the 3D viewports."""
-        self._search_delay.stop()
         self._draw_delay.stop()
-        self.details.close_down()
+        super().close_down()
 
     # -- inside ------------------------------------------------------------------------------------------
 
@@ -546,16 +437,15 @@ class FineTuneTab(JobTab):
         self.model.set_rows([replace(look, state=state(look)) for look in rows])
         self._show_rows()
 
+    def _menu(self, position: Any) -> None:
+        self._open_menu(position)  # what is in it is of the run, wherever one clicks
+
     def _filter(self) -> None:
         self._search_delay.stop()
         self.model.set_filter("", self.search.text())
 
     def _show_rows(self) -> None:
         self.details.show_rows()
-
-    def _follow_toggled(self, on: bool) -> None:
-        if on:
-            self._follow([])
 
     def _follow(self, rows: Sequence[Any]) -> None:
         """Choose the newest look at the chosen model, or at the first one."""
@@ -573,34 +463,18 @@ class FineTuneTab(JobTab):
         if look is not None:
             self.look_wanted.emit(look)
 
-    def _reload(self) -> None:
-        if not self.running:
-            self.reload_requested.emit()
+    def _has_content(self) -> bool:
+        return self.running or not self.record.empty or self.setup.source_path is not None
 
-    def _menu(self, position: Any) -> None:
-        menu = QMenu(self)
-        menu.addAction("Use these weights for reconstruction\tU", self.use_weights).setEnabled(
-            self.run.weights is not None
-        )
-        menu.addAction("Open the folder of the run\tShift+S", self.show_folder)
-        menu.exec(self.table.viewport().mapToGlobal(position))
-        menu.deleteLater()
-
-    def _show_work(self) -> None:
-        something = self.running or not self.record.empty or self.setup.source_path is not None
-        self._pages.setCurrentWidget(self.charts if something else self.invitation)
-        for part in (self.bar, self.totals, self.pace):
-            part.setVisible(something)
-
-    def _show_pace(self) -> None:
+    def _pace_parts(self) -> list[str]:
         parts = []
         if self.running and self._pace is not None and self._state in ("running", "paused"):
             parts = [words] if (words := self._pace.words()) else []
         if self._free is not None:
             parts.append(f"{amount(self._free)} free")
-        self.pace.setText("  ·  ".join(parts))
+        return parts
 
-    def _show_progress(self) -> None:
+    def _show_counts(self) -> None:
         event, run = self._event, self.run
         if not self.running:
             steps = f"{run.step:,} of {run.steps:,} steps" if run.steps else f"{run.step:,} steps"
@@ -631,52 +505,15 @@ class FineTuneTab(JobTab):
             self.bar.setRange(0, max(total, 1))
             self.bar.setValue(done)
 
-    def _refresh(self) -> None:
-        """Everything that depends on the state of the run."""
-        running, state = self.running, self._state
-        words = RUN_STATES.get(state, "") if running else ""
-        if state == "paused" and self._event is not None and self._event.stage != "train":
-            words = "Pauses before the next step"
-        self.state.setText(words)
-        setup_shown = self.setup_panel.isVisibleTo(self)
-        self.options_button.setVisible(not setup_shown)
-        self.start.setVisible(not running and not setup_shown)
+    def _state_words(self) -> str:
+        if self._state == "paused" and self._event is not None and self._event.stage != "train":
+            return "Pauses before the next step"
+        return super()._state_words()
+
+    def _show_buttons(self) -> None:
         self.start.setText("Go on" if self.run.resumable else "Start")
-        self.start.setEnabled(self.setup.folder_path is not None and self.setup.source_path is not None)
-        for button in (self.pause, self.stop):
-            button.setVisible(running)
-        paused = running and state == "paused"
-        self.pause.setText("Resume" if paused else "Pause")
-        self.pause.setToolTip(with_key("Go on" if paused else "Hold the run after the step in work", "Space"))
-        self.pause.setEnabled(state not in ("stopping", "starting"))
-        self.stop.setEnabled(state != "stopping")
         self.use.setVisible(self.run.weights is not None)
-        self.folder.setVisible(not running and (self.run.resumable or self.run.weights is not None))
-        self._show_progress()
-        self._show_pace()
-
-
-class Invitation(MessagePage):
-    """The empty tab: asks for rendered models."""
-
-    open_pressed = Signal()
-    run_pressed = Signal()
-
-    def __init__(self) -> None:
-        super().__init__(
-            "curves",
-            "Fine-tune the reconstruction",
-            "Drop a folder of rendered models here. The network that builds surfaces learns from them how your "
-            "buildings look; a run can be stopped at any time, its weights can be used at once, and it goes on where "
-            "it was.",
-            width=420,
-        )
-        self.add_buttons(
-            (
-                ("Open renders…", with_key("Open a folder of rendered models", "Ctrl+O"), self.open_pressed),
-                ("Open a run…", with_key("Open the folder of an earlier run", "Ctrl+Shift+O"), self.run_pressed),
-            ),
-        )
+        self.folder.setVisible(not self.running and (self.run.resumable or self.run.weights is not None))
 
 
 def _main_figure(figures: dict[str, float]) -> str:

@@ -49,10 +49,11 @@ class Banner(QFrame):
 class MessagePage(QWidget):
     """A centred message: an icon, a title and a sentence."""
 
-    def __init__(self, icon: str, title: str, sentence: str, *, width: int = 520) -> None:
+    def __init__(self, icon: str, title: str, sentence: str, width: int = 520, button: int = 120) -> None:
+        """`width` of the sentence and least width of a `button`, in unscaled pixels."""
         super().__init__()
         self.setObjectName("page")
-        self._icon, self._width = icon, width
+        self._icon, self._width, self._button = icon, width, button
         self._picture = label()
         self._picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         heading, lead = label(title, "title"), label(sentence, "lead", wrap=True)
@@ -73,16 +74,13 @@ class MessagePage(QWidget):
         theme.changed.connect(self._restyle)
         self._restyle()
 
-    def add_buttons(self, buttons: Iterable[tuple[str, str, Any]], *, width: int = 120) -> None:
-        """A row of buttons below the sentence: their text, tooltip and the signal that each emits."""
+    def add_buttons(self, buttons: Iterable[QWidget]) -> None:
+        """A row of buttons below the sentence."""
         row = QHBoxLayout()
         row.setSpacing(10)
         row.addStretch(1)
-        for text, tip, signal in buttons:
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.setMinimumWidth(width)
-            button.clicked.connect(lambda _=False, signal=signal: signal.emit())
+        for button in buttons:
+            button.setMinimumWidth(self._button)
             row.addWidget(button)
         row.addStretch(1)
         last = self.column.count() - 1

@@ -17,6 +17,21 @@ def label(text: str = "", name: str = "", *, wrap: bool = False) -> QLabel:
     return out
 
 
+def hint(text: str = "", *, margin: int = 16) -> QLabel:
+    """What is said in the middle of a place that has nothing else to show."""
+    out = label(text, "muted", wrap=True)
+    out.setAlignment(Qt.AlignmentFlag.AlignCenter)
+    out.setMargin(margin)
+    return out
+
+
+def plain_text(text: QLabel) -> QLabel:
+    """Have a label show what others wrote: as it is, and to be copied."""
+    text.setTextFormat(Qt.TextFormat.PlainText)
+    text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return text
+
+
 class ElidedLabel(QLabel):
     """One line that ends in an ellipsis where there is no room; the tooltip has the whole, or `detail`."""
 

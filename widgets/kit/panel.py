@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from PySide6.QtCore import QEvent, QSize
-from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QLayout, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from widgets.kit.labels import label
 
@@ -29,6 +30,62 @@ class Panel(QFrame):
             self.top.addWidget(label(heading, "heading"))
             self.top.addStretch(1)
             self.body.addLayout(self.top)
+
+
+def column(*parts: Any, spacing: int, within: QWidget | None = None) -> QVBoxLayout:
+    """Widgets and layouts below each other, without margins. A number is room that is left, a tuple has the stretch
+    of its part, None is a stretch."""
+    return _filled(QVBoxLayout() if within is None else QVBoxLayout(within), parts, spacing)
+
+
+def row(*parts: Any, spacing: int, within: QWidget | None = None) -> QHBoxLayout:
+    """Widgets and layouts beside each other; see `column`."""
+    return _filled(QHBoxLayout() if within is None else QHBoxLayout(within), parts, spacing)
+
+
+def _filled(box: Any, parts: Sequence[Any], spacing: int) -> Any:
+    box.setContentsMargins(0, 0, 0, 0)
+    box.setSpacing(spacing)
+    for part in parts:
+        part, stretch = part if isinstance(part, tuple) else (part, 0)
+        if part is None:
+            box.addStretch(1)
+        elif isinstance(part, int):
+            box.addSpacing(part)
+        elif isinstance(part, QLayout):
+            box.addLayout(part, stretch)
+        else:
+            box.addWidget(part, stretch)
+    return box
+
+
+def holder(layout: QLayout) -> QWidget:
+    """A widget for a layout."""
+    widget = QWidget()
+    widget.setLayout(layout)
+    return widget
+
+
+def split(*parts: tuple[QWidget, int], sizes: Sequence[int] = (), handle: int = 8, beside: bool = False) -> QSplitter:
+    """Parts with their stretches, whose shares of the room the user can change; below each other, or `beside`."""
+    splitter = QSplitter(Qt.Orientation.Horizontal if beside else Qt.Orientation.Vertical)
+    for at, (part, stretch) in enumerate(parts):
+        splitter.addWidget(part)
+        splitter.setStretchFactor(at, stretch)
+    splitter.setChildrenCollapsible(False)
+    splitter.setHandleWidth(handle)
+    if sizes:
+        splitter.setSizes(sizes)
+    return splitter
+
+
+def scrolled(widget: QWidget, *, sideways: bool = False) -> QScrollArea:
+    """Something that may be higher than the room it has."""
+    area = QScrollArea(widgetResizable=True)
+    if not sideways:
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(widget)
+    return area
 
 
 class Beside(QWidget):

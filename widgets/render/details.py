@@ -7,26 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QFontDatabase, QImage, QTextOption
-from PySide6.QtWidgets import (
-    QButtonGroup,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QPlainTextEdit,
-    QPushButton,
-    QSplitter,
-    QStackedWidget,
-    QToolBar,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QPushButton, QStackedWidget
 
 from engine.rendering.jobs import ModelState, RenderSettings, frames
-from widgets.kit.buttons import IconButton, with_key
-from widgets.kit.labels import ElidedLabel, label
-from widgets.kit.panel import Panel
+from widgets.kit.buttons import IconButton
+from widgets.kit.details import LogView, Segments, small_viewport
+from widgets.kit.labels import ElidedLabel, hint, label, plain_text
+from widgets.kit.panel import Panel, column, holder, row, split
 from widgets.kit.theme import theme
 from widgets.kit.words import count
 from widgets.reconstruct.views_grid import describe
@@ -57,15 +45,11 @@ class ModelDetails:
 
 
 class DetailsPanel(Panel):
-    """The chosen model, with segments for its cameras and the log below its pictures."""
+    """The chosen model, with segments for its cameras and the log below its pictures.
 
-    preview_requested = Signal(str)
-    test_requested = Signal(str, str)
-    """Render a view of a model to see what it looks like, and how long it takes."""
-    retry_model = Signal(str)
-    cancel_model = Signal(str)
-    first_model = Signal(str)
-    show_folder = Signal(str)
+    What its buttons do, and their words, the tab says.
+    """
+
     log_wanted = Signal()
     """The log came up: what it shows may be old."""
 
@@ -78,110 +62,46 @@ class DetailsPanel(Panel):
         self._viewport: Viewport | None = None
         self._preview_note = self._mesh_note = ""
         self.title = ElidedLabel("", "heading")
-        self.files = IconButton("folder", with_key("Show its folder", "S"), lambda: self._emit("show_folder"))
+        self.files = IconButton("folder", "")
         self.top.addWidget(self.title, 1)
         self.top.addWidget(self.files)
         self.state = ElidedLabel("", "muted")
-        self.reason = label("", wrap=True)
-        self.reason.setTextFormat(Qt.TextFormat.PlainText)
-        self.reason.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.preview = _button("Preview", "Show its 40 poses at once, drawn without Blender", "P", self._ask_preview)
-        self.test = _button(
-            "Test frame", "Render the chosen view with Blender, and see how long it takes", "T", self._ask_test
-        )
-        self.depth = _button(
-            "Depth", "Depth maps in place of pictures", "D", lambda: self.sheet.set_depth(self.depth.isChecked())
-        )
+        self.reason = plain_text(label("", wrap=True))
+        self.preview, self.test, self.depth, self.retry, self.first, self.cancel = (QPushButton() for _ in range(6))
+        for button in (self.preview, self.test, self.depth, self.retry, self.first, self.cancel):
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.depth.setCheckable(True)
-        self.retry = _button("Try it again", "Render this model once more", "", lambda: self._emit("retry_model"))
-        self.first = _button("Render next", "Before all others that wait", "N", lambda: self._emit("first_model"))
-        self.cancel = _button("Cancel", "Leave this model out", "Del", lambda: self._emit("cancel_model"))
-        buttons = QHBoxLayout()
-        buttons.setSpacing(6)
-        for button in (self.preview, self.test, self.depth):
-            buttons.addWidget(button)
-        buttons.addStretch(1)
-        for button in (self.retry, self.first, self.cancel):
-            buttons.addWidget(button)
+        self.depth.clicked.connect(lambda on: self.sheet.set_depth(on))
+        buttons = row(self.preview, self.test, self.depth, None, self.retry, self.first, self.cancel, spacing=6)
 
         self.sheet = ContactSheet()
         self.sheet.selected.connect(lambda _: (self._show_cameras(), self._turn()))
         self.sheet.hovered.connect(self._show_caption)
         self.caption = ElidedLabel("", "small")
-        upper = QWidget()
-        column = QVBoxLayout(upper)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self.sheet, 1)
-        column.addWidget(self.caption)
+        upper = holder(column((self.sheet, 1), self.caption, spacing=4))
 
-        self.note = label("", "muted", wrap=True)
-        self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.note.setMargin(16)
-        self.log = QPlainTextEdit(readOnly=True)
-        self.log.setObjectName("log")
-        self.log.setMaximumBlockCount(4000)
-        self.log.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
-        self.log.setFrameShape(QFrame.Shape.NoFrame)
-        self.log.setPlaceholderText("Blender has written nothing about this model: logs are kept of failures.")
-        self.log.setAccessibleName("Blender's log of the failure")
+        self.note = hint()
+        self.log = LogView(
+            "Blender's log of the failure", "Blender has written nothing about this model: logs are kept of failures."
+        )
         self._look = QStackedWidget()
         self._look.addWidget(self.note)
         self._look.addWidget(self.log)
         self._look.setMinimumHeight(120)
-        self._segments = QButtonGroup(self)
-        row = QHBoxLayout()
-        row.setSpacing(0)
-        for at, (text, tip, key) in enumerate(
-            (
-                ("Cameras", "The model and where its pictures are taken from", "Ctrl+D"),
-                ("Log", "What Blender wrote when it failed", "Ctrl+L"),
-            )
-        ):
-            button = QToolButton()
-            button.setObjectName("segment")
-            button.setText(text)
-            button.setCheckable(True)
-            button.setChecked(at == 0)
-            button.setToolTip(with_key(tip, key))
-            self._segments.addButton(button, at)
-            row.addWidget(button)
-        self._segments.idClicked.connect(self.show_side)
+        self.segments = Segments(self, 2)
+        self.segments.idClicked.connect(self.show_side)
         self.look_note = ElidedLabel("", "small")
-        row.addWidget(self.look_note, 1)
-        lower = QWidget()
-        column = QVBoxLayout(lower)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(row)
-        column.addWidget(self._look, 1)
-        self.parts = QSplitter(Qt.Orientation.Vertical)
-        self.parts.setChildrenCollapsible(False)
-        self.parts.setHandleWidth(8)
-        for at, (part, stretch) in enumerate(((upper, 4), (lower, 3))):
-            self.parts.addWidget(part)
-            self.parts.setStretchFactor(at, stretch)
-        self.parts.setSizes([330, 250])
-        self._about = QWidget()
-        column = QVBoxLayout(self._about)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addWidget(self.state)
-        column.addWidget(self.reason)
-        column.addLayout(buttons)
-        column.addWidget(self.parts, 1)
-        self._nothing = label(
-            "Choose a model in the table to see its pictures and cameras, or why it failed.", "muted", wrap=True
-        )
-        self._nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._nothing.setMargin(16)
+        sides = row(*self.segments.buttons(), (self.look_note, 1), spacing=0)
+        lower = holder(column(sides, (self._look, 1), spacing=4))
+        self.parts = split((upper, 4), (lower, 3), sizes=(330, 250))
+        self._about = holder(column(self.state, self.reason, buttons, (self.parts, 1), spacing=6))
+        self._nothing = hint("Choose a model in the table to see its pictures and cameras, or why it failed.")
         self._sides = QStackedWidget()
         self._sides.addWidget(self._nothing)
         self._sides.addWidget(self._about)
         self.body.addLayout(self.top)
         self.body.addWidget(self._sides, 1)
-        theme.changed.connect(self._restyle)
-        self._restyle()
+        theme.changed.connect(self._show_state)
         self.set_model(None)
 
     # -- content -----------------------------------------------------------------------------------------
@@ -194,12 +114,12 @@ class DetailsPanel(Panel):
     @property
     def log_shown(self) -> bool:
         """Whether the log is on the screen."""
-        return self._segments.checkedId() == 1 and self.isVisible()
+        return self.segments.checkedId() == 1 and self.isVisible()
 
     def show_side(self, at: int) -> None:
         """Show the cameras (0) or the log (1) below the pictures."""
         self.look_note.setText(self._mesh_note if at == 0 else "")
-        self._segments.button(at).setChecked(True)
+        self.segments.button(at).setChecked(True)
         if at == 1:
             self._look.setCurrentWidget(self.log)
             self.log_wanted.emit()
@@ -252,7 +172,7 @@ class DetailsPanel(Panel):
         self.sheet.add(details.pictures, details.depths)
         if details.log != self.log.toPlainText():
             self.log.setPlainText(details.log)
-            self.log.verticalScrollBar().setValue(self.log.verticalScrollBar().maximum())
+            self.log.to_end()
         self._show_state()
         self._show_caption("")
 
@@ -285,7 +205,7 @@ class DetailsPanel(Panel):
             self._show_cameras()
             self._mesh_note = note
             QTimer.singleShot(0, viewport, self._turn)  # fits the mesh once the viewport has its size
-        if self._segments.checkedId() == 0:
+        if self.segments.checkedId() == 0:
             self.show_side(0)
 
     def toggle_depth(self) -> None:
@@ -301,14 +221,7 @@ class DetailsPanel(Panel):
 
     def _make_viewport(self) -> Viewport:
         if self._viewport is None:
-            from widgets.viewport import Viewport
-
-            self._viewport = Viewport()
-            # Tools for a model of one's own have no room here, and no use; their keys work all the same.
-            own = Qt.FindChildOption.FindDirectChildrenOnly
-            for part in (*self._viewport.findChildren(QToolBar), *self._viewport.findChildren(QLabel, options=own)):
-                part.hide()
-            self._viewport.setToolTip("Drag to turn; 1 looks through the chosen camera, V hides all")
+            self._viewport = small_viewport("Drag to turn; 1 looks through the chosen camera, V hides all")
             self._look.addWidget(self._viewport)
         return self._viewport
 
@@ -374,33 +287,7 @@ class DetailsPanel(Panel):
         else:
             self.caption.setText("No pictures yet; P draws a fast preview")
 
-    def _ask_preview(self) -> None:
-        self._emit("preview_requested")
-
-    def _ask_test(self) -> None:
-        if self.model is not None:
-            self.test_requested.emit(self.model.model.key, self.sheet.current)
-
-    def _emit(self, which: str) -> None:
-        if self.model is not None:
-            getattr(self, which).emit(self.model.model.key)
-
-    def _restyle(self) -> None:
-        font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        font.setPixelSize(theme.px(12))
-        self.log.setFont(font)
-        if self.model is not None:
-            self._show_state()
-
     def resizeEvent(self, event: Any) -> None:
         super().resizeEvent(event)
         if self._viewport is not None and self._viewport.isVisible():
             QTimer.singleShot(0, self._viewport, self._turn)  # a narrower one would cut the model off
-
-
-def _button(text: str, tip: str, key: str, act: Any) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(with_key(tip, key) if key else tip)
-    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    button.clicked.connect(lambda _=False: act())
-    return button
