@@ -7,31 +7,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontMetrics, QValidator
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFileDialog,
-    QGridLayout,
-    QLabel,
-    QLineEdit,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFileDialog, QLineEdit, QWidget
 
 from engine.core.errors import InputError
 from engine.training import PRECISIONS, PREDICTED_FROM, FineTuneOptions
 from engine.training.options import DEVICES, FREE, LIMITS
 from widgets.kit.buttons import IconButton
-from widgets.kit.fields import ElidedComboBox, indent
+from widgets.kit.fields import ElidedComboBox
+from widgets.kit.form import Form, docs, form_grid, put, taken
 from widgets.kit.labels import label
+from widgets.kit.panel import column
 from widgets.kit.path_field import PathField
 from widgets.kit.theme import theme
 from widgets.reconstruct.request import Choice
-from widgets.render.settings_form import docs
 
 FROM_FILE, FROM_NOTHING = "file", "nothing:"
 """Data of the entries of what to start from, besides names of weights."""
@@ -95,18 +85,12 @@ _ZERO = {"validate_every": "Every epoch", "validate_models": "None"}
 _UNITS = {"validate_every": " steps", "validate_models": " models", "checkpoint_every": " steps"}
 
 
-class OptionsForm(QWidget):
+class OptionsForm(Form):
     """What to start from, and `FineTuneOptions`."""
 
-    changed = Signal()
-
     def __init__(self) -> None:
-        super().__init__()
-        self.fields: dict[str, QWidget] = {}
-        self._labels: dict[str, QLabel] = {}
-        self._setting = self._locked = self._kept = False
-        self._usual = FineTuneOptions()
-        self._docs = docs(FineTuneOptions)
+        super().__init__(FineTuneOptions())
+        self._kept = False
         self.start = ElidedComboBox()
         self.start.setAccessibleName("Start from")
         self.file = PathField("No file yet", "Weights of the surface network (.safetensors with its card, or .pth)")
@@ -114,48 +98,41 @@ class OptionsForm(QWidget):
         self.file.edited.connect(lambda _: self._edited())
         self.start.currentIndexChanged.connect(lambda _=0: self._start_changed())
         self.start.activated.connect(lambda _=0: self._ask_file())
-        self.start.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.start.installEventFilter(self)
-        self.start.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.start.setMinimumWidth(60)
+        self.fit(self.start)
         self.start.setToolTip(
             "The network whose training goes on: the built-in one, the published one, or one of yours; "
             "or one that has learned nothing yet: the compact configuration has the published layers, "
             "but fewer voxels and smaller pictures"
         )
-        common = _grid()
+        self._rest = QWidget()
+        common, rest = form_grid(10), form_grid(10, self._rest)
         for at, part in enumerate((label("Start from", "muted"), self.start, self.file)):
             common.addWidget(part, at, 0, 1, 2)
-        for name, text in _COMMON.items():
-            self._add(common, name, text)
-        self.more = IconButton("chevron-down", "Show all options", text="More")
-        self.more.setCheckable(True)
-        self.more.toggled.connect(self.show_more)
-        self._rest = QWidget()
-        rest = _grid(self._rest)
-        for group, names in _GROUPS.items():
-            head = label(group, "heading")
-            head.setContentsMargins(0, 8, 0, 0)
-            rest.addWidget(head, rest.rowCount(), 0, 1, 2)
+        texts = docs(FineTuneOptions)
+        for group, names in ({"": _COMMON} | _GROUPS).items():
+            grid = rest if group else common
+            if group:
+                self.head(grid, group, 8)
             for name, text in names.items():
-                self._add(rest, name, text)
+                usual = getattr(self.usual, name)
+                limits = f" From {LIMITS[name][0]:g} to {LIMITS[name][1]:g}." if name in LIMITS else ""
+                tip = f"{texts.get(name, '')}\nIn the study {_spoken(name, usual)}.{limits}".strip()
+                self.add(grid, name, text, self._field(name, usual), tip, wide=True)
         bold = QFontMetrics(theme.font(bold=True))
         wide = max(bold.horizontalAdvance(part.text()) for part in self._labels.values())
         for grid in (common, rest):
             grid.setColumnMinimumWidth(0, wide)
+        self.more = IconButton("chevron-down", "Show all options", text="More")
+        self.more.setCheckable(True)
+        self.more.toggled.connect(self.show_more)
         self.reset = IconButton("undo", "All options are those of the study", self._reset, text="As in the study")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 4, 0)
-        column.setSpacing(8)
-        column.addLayout(common)
-        column.addWidget(self.more, 0, Qt.AlignmentFlag.AlignLeft)
-        column.addWidget(self._rest)
-        column.addWidget(self.reset, 0, Qt.AlignmentFlag.AlignLeft)
-        column.addStretch(1)
+        whole = column(common, self.more, self._rest, self.reset, None, spacing=8, within=self)
+        whole.setContentsMargins(0, 0, 4, 0)
+        for button in (self.more, self.reset):
+            whole.setAlignment(button, Qt.AlignmentFlag.AlignLeft)
         self.show_more(False)
         self.set_choices(False, {"built-in": "Built-in"})
-        self.set_values(self._usual)
-        theme.changed.connect(self._mark)
+        self.set_values(self.usual)
 
     # -- content -----------------------------------------------------------------------------------------
 
@@ -184,8 +161,8 @@ class OptionsForm(QWidget):
             self.file.set_path(Path(wanted))
             wanted = FROM_FILE
         self.start.setCurrentIndex(self.start.findData(wanted))
-        for name, field in self.fields.items():
-            _put(field, getattr(options, name))
+        _offer_own(self.fields["generator"], options.generator)
+        self.show_values(options)
         self._setting = False
         self._start_changed()
         self._mark()
@@ -211,7 +188,8 @@ class OptionsForm(QWidget):
         drawn = box.currentData()
         box.clear()
         _offer(box, [Choice(name, text, name not in missing) for name, text in generators.items()])
-        _put(box, drawn or self._usual.generator)
+        _offer_own(box, drawn or self.usual.generator)
+        put(box, drawn or self.usual.generator)
         self._setting = False
         self._start_changed()
 
@@ -233,11 +211,6 @@ class OptionsForm(QWidget):
         self._rest.setVisible(on)
         self._mark()
 
-    @property
-    def differing(self) -> list[str]:
-        """Names of the options that are not the study's."""
-        return [name for name in self.fields if self._value(name) != getattr(self._usual, name)]
-
     def open_weights(self) -> None:
         """Ask for a file to start from."""
         name, _ = QFileDialog.getOpenFileName(
@@ -248,38 +221,6 @@ class OptionsForm(QWidget):
             self._edited()
 
     # -- inside ------------------------------------------------------------------------------------------
-
-    def _add(self, grid: QGridLayout, name: str, text: str) -> None:
-        usual = getattr(self._usual, name)
-        field = self._field(name, usual)
-        limits = f" From {LIMITS[name][0]:g} to {LIMITS[name][1]:g}." if name in LIMITS else ""
-        tip = f"{self._docs.get(name, '')}\nIn the study {_spoken(name, usual)}.{limits}".strip()
-        field.setToolTip(tip)
-        field.setAccessibleName(text)
-        self.fields[name] = field
-        at = grid.rowCount()
-        if isinstance(field, QCheckBox):
-            field.setText(text)
-            field.toggled.connect(lambda _=False: self._edited())
-            grid.addWidget(field, at, 0, 1, 2)
-            return
-        if isinstance(field, Number):
-            indent(field)
-            field.valueChanged.connect(lambda _=0: self._edited())
-        elif isinstance(field, QComboBox):
-            field.currentIndexChanged.connect(lambda _=0: self._edited())
-        elif isinstance(field, PathField):
-            field.edited.connect(lambda _: self._edited())
-        elif isinstance(field, QLineEdit):
-            field.editingFinished.connect(self._edited)
-        field.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        field.setMinimumWidth(60)
-        field.installEventFilter(self)
-        self._labels[name] = label(text, "muted")
-        self._labels[name].setToolTip(tip)
-        grid.addWidget(self._labels[name], at, 0)
-        grid.addWidget(field, at, 1)
 
     def _field(self, name: str, usual: Any) -> QWidget:
         if name in _CHOICES:
@@ -304,7 +245,8 @@ class OptionsForm(QWidget):
         return number
 
     def _value(self, name: str) -> Any:
-        return _taken(self.fields[name])
+        value = super()._value(name)
+        return (Path(value).expanduser() if value else None) if name == "cache" else value
 
     def _start_changed(self) -> None:
         self.file.setVisible(self.start.currentData() == FROM_FILE)
@@ -320,39 +262,22 @@ class OptionsForm(QWidget):
             self.fields["cache"].set_path(Path(name))  # type: ignore[attr-defined]
             self._edited()
 
-    def _edited(self) -> None:
-        if not self._setting:
-            self._mark()
-            self.changed.emit()
-
     def _reset(self) -> None:
         kept = {name: self._value(name) for name in self.fields if self._kept and name not in FREE}
         for name, field in self.fields.items():
             self._setting = True
-            _put(field, kept.get(name, getattr(self._usual, name)))
+            put(field, kept.get(name, getattr(self.usual, name)))
         self._setting = False
         self._edited()
 
-    def _mark(self) -> None:
-        differing = self.differing
-        for name in self.fields:
-            style = f"color: {theme.color('accent').name()}; font-weight: 600;" if name in differing else ""
-            (self._labels.get(name) or self.fields[name]).setStyleSheet(style)
-        free = [name for name in differing if not self._kept or name in FREE]
+    def _show_differing(self, names: list[str], text: str) -> None:
+        free = [name for name in names if not self._kept or name in FREE]
         self.reset.setEnabled(bool(free) and not self._locked)
-        self.reset.setVisible(bool(differing))
-        names = {name: text.lower() for group in (_COMMON, *_GROUPS.values()) for name, text in group.items()}
-        self.reset.setToolTip("Not as in the study: " + ", ".join(names[name] for name in differing))
-        hidden = [name for name in differing if name not in _COMMON]
+        self.reset.setVisible(bool(names))
+        self.reset.setToolTip(f"Not as in the study: {text}")
+        hidden = [name for name in names if name not in _COMMON]
         if not self.more.isChecked():
             self.more.setText(f"More ({len(hidden)} changed)" if hidden else "More")
-
-    def eventFilter(self, watched: Any, event: Any) -> bool:
-        # The wheel scrolls the form; it changes a field only once one has gone into it.
-        if event.type() == event.Type.Wheel and not watched.hasFocus():
-            event.ignore()
-            return True
-        return False
 
 
 class Number(QDoubleSpinBox):
@@ -396,13 +321,33 @@ class _Steps(QLineEdit):
         return tuple(sorted(int(word) for word in words if word.isdigit()))
 
 
-def _grid(parent: QWidget | None = None) -> QGridLayout:
-    grid = QGridLayout() if parent is None else QGridLayout(parent)
-    grid.setContentsMargins(0, 0, 0, 0)
-    grid.setHorizontalSpacing(10)
-    grid.setVerticalSpacing(7)
-    grid.setColumnStretch(1, 1)
-    return grid
+@put.register
+def _(field: Number, value: Any) -> None:
+    field.setValue(0.0 if value is None else value)
+
+
+@taken.register
+def _(field: Number) -> Any:
+    if field.none and field.value() == 0:
+        return None
+    return int(field.value()) if field.whole else field.value()
+
+
+@put.register
+def _(field: _Steps, value: Any) -> None:
+    field.setText(", ".join(map(str, value)))
+    field.setCursorPosition(0)  # its beginning is shown where there is no room for all
+
+
+@taken.register
+def _(field: _Steps) -> Any:
+    return field.steps()
+
+
+def _offer_own(box: Any, value: str) -> None:
+    """Offer a file of the user's own too."""
+    if box.findData(value) < 0:
+        box.addItem(Path(value).name, value)
 
 
 def _offer(box: QComboBox, choices: list[Choice]) -> None:
@@ -425,35 +370,3 @@ def _spoken(name: str, value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"{step:,}" for step in value)
     return _WORDS[name][value] if name in _WORDS else f"{value:g}" if isinstance(value, float | int) else str(value)
-
-
-def _put(field: QWidget, value: Any) -> None:
-    if isinstance(field, QCheckBox):
-        field.setChecked(value)
-    elif isinstance(field, QComboBox):
-        if field.findData(value) < 0:
-            field.addItem(Path(str(value)).name, value)
-        field.setCurrentIndex(field.findData(value))
-    elif isinstance(field, Number):
-        field.setValue(0.0 if value is None else value)
-    elif isinstance(field, PathField):
-        field.set_path(Path(value) if value else None)
-    elif isinstance(field, _Steps):
-        field.setText(", ".join(map(str, value)))
-        field.setCursorPosition(0)  # its beginning is shown where there is no room for all
-
-
-def _taken(field: QWidget) -> Any:
-    if isinstance(field, QCheckBox):
-        return field.isChecked()
-    if isinstance(field, QComboBox):
-        return field.currentData()
-    if isinstance(field, Number):
-        if field.none and field.value() == 0:
-            return None
-        return int(field.value()) if field.whole else field.value()
-    if isinstance(field, PathField):
-        text = field.edit.text().strip()
-        return Path(text).expanduser() if text else None
-    assert isinstance(field, _Steps)
-    return field.steps()
