@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QImage, QPainter, QPainterPath
-from PySide6.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QScrollArea,
-    QSizePolicy,
-    QSplitter,
-    QStackedLayout,
-    QToolBar,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QComboBox, QSizePolicy, QStackedLayout, QToolBar, QWidget
 
 from engine.evaluation.metrics import METRICS
 from widgets.evaluate.contents import TRUTH, Sample
@@ -25,7 +15,8 @@ from widgets.evaluate.grid import Cell, Grid, Line
 from widgets.evaluate.words import figure, gain, signed, title
 from widgets.kit.buttons import IconButton, with_key
 from widgets.kit.images import paint_fitted
-from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.labels import ElidedLabel, hint, label, plain_text
+from widgets.kit.panel import column, holder, row, scrolled, split
 from widgets.kit.theme import theme
 from widgets.viewport.icons import icon
 
@@ -61,22 +52,11 @@ class Side(QWidget):
         self.choice.setAccessibleName(f"What stands on the {which}")
         self.choice.activated.connect(lambda _: self.picked.emit())
         self.figure = label("", "muted")
-        self.note = label("", "muted", wrap=True)
-        self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.note.setMargin(16)
-        self.head = QWidget()
-        head = QHBoxLayout(self.head)
-        head.setContentsMargins(0, 0, 0, 0)
-        head.setSpacing(8)
-        head.addWidget(self.choice, 1)
-        head.addWidget(self.figure)
+        self.note = hint()
+        self.head = holder(row((self.choice, 1), self.figure, spacing=8))
         self._stack = QStackedLayout()
         self._stack.addWidget(self.note)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self.head)
-        column.addLayout(self._stack, 1)
+        column(self.head, (self._stack, 1), spacing=4, within=self)
         self.setMinimumWidth(180)
 
     @property
@@ -184,9 +164,6 @@ class ComparePanel(QWidget):
         self.linked.setCheckable(True)
         self.linked.setChecked(True)
         self.linked.toggled.connect(lambda _: self._tie())
-        self.top = QHBoxLayout()
-        self.top.setSpacing(4)
-        self.top.addWidget(self.name, 1)
         self.styles = QToolBar()
         self._style_actions = {}
         for style, (text, key) in _STYLES.items():
@@ -194,55 +171,27 @@ class ComparePanel(QWidget):
             action.setCheckable(True)
             action.setToolTip(with_key(f"{text}, in both views", key))
             self._style_actions[style] = action
-        self.top.addWidget(self.styles)
-        for button in (self.linked, self.previous, self.next):
-            self.top.addWidget(button)
-        self.problem = label("", "small", wrap=True)
-        self.problem.setTextFormat(Qt.TextFormat.PlainText)
-        self.problem.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        top = row((self.name, 1), self.styles, self.linked, self.previous, self.next, spacing=4)
+        self.problem = plain_text(label("", "small", wrap=True))
 
         self.left, self.right = Side("left"), Side("right")
-        sides = QSplitter()
-        sides.setChildrenCollapsible(False)
-        sides.setHandleWidth(8)
+        sides = split((self.left, 0), (self.right, 0), sizes=(500, 500), beside=True)
+        sides.setMinimumHeight(200)
         for side in (self.left, self.right):
-            sides.addWidget(side)
             side.picked.connect(self._picked)
-        sides.setSizes([500, 500])
 
         self.picture = Picture()
         self.figures = Grid("Figures of both")
         self.figures.chosen.connect(self.metric_chosen)
-        area = QScrollArea(widgetResizable=True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        holder = QWidget()
-        column = QVBoxLayout(holder)
-        column.setContentsMargins(0, 0, 4, 0)
-        column.addWidget(self.figures)
-        column.addStretch(1)
-        area.setWidget(holder)
-        lower = QWidget()
-        row = QHBoxLayout(lower)
-        row.setContentsMargins(0, 4, 0, 0)
-        row.setSpacing(12)
-        row.addWidget(self.picture, 0, Qt.AlignmentFlag.AlignTop)
-        row.addWidget(area, 1)
-        self.parts = QSplitter(Qt.Orientation.Vertical)
-        self.parts.setChildrenCollapsible(False)
-        self.parts.setHandleWidth(8)
-        self.parts.addWidget(sides)
-        self.parts.addWidget(lower)
-        self.parts.setStretchFactor(0, 3)
-        self.parts.setStretchFactor(1, 1)
-        self.parts.setSizes([420, 190])
+        inside = column(self.figures, None, spacing=6)
+        inside.setContentsMargins(0, 0, 4, 0)
+        beside = row(self.picture, (scrolled(holder(inside)), 1), spacing=12)
+        beside.setContentsMargins(0, 4, 0, 0)
+        beside.setAlignment(self.picture, Qt.AlignmentFlag.AlignTop)
+        lower = holder(beside)
         lower.setMinimumHeight(100)
-        sides.setMinimumHeight(200)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(self.top)
-        column.addWidget(self.problem)
-        column.addWidget(self.parts, 1)
+        self.parts = split((sides, 3), (lower, 1), sizes=(420, 190))
+        column(top, self.problem, (self.parts, 1), spacing=4, within=self)
         self._lower = lower
         self.picture.set_image(None)
         theme.changed.connect(self._restyle)

@@ -11,14 +11,11 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
-    QGridLayout,
-    QHBoxLayout,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
     QPushButton,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -28,8 +25,9 @@ from widgets.kit import setup_panel
 from widgets.kit.actions import bind
 from widgets.kit.buttons import IconButton, with_key
 from widgets.kit.fields import ElidedComboBox, indent
+from widgets.kit.form import form_grid
 from widgets.kit.labels import label
-from widgets.kit.panel import column, row, scrolled
+from widgets.kit.panel import column, holder, row, scrolled
 from widgets.kit.path_field import PathField, PlaceField
 from widgets.kit.theme import theme
 
@@ -101,34 +99,19 @@ class SetupPanel(setup_panel.SetupPanel):
         self.set_missing({})
 
     def _build_form(self) -> QWidget:
-        form = QWidget()
-        column = QVBoxLayout(form)
-        column.setContentsMargins(0, 0, 6, 0)
-        column.setSpacing(6)
-        column.addWidget(label("Measures", "heading"))
         self.metrics: dict[str, QCheckBox] = {}
         self.get: dict[str, QPushButton] = {}
+        lines = []
         for key, metric in METRICS.items():
-            box = QCheckBox(metric.label)
+            self.metrics[key] = box = QCheckBox(metric.label)
             box.clicked.connect(lambda on, key=key: self._tick(key, on))
-            self.metrics[key] = box
-            row = QHBoxLayout()
-            row.addWidget(box, 1)
-            column.addLayout(row)
             if key in _WEIGHTS:
-                button = QPushButton("Get weights…")
+                self.get[key] = button = QPushButton("Get weights…")
                 button.setObjectName("flat")
                 button.clicked.connect(lambda _=False, key=key: self.weights_requested.emit(key))
-                self.get[key] = button
-                row.addWidget(button)
-        column.addSpacing(4)
-        column.addWidget(label("How", "heading"))
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(10)
+            lines.append(row((box, 1), *([self.get[key]] if key in self.get else []), spacing=6))
+        grid = form_grid(10)
         grid.setVerticalSpacing(6)
-        grid.setColumnStretch(1, 1)
-        column.addLayout(grid)
-        column.addStretch(1)
         self.clip = PathField("As on the Models page", "Weights of CLIP: a file or folder of open_clip's")
         self.lpips = PathField("As found", "Weights of LPIPS: the state of lpips.LPIPS(net='alex')")
         for field in (self.clip, self.lpips):
@@ -155,13 +138,15 @@ class SetupPanel(setup_panel.SetupPanel):
             ("Workers", self.workers),
             ("Scheduler", self.scheduler),
         ):
-            row = grid.rowCount()
-            grid.addWidget(label(text, "muted"), row, 0)
-            grid.addWidget(field, row, 1)
+            at = grid.rowCount()
+            grid.addWidget(label(text, "muted"), at, 0)
+            grid.addWidget(field, at, 1)
             if isinstance(field, QComboBox):
                 field.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
                 field.setMinimumContentsLength(6)
-        return form
+        parts = column(label("Measures", "heading"), *lines, 4, label("How", "heading"), grid, None, spacing=6)
+        parts.setContentsMargins(0, 0, 6, 0)
+        return holder(parts)
 
     # -- content -----------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontDatabase, QTextOption
-from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QToolBar, QToolButton, QWidget
+from PySide6.QtWidgets import QButtonGroup, QFrame, QLabel, QPlainTextEdit, QToolBar, QToolButton, QWidget
 
 from widgets.kit.theme import theme
 
@@ -29,11 +29,6 @@ class Segments(QButtonGroup):
             button.setCheckable(True)
             button.setChecked(at == 0)
             self.addButton(button, at)
-
-    def add_to(self, row: QHBoxLayout) -> None:
-        """Put them into a row."""
-        for button in self.buttons():
-            row.addWidget(button)
 
 
 class LogView(QPlainTextEdit):
