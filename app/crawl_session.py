@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices, QImage
 
-from app.crawl_lists import Added, add_addresses, new_list, search_to_list, suggested_folder
+from app.crawling import new_list, profile_folder, suggested_folder
 from app.engine_thread import EngineThread
 from app.job_session import POLL, SETTLE, JobSession
 from app.model_previews import VIEWER_MODULES, make_cache, mesh_of
 from app.settings import Settings
 from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken, Progress
+from engine.crawling.lists import Added, add_addresses, search_to_list
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.crawl.setup_panel import recalled, remembered
 from widgets.kit.words import count
@@ -393,9 +394,11 @@ def engine_options(options: CrawlOptions, retry: str = "") -> Options:
 
 def make_downloader(options: CrawlOptions, engine: Options) -> Downloader:
     """What brings the models."""
-    from app import crawling
+    from engine.crawling import sources
 
-    return crawling.make_downloader(options.source, show_browser=options.show_browser, policy=engine.policy)
+    return sources.make_downloader(
+        options.source, profile_folder(), show_browser=options.show_browser, policy=engine.policy
+    )
 
 
 def _search(path: Path, request: SearchRequest, cancel: CancelToken, progress: Callable[[Progress], None]) -> Added:

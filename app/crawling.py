@@ -1,19 +1,12 @@
-"""What the command line and the window share about a crawl: where models are brought from."""
+"""Where the program keeps what crawling needs: lists that it makes, models, profiles of browsers."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from app.settings import home
-from engine.core.errors import InputError, OrielError
-
-if TYPE_CHECKING:
-    from engine.crawling import Downloader, Policy
-
-SOURCES = ("auto", "api", "browser")
-"""`auto` takes Sketchfab's API where its token is set, and else the browser."""
 
 
 def profile_folder() -> Path:
@@ -22,32 +15,14 @@ def profile_folder() -> Path:
     return Path(named).expanduser() if named else home() / "browser"
 
 
-def make_downloader(source: str = "auto", *, show_browser: bool = False, policy: Policy | None = None) -> Downloader:
-    """What brings the models; `policy` is that of the crawl, so that nothing is fetched only to be left out.
+def new_list(words: str) -> Path:
+    """Where a list of this name is kept."""
+    name = re.sub(r"[^\w]+", "-", words.lower()).strip("-")[:60] or "list"
+    return home() / "lists" / f"{name}.txt"
 
-    InputError or OrielError says what is missing: the API's token, a browser, a screen.
-    """
-    if source not in SOURCES:
-        raise InputError(f"{source} is no source of models: choose from {', '.join(SOURCES)}.")
-    from engine.crawling.sketchfab import TOKEN_VARIABLE, SketchfabApi, SketchfabDownloader, find_token
 
-    token = find_token() if source != "browser" else None
-    if token is not None:
-        return SketchfabDownloader(SketchfabApi(token), policy)
-    if source == "api":
-        raise InputError(
-            "Downloads through Sketchfab's API need your token (on its site: Settings, Password & API). Set "
-            f"{TOKEN_VARIABLE}, or put it into the system's keyring with `oriel crawl token`; or use the browser "
-            "(`--source browser`)."
-        )
-    from engine.crawling.browser import BrowserDownloader, find_account, find_browser
-
-    try:
-        paths = find_browser()
-    except OrielError as error:
-        if source == "browser":
-            raise
-        raise OrielError(f"{error} Or use Sketchfab's API: set {TOKEN_VARIABLE} to your token.") from None
-    return BrowserDownloader(
-        profile_folder(), account=find_account(), policy=policy, headless=not show_browser, paths=paths
-    )
+def suggested_folder(list_path: Path) -> Path:
+    """Where the models of a list go, unless the user says otherwise."""
+    if list_path.parent == home() / "lists":
+        return home() / "models" / list_path.stem
+    return list_path.absolute().parent / "models"

@@ -21,10 +21,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from engine.core.errors import Cancelled, InputError, OutputError
 from engine.core.files import sync, writing
+from engine.core.options import Option
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.crawling.downloader import (
     AccessDenied,
@@ -54,18 +55,18 @@ class Options:
     """Which models are collected."""
     parallel: int = 1
     """Pages at once, 1 to 4."""
-    pause: float = 2.0
+    pause: Annotated[float, Option(0, metavar="S")] = 2.0
     """Seconds that a worker rests between pages."""
-    attempts: int = 3
+    attempts: Annotated[int, Option(1)] = 3
     """Attempts at a page that fails for no fault of its own."""
-    backoff: float = 5.0
+    backoff: Annotated[float, Option(0, metavar="S")] = 5.0
     """Seconds after the first refusal or failed attempt; each further one doubles them."""
     longest_backoff: float = 600.0
     """Seconds that a wait grows to; a site that asks for more gets more."""
     refusals: int = 12
     """Refusals in a row that end the crawl."""
-    keep_free: int = 2_000_000_000
-    """Bytes of the disk that stay free."""
+    keep_free: Annotated[int, Option(0, metavar="GB", scale=1e9)] = 2_000_000_000
+    """Disk to leave free."""
     most_bytes: int = 0xFFFFFFFF
     """Unpacked size of one model."""
     retry_failed: bool = False

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from engine.core.errors import InputError, OrielError
+from engine.core.options import Option
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.crawling.downloader import AccessDenied, CrawlStopped, Download, PageFailed, PageTrouble
 from engine.crawling.http import Expired, Http, download
@@ -85,9 +86,11 @@ class Filters:
     licences: tuple[str, ...] = ()
     """Short names; empty takes all."""
     min_faces: int | None = None
+    """Faces at least."""
     max_faces: int | None = None
-    max_bytes: int | None = None
-    """Of the GLB, or of the archive if the API states no GLB."""
+    """Faces at most."""
+    max_bytes: Annotated[int | None, Option(flags=("--max-mb",), metavar="MB", scale=1e6)] = None
+    """Size of the GLB at most, or of the archive if the API states no GLB."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from engine.core.files import lock_folder, read_object, sync, write_whole, writi
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.evaluation.measuring import Measured, Settings, measure_model, pack
 from engine.evaluation.metrics import METRICS
+from engine.evaluation.options import Options
 from engine.evaluation.pairs import Model, Pairs, Prediction, find_pairs
 from engine.evaluation.report import Results, picture_path, write_report
 
@@ -41,33 +42,6 @@ _WORKER_BYTES = 1 << 30
 _SILENCE_SECONDS = 20
 _GONE = "The Dask scheduler has gone. Start it, and the evaluation again: it goes on from here."
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How an evaluation is done."""
-
-    metrics: tuple[str, ...] | None = None
-    """Keys of `METRICS`, the one that the page is about first; None for all that can be measured."""
-    clip: Path | None = None
-    """CLIP's weights: a file or folder; None for what the registry finds."""
-    lpips: Path | None = None
-    """Weights of LPIPS; None for what is found in the folders of weights."""
-    up: tuple[str, ...] = ("+z",)
-    """Axes of the predictions that may point up, once read by their format's custom; several are all tried."""
-    workers: int | None = None
-    """Processes on this machine, 0 for this very one; None from cores and memory."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler, whose workers do the work instead."""
-
-    def __post_init__(self) -> None:
-        unknown = [key for key in self.metrics or () if key not in METRICS]
-        if unknown:
-            raise InputError(f"There is no measure {unknown[0]!r}. There are: {', '.join(METRICS)}.")
-        if self.metrics is not None and not self.metrics:
-            raise InputError(f"No measure was chosen. There are: {', '.join(METRICS)}.")
-        if self.workers is not None and not 0 <= self.workers <= 1024:
-            raise InputError(f"Workers are {self.workers}, but have to be 0 to 1024.")
 
 
 @dataclass(frozen=True)

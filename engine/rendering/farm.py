@@ -25,7 +25,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from engine.rendering import layout
 from engine.rendering.blender import BlenderProcess, find_blender
 from engine.rendering.jobs import (
     STATES,
+    FarmOptions,
     Frame,
     FrameDone,
     ModelFile,
@@ -62,33 +62,6 @@ _SILENCE = 30.0
 """Seconds after which a scheduler that does not answer is given up."""
 _PACE_SECONDS = 900.0
 """Frames of that time make the pace."""
-
-
-@dataclass(frozen=True)
-class FarmOptions:
-    """How a run goes about it."""
-
-    workers: int | None = None
-    """Blenders at once on this machine; None goes by its cores and memory."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler (`tcp://HOST:8786`) whose workers render, in place of this machine."""
-    attempts: int = 2
-    """Failures of a model after which it is set aside."""
-    blender: str | None = None
-    """Blender of this machine's workers, as `find_blender` takes it."""
-    keep_free: int = 1_000_000_000
-    """Bytes of the disk that stay free."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("attempts", 1), ("keep_free", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name.replace('_', ' ')} is {value}: it must be at least {least}.")
-        if self.scheduler is not None and (self.workers is not None or self.blender is not None):
-            raise InputError(
-                "Workers and their Blender are those of the scheduler's machines: choose them there, with "
-                "`oriel render worker`, and not here."
-            )
 
 
 class _Item:

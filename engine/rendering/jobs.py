@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from engine import cameras
 from engine.core.errors import InputError
+from engine.core.options import Option, check, limits_of
 
 ENGINES = ("cycles", "eevee")
 DEVICES = ("cpu", "auto", "cuda", "optix", "hip", "oneapi", "metal")
@@ -18,50 +19,45 @@ STATES = ("waiting", "working", "done", "failed", "cancelled")
 class RenderSettings:
     """How models are rendered. The defaults are those of the study that fine-tuned One-2-3-45 on buildings."""
 
-    engine: str = "cycles"
-    """One of `ENGINES`."""
-    device: str = "cpu"
-    """One of `DEVICES`; `auto` takes the best that Blender finds."""
-    size: int = 512
+    engine: Annotated[str, Option(choices=ENGINES)] = "cycles"
+    """What draws the pictures."""
+    device: Annotated[str, Option(choices=DEVICES)] = "cpu"
+    """What it draws on; `auto` takes the best that Blender finds."""
+    size: Annotated[int, Option(16, 4096)] = 512
     """Side of the square pictures in pixels."""
-    samples: int = 32
+    samples: Annotated[int, Option(1, 65536)] = 32
     """Samples a pixel."""
     denoise: bool = True
     """Whether the pictures are denoised."""
-    filter_width: float = 0.01
+    filter_width: Annotated[float, Option(0.01, 10)] = 0.01
     """Width of the pixel filter in pixels: as good as none, so that edges stay hard."""
-    diffuse_bounces: int = 1
+    diffuse_bounces: Annotated[int, Option(0, 1024)] = 1
     """Diffuse light bounces."""
-    glossy_bounces: int = 1
+    glossy_bounces: Annotated[int, Option(0, 1024)] = 1
     """Glossy light bounces."""
-    transparent_bounces: int = 3
+    transparent_bounces: Annotated[int, Option(0, 1024)] = 3
     """Surfaces that may be seen through one another."""
-    transmission_bounces: int = 3
+    transmission_bounces: Annotated[int, Option(0, 1024)] = 3
     """Bounces through glass."""
-    lens: float = 35.0
+    lens: Annotated[float, Option(1, 1000)] = 35.0
     """Focal length in mm."""
-    sensor: float = 32.0
+    sensor: Annotated[float, Option(1, 1000)] = 32.0
     """Width of the sensor in mm; with the default lens the field of view is Zero123's, 49.13 degrees."""
-    radius: float = cameras.INPUT_RADIUS
+    # Up to 64, depth in mm fits into 16 bits.
+    radius: Annotated[float, Option(0.1, 64)] = cameras.INPUT_RADIUS
     """Distance of the cameras from the centre; the longest side of the model is 1. At 1.5, Zero123's, the corners of a
     bulky model leave the picture; from 2 on every model is seen whole."""
-    elevation: float = 30.0
+    elevation: Annotated[float, Option(-60, 80)] = 30.0
     """Degrees above the horizon of the first four principal viewpoints; the other four lie 30 degrees lower."""
-    light: float = 1.0
+    light: Annotated[float, Option(0, 1000)] = 1.0
     """Strength of the lights that are added, relative to the usual."""
-    frame_seconds: float = 300.0
+    frame_seconds: Annotated[float, Option(1, 86400)] = 300.0
     """Longest time for one frame before Blender is taken to hang."""
-    model_seconds: float = 3600.0
+    model_seconds: Annotated[float, Option(1, 864000)] = 3600.0
     """Longest time for one model."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("engine", ENGINES), ("device", DEVICES)):
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
-        for name, (low, high) in LIMITS.items():
-            value = getattr(self, name)
-            if not low <= value <= high:  # also false for NaN
-                raise InputError(f"{name.replace('_', ' ')} is {value}: give a value from {low:g} to {high:g}.")
+        check(self)
 
     @property
     def intrinsics(self) -> cameras.FloatArray:
@@ -85,23 +81,32 @@ class RenderSettings:
         return cls(**taken)
 
 
-LIMITS: dict[str, tuple[float, float]] = {
-    "size": (16, 4096),
-    "samples": (1, 65536),
-    "filter_width": (0.01, 10),
-    "diffuse_bounces": (0, 1024),
-    "glossy_bounces": (0, 1024),
-    "transparent_bounces": (0, 1024),
-    "transmission_bounces": (0, 1024),
-    "lens": (1, 1000),
-    "sensor": (1, 1000),
-    "radius": (0.1, 64),
-    "elevation": (-60, 80),
-    "light": (0, 1000),
-    "frame_seconds": (1, 86400),
-    "model_seconds": (1, 864000),
-}
-"""Least and greatest value of each number among the settings. Up to that radius depth in mm fits into 16 bits."""
+LIMITS = limits_of(RenderSettings)
+"""Least and greatest value of each number among the settings."""
+
+
+@dataclass(frozen=True)
+class FarmOptions:
+    """How a run goes about it."""
+
+    workers: Annotated[int | None, Option(1)] = None
+    """Blenders at once (default: by this machine's cores and memory)."""
+    scheduler: Annotated[str | None, Option(metavar="ADDRESS")] = None
+    """Dask scheduler (`tcp://HOST:8786`) whose workers render, in place of this machine."""
+    attempts: Annotated[int, Option(1)] = 2
+    """Failures of a model after which it is set aside."""
+    blender: Annotated[str | None, Option(metavar="PATH")] = None
+    """A blender executable, or a Python with bpy (default: ORIEL_BLENDER, that of make setup, or the PATH)."""
+    keep_free: Annotated[int, Option(0, metavar="GB", scale=1e9)] = 1_000_000_000
+    """Disk to leave free."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.scheduler is not None and (self.workers is not None or self.blender is not None):
+            raise InputError(
+                "Workers and their Blender are those of the scheduler's machines: choose them there, with "
+                "`oriel render worker`, and not here."
+            )
 
 
 @dataclass(frozen=True)

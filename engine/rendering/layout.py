@@ -114,6 +114,15 @@ def sweep(out: Path) -> None:
     shutil.rmtree(out / _WORK, ignore_errors=True)
 
 
+def settings_for(out: Path | None, changes: dict[str, Any]) -> RenderSettings:
+    """The settings of an output folder that has some, else the usual ones, with changes by name.
+
+    Raises InputError for a value that cannot be.
+    """
+    known = (read_object(out / SETTINGS) or {}).get("settings") if out is not None else None
+    return RenderSettings.from_dict((known if isinstance(known, dict) else {}) | changes)
+
+
 def prepare(out: Path, settings: RenderSettings, source: Path | None) -> None:
     """Make an output folder with its settings and its pose file, or make sure that it is one for these settings.
 

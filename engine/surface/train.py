@@ -9,13 +9,10 @@ opencv, moderngl and safetensors only.
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import platform
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +23,7 @@ from torch import Tensor, nn
 
 from engine import weights
 from engine.core.errors import InputError
+from engine.core.options import Option
 from engine.data import split_seeds
 from engine.evaluation.geometry import f_score_of, sample_mesh
 from engine.meshes.mesh import Mesh
@@ -55,7 +53,7 @@ class SurfaceOptions(TrainerOptions):
     """Cases a step."""
     rate: float = 1.5e-3
     """Highest learning rate."""
-    config: str = BUILT_IN.name
+    config: Annotated[str, Option(choices=tuple(CONFIGS))] = BUILT_IN.name
     """Name of the network's configuration."""
     points: int = 8192
     """Labelled points of each case a step."""
@@ -309,28 +307,3 @@ def _arguments(options: SurfaceOptions) -> list[str]:
     default = SurfaceOptions(Path())
     changed = [(n, getattr(options, n)) for n in names if getattr(options, n) != getattr(default, n)]
     return [f"--{n} {v}" for n, v in changed] + (["--generator views.safetensors"] if options.generator else [])
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `oriel train surface`."""
-    default = SurfaceOptions(Path())
-    trainer.add_arguments(parser, default)
-    parser.add_argument("--config", choices=tuple(CONFIGS), default=default.config)
-    parser.add_argument("--points", type=int, default=default.points, help="labelled points a step")
-    parser.add_argument("--rays", type=int, default=default.rays, help="rays rendered a step")
-    parser.add_argument("--generator", type=Path, help="weights of the view generator whose views are mixed in")
-    parser.add_argument("--predicted-share", type=float, default=default.predicted_share, help="share of its views")
-    parser.add_argument("--reuse", type=int, default=default.reuse, help="steps that each case takes part in")
-    parser.add_argument("--objects", type=int, default=default.objects, help="validation objects behind the figures")
-
-
-def run(args: argparse.Namespace) -> int:
-    """`oriel train surface`."""
-    options = SurfaceOptions(**{f.name: getattr(args, f.name) for f in dataclasses.fields(SurfaceOptions)})
-    return trainer.run_command(options, lambda: train_surface(options))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    sys.exit(run(parser.parse_args()))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from engine.core.errors import InputError
+from engine.core.options import Option, check, limits_of
 
 PRECISIONS = ("no", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -19,87 +20,80 @@ LOSSES = ("rgb", "mask", "eikonal", "sparsity", "depth")
 class FineTuneOptions:
     """How the surface network is fine-tuned. The defaults are those of the study that did it for buildings."""
 
-    weights: str = "built-in"
+    weights: Annotated[str, Option(flags=("--from",), metavar="WEIGHTS")] = "built-in"
     """What to start from: `built-in`, `one-2-3-45`, or a file of weights."""
     config: str | None = None
     """Name of a configuration (`built-in`, `compact`, `published`) to train from nothing instead."""
-    epochs: float = 3.0
+    epochs: Annotated[float, Option(1e-4, 1e6)] = 3.0
     """How often each view of each training model is looked at."""
-    steps: int | None = None
+    steps: Annotated[int | None, Option(1, 1e9)] = None
     """Most steps, whatever the epochs say."""
-    rays: int = 512
+    rays: Annotated[int, Option(1, 16384)] = 512
     """Rays of a batch: all of one view of one model."""
-    accumulate: int = 1
+    accumulate: Annotated[int, Option(1, 4096)] = 1
     """Batches a step in each process; their gradients are added up."""
-    rate: float = 2e-4
+    rate: Annotated[float, Option(0, 1)] = 2e-4
     """Learning rate (Adam)."""
-    halve_at: tuple[int, ...] = (100_000, 150_000, 200_000)
+    halve_at: Annotated[tuple[int, ...], Option(nargs="*")] = (100_000, 150_000, 200_000)
     """Steps at which the rate is halved, as in SparseNeuS."""
-    rgb: float = 1.0
+    rgb: Annotated[float, Option(0, 1e6)] = 1.0
     """Weight of the colours' L1 error."""
-    mask: float = 0.1
+    mask: Annotated[float, Option(0, 1e6)] = 0.1
     """Weight of the error of the rays' accumulated weight against the binary mask."""
-    mask_loss: str = "bce"
+    mask_loss: Annotated[str, Option(choices=("bce", "l1"))] = "bce"
     """Its form: `bce` (cross-entropy) or `l1`."""
-    eikonal: float = 0.1
+    eikonal: Annotated[float, Option(0, 1e6)] = 0.1
     """Weight of the gradients' deviation from unit length."""
-    sparsity: float = 0.02
+    sparsity: Annotated[float, Option(0, 1e6)] = 0.02
     """Weight of the penalty on surfaces in free space."""
-    decay: float = 100.0
+    decay: Annotated[float, Option(0, 1e6)] = 100.0
     """How fast that penalty fades with distance, per world unit."""
-    depth: float = 0.0
+    depth: Annotated[float, Option(0, 1e6)] = 0.0
     """Weight of the depth's L1 error on foreground rays: the study saw the model collapse with it."""
-    sharpness: float | None = None
+    sharpness: Annotated[float | None, Option(1, 1e5)] = None
     """NeuS's s at the end of the run, reached geometrically from what it is at the start; None: it is learned."""
-    sources: int = 32
+    sources: Annotated[int, Option(2, 32)] = 32
     """How many of the 32 source views features are taken from in a step; the fewer, the faster."""
-    predicted_share: float = 1.0
+    predicted_share: Annotated[float, Option(0, 1)] = 1.0
     """Share of the principal views whose four neighbours are the view generator's; those of the others are the
     folder's own. Give 0 for a published folder: its neighbours are predictions already."""
-    predicted_from: str = "each"
+    predicted_from: Annotated[str, Option(choices=PREDICTED_FROM)] = "each"
     """What the generator draws from: of `each` principal view its neighbours, as in One-2-3-45, or all 32 views from
     `one` of them, as in use. Views from several do not quite agree: a network that learns on them from a generator
     whose own views agree learns to inflate. Those from one are brought to the true model's size and place."""
     generator: str = "built-in"
     """The view generator: a name, or a file of weights of the built-in one's kind."""
-    foreground_share: float = 0.75
+    foreground_share: Annotated[float, Option(0, 1)] = 0.75
     """Share of the rays that are drawn from the object and its rim, the others from the whole picture."""
-    coarse: int = 32
+    coarse: Annotated[int, Option(4, 512)] = 32
     """Samples along a ray, spread evenly."""
-    fine: int = 16
+    fine: Annotated[int, Option(1, 512)] = 16
     """Further samples where the surface seems to be."""
-    precision: str = "no"
-    """Mixed precision: one of `PRECISIONS`. Distances are always computed in single precision."""
-    device: str = "auto"
-    """One of `DEVICES`."""
-    seed: int = 0
+    precision: Annotated[str, Option(choices=PRECISIONS)] = "no"
+    """Mixed precision. Distances are always computed in single precision."""
+    device: Annotated[str, Option(choices=DEVICES)] = "auto"
+    """Where to train."""
+    seed: Annotated[int, Option(0, 2**32 - 1)] = 0
     """Seed of the order, the rays, and the split if the folder has none."""
-    checkpoint_every: int = 100
+    checkpoint_every: Annotated[int, Option(1, 1e9)] = 100
     """Steps between checkpoints."""
-    keep: int = 3
+    keep: Annotated[int, Option(1, 1000)] = 3
     """Checkpoints that are kept, besides the best."""
-    validate_every: int = 0
+    validate_every: Annotated[int, Option(0, 1e9)] = 0
     """Steps between validations; 0: after every epoch."""
-    validate_models: int = 8
+    validate_models: Annotated[int, Option(0, 1e6)] = 8
     """Validation models that are looked at; 0 for none."""
-    watch: bool = True
+    watch: Annotated[bool, Option(flags=("--no-watch",))] = True
     """Whether a collapse is rolled back; if not it is only noted."""
-    rollbacks: int = 3
+    rollbacks: Annotated[int, Option(0, 1000)] = 3
     """How often a run may go back to an earlier checkpoint before it gives up."""
     skip_faulty: bool = False
     """Whether models with missing or damaged files are left out instead of refused."""
-    cache: Path | None = None
+    cache: Annotated[Path | None, Option(metavar="DIR")] = None
     """Folder of the predicted views; None: in the folder of the renders."""
 
     def __post_init__(self) -> None:
-        named = {"mask_loss": ("bce", "l1"), "predicted_from": PREDICTED_FROM}
-        for name, choices in (named | {"precision": PRECISIONS, "device": DEVICES}).items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"{_spoken(name)} is {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
-        for name, (low, high) in LIMITS.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:  # also true for NaN
-                raise InputError(f"{_spoken(name)} is {value:g}: give a value from {low:g} to {high:g}.")
+        check(self)
         if not any(getattr(self, name) for name in LOSSES):
             raise InputError("All losses have the weight 0: there is nothing to learn. Give one of them a weight.")
 
@@ -127,32 +121,24 @@ class FineTuneOptions:
         ]
 
 
-LIMITS: dict[str, tuple[float, float]] = {
-    "epochs": (1e-4, 1e6),
-    "steps": (1, 1e9),
-    "rays": (1, 16384),
-    "accumulate": (1, 4096),
-    "rate": (0, 1),
-    "rgb": (0, 1e6),
-    "mask": (0, 1e6),
-    "eikonal": (0, 1e6),
-    "sparsity": (0, 1e6),
-    "decay": (0, 1e6),
-    "depth": (0, 1e6),
-    "sharpness": (1, 1e5),
-    "sources": (2, 32),
-    "predicted_share": (0, 1),
-    "foreground_share": (0, 1),
-    "coarse": (4, 512),
-    "fine": (1, 512),
-    "seed": (0, 2**32 - 1),
-    "checkpoint_every": (1, 1e9),
-    "keep": (1, 1000),
-    "validate_every": (0, 1e9),
-    "validate_models": (0, 1e6),
-    "rollbacks": (0, 1000),
-}
+LIMITS = limits_of(FineTuneOptions)
 """Least and greatest value of each number among the options."""
+PUBLIC = (
+    "weights",
+    "config",
+    "epochs",
+    "steps",
+    "rays",
+    "rate",
+    "depth",
+    "sources",
+    "predicted_share",
+    "generator",
+    "device",
+    "seed",
+    "skip_faulty",
+)
+"""Options that the help of the command line lists; the others are for who knows what they do."""
 FREE = ("epochs", "steps", "checkpoint_every", "keep", "rollbacks", "device", "cache", "skip_faulty")
 """Options that a resumed run may have otherwise: they do not change a step."""
 

@@ -7,17 +7,13 @@ of the budget (Hu et al., "MiniCPM", 2024, section 4), so that a run which has e
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +23,7 @@ from engine.core import ledger
 from engine.core.device import mixed_precision, pick_device
 from engine.core.errors import InputError
 from engine.core.files import claim_run, whole_file, writing
+from engine.core.options import Option
 
 LAST, LOG = "last.pt", "log.jsonl"
 """Checkpoint and log in a run's folder."""
@@ -38,7 +35,7 @@ _REPORT = 30.0  # seconds between lines of the log
 class TrainerOptions:
     """What a run of any network depends on."""
 
-    out: Path
+    out: Annotated[Path, Option(metavar="OUT")]
     """Folder of checkpoints, log and weights."""
     minutes: float | None = None
     """Budget in minutes of training, resumed runs added up."""
@@ -52,8 +49,8 @@ class TrainerOptions:
     """Share of the budget at its end over which the rate falls."""
     seed: int = 0
     """Seed of weights, order and data; another seed sees other data."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
+    device: Annotated[str, Option(choices=("auto", "cpu", "cuda"))] = "auto"
+    """What to train on."""
     resume: bool = False
     """Go on from the folder's last checkpoint."""
     evaluate_every: float = 15.0
@@ -251,41 +248,3 @@ def log(out: Path, row: dict[str, Any]) -> None:
     print(line, flush=True)
     with writing(out / LOG):
         ledger.append(out / LOG, f"{line}\n".encode())
-
-
-def add_arguments(parser: argparse.ArgumentParser, default: TrainerOptions) -> None:
-    """The options of any run on a command line."""
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints, log and weights")
-    parser.add_argument("--minutes", type=float, help="budget in minutes of training, resumed runs added up")
-    parser.add_argument("--steps", type=int, help="budget in steps")
-    parser.add_argument("--batch", type=int, default=default.batch, help="samples a step")
-    parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate")
-    parser.add_argument("--decay", type=float, default=default.decay, help="share of the budget with a falling rate")
-    parser.add_argument("--seed", type=int, default=default.seed, help="another seed sees other data")
-    parser.add_argument("--device", default=default.device, choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
-    parser.add_argument("--evaluate-every", type=float, default=default.evaluate_every, help="minutes between figures")
-
-
-def run_command(options: TrainerOptions, work: Callable[[], Path]) -> int:
-    """Run a training from the command line, stopped by either signal; returns the exit code."""
-    if options.minutes is None and options.steps is None:
-        raise InputError("Say how long to train: --minutes 60 or --steps 5000.")
-    try:
-        with _stopped_by_signals():
-            print(f"weights: {work()}")
-    except KeyboardInterrupt:
-        print(f"stopped; the same command with --resume goes on from {options.out / LAST}")
-        return 130
-    return 0
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    # A shell that starts a job in the background has it ignore the first.
-    before = [(number, signal.signal(number, signal.default_int_handler)) for number in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)

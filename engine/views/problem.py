@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from engine import weights
 from engine.cameras import INPUT_RADIUS
 from engine.core.errors import InputError
+from engine.core.options import Option
 from engine.data import make_object, split_seeds
 from engine.data.models import ModelLibrary
 from engine.data.renderer import Solid
@@ -37,12 +37,12 @@ _KINDS = ("procedural", "building", "thing")
 class CasesOptions(TrainerOptions):
     """What every training on cases depends on."""
 
-    network: Any = None
+    network: Annotated[Any, Option(hidden=True)] = None
     """Sizes of the network."""
-    models: list[Path] = field(default_factory=list)
+    models: Annotated[list[Path], Option(repeat=True)] = field(default_factory=list)
     """Folders of real models to learn from, beside the procedural objects."""
     cache: Path | None = None
-    """Folder for their solids, made once; by default `models` in the run's folder."""
+    """Folder for their solids, made once (default: `models` in the run's folder)."""
     share: float = 0.6
     """Share of real models among the objects, where there are any."""
     buildings: float = 0.65
@@ -50,13 +50,14 @@ class CasesOptions(TrainerOptions):
     workers: int = os.cpu_count() or 1
     """Processes that make data; on a CPU they and the trainer take turns."""
     slots: int = 6000
-    """Cases held in memory."""
+    """Cases held in memory, about 0.1 MB each."""
     reuse: int = 4
     """Steps that each case takes part in."""
     start: list[Path] = field(default_factory=list)
     """Weights to start from (.safetensors of this program); what has another shape starts anew. Of several, runs from
-    the same weights, the mean: often better than each (Wortsman et al., "Model soups", 2022)."""
-    validation: int = 48
+    the same weights, the mean: often better than each (Wortsman et al., "Model soups", 2022), which with 0 steps
+    is all that is made."""
+    validation: Annotated[int, Option(hidden=True)] = 48
     """Validation objects of each kind behind the figures."""
 
 
@@ -110,9 +111,7 @@ class CasesProblem:
         """`count` cases, half of them mirrored."""
         return mirror_some(to_tensors(self._source.batch(count), self.device))
 
-    def write(
-        self, network: Any, path: Path, card: dict[str, Any], command: str, sizes: tuple[str, ...], run: dict[str, Any]
-    ) -> None:
+    def write(self, network: Any, path: Path, card: dict[str, Any], command: str, run: dict[str, Any]) -> None:
         """Write a network's float16 weights and their card, which says how they came about."""
         options, device = self.options, run["device"]
         tensors = {k: v.half() for k, v in network.state_dict().items() if v.is_floating_point()}
@@ -120,7 +119,7 @@ class CasesProblem:
         card |= {
             "network": network.config.to_json(),
             "commit": weights.commit(),
-            "command": " ".join([command, *_arguments(options, sizes)]),
+            "command": " ".join([command, *_arguments(options)]),
             "hours": round(run["hours"], 3),
             "hardware": torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
             "data": data,
@@ -229,39 +228,7 @@ def load_start(network: nn.Module, paths: list[Path], model: str) -> None:
     network.load_state_dict({k: torch.stack(v).float().mean(0) for k, v in fitting.items() if v}, strict=False)
 
 
-def add_arguments(parser: argparse.ArgumentParser, default: Any, sizes: tuple[str, ...]) -> None:
-    """Options of any training on cases; `sizes` are those of the network that can be set."""
-    trainer.add_arguments(parser, default)
-    parser.add_argument("--models", type=Path, action="append", default=[], help="folder of models to learn from")
-    parser.add_argument("--cache", type=Path, help="folder for the models' solids (default: models in --out)")
-    parser.add_argument("--share", type=float, default=default.share, help="share of models among the objects")
-    parser.add_argument("--buildings", type=float, default=default.buildings, help="share of buildings among those")
-    parser.add_argument("--workers", type=int, default=default.workers, help="processes that make data")
-    parser.add_argument("--slots", type=int, default=default.slots, help="cases held in memory (about 0.1 MB each)")
-    parser.add_argument("--reuse", type=int, default=default.reuse, help="steps that each case takes part in")
-    parser.add_argument(
-        "--start",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="weights to start from; the mean of several (--steps 0: only it)",
-    )
-    for name in sizes:
-        value = getattr(default.network, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"network: {name}")
-
-
-_Options = TypeVar("_Options", bound=CasesOptions)
-
-
-def options_of(args: argparse.Namespace, kind: type[_Options], sizes: tuple[str, ...]) -> _Options:
-    """The options of a run as they stand on the command line."""
-    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(kind) if hasattr(args, f.name)}
-    network: Any = kind(Path()).network
-    return kind(**given | {"network": dataclasses.replace(network, **{name: getattr(args, name) for name in sizes})})
-
-
-def _arguments(options: CasesOptions, sizes: tuple[str, ...]) -> list[str]:
+def _arguments(options: CasesOptions) -> list[str]:
     """What was set otherwise than by default, as on the command line; of paths the names alone."""
     plain = type(options)(Path())
     args = []
@@ -271,7 +238,7 @@ def _arguments(options: CasesOptions, sizes: tuple[str, ...]) -> list[str]:
             continue
         values = [v.name if isinstance(v, Path) else str(v) for v in (value if isinstance(value, list) else [value])]
         args += [f"--{name.replace('_', '-')}", *values]
-    for name in sizes:
+    for name in (f.name for f in dataclasses.fields(options.network)):
         value = getattr(options.network, name)
         args += [] if value == getattr(plain.network, name) else [f"--{name.replace('_', '-')}", str(value)]
     return args

@@ -11,19 +11,17 @@ trimesh, safetensors and tqdm only.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.core.options import Option
 from engine.training import trainer
 from engine.training.muon import Muon
-from engine.views import problem
 from engine.views.builtin import LEAN
 from engine.views.cases import CaseSize
 from engine.views.manhattan import CANDIDATES
@@ -43,11 +41,11 @@ class ViewsOptions(CasesOptions):
     """Labelled points of each picture a step."""
     rays: int = 32
     """Rays of other cameras for each picture a step, each with some labelled points."""
-    colors: int = 160
+    colors: Annotated[int, Option(hidden=True)] = 160
     """Coloured surface points of each picture a step."""
     field_rate: float = 0.3
     """Part of the rate that the network which reads the picture takes; 0 leaves it as it is."""
-    network: SpatialConfig = field(default_factory=SpatialConfig)
+    network: Annotated[SpatialConfig, Option(hidden=True)] = field(default_factory=SpatialConfig)
     """Sizes of the network."""
 
 
@@ -201,36 +199,9 @@ class ViewsProblem(CasesProblem):
         assert isinstance(network, SpatialNetwork)
         about = "Built-in view generator, trained by Oriel on its own procedural architecture"
         about += " and on openly licensed models." if self.options.models else "."
-        self.write(network, path, {"model": MODEL, "description": about}, "oriel train views", _SIZES, run)
+        self.write(network, path, {"model": MODEL, "description": about}, "oriel train views", run)
 
 
 def train(options: ViewsOptions) -> Path:
     """Run the training; returns the path of the float16 weights (with a card beside them). See `trainer.train`."""
     return trainer.train(ViewsProblem(options), options, WEIGHTS)
-
-
-_SIZES = ("width", "layers", "picture_tokens", "space_tokens", "channels", "hidden")
-"""Sizes of the network that the command line can set."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `oriel train views`."""
-    default = ViewsOptions(Path())
-    problem.add_arguments(parser, default, _SIZES)
-    parser.add_argument("--points", type=int, default=default.points, help="labelled points of each picture a step")
-    parser.add_argument("--rays", type=int, default=default.rays, help="rays of other cameras of each picture a step")
-    parser.add_argument(
-        "--field-rate", type=float, default=default.field_rate, help="part of the rate that the picture's network takes"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    """`oriel train views`."""
-    options = problem.options_of(args, ViewsOptions, _SIZES)
-    return trainer.run_command(options, lambda: train(options))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
-    sys.exit(run(parser.parse_args()))

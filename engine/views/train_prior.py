@@ -8,21 +8,19 @@ prior itself, each picture is taken with several noises a step. For the rest as 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.core.options import Option
 from engine.training import trainer
 from engine.training.muon import Muon
-from engine.views import problem
 from engine.views.builtin import BuiltInGenerator
 from engine.views.cases import CaseSize
 from engine.views.prior import MODEL, PriorConfig, ShapePrior, shifted
@@ -38,13 +36,13 @@ _SEEDS = 2  # shapes drawn of each validation case
 class PriorOptions(CasesOptions):
     """Everything a training run of the shape prior depends on."""
 
-    stage: int = 1
+    stage: Annotated[int, Option(choices=(1,))] = 1
     """Which of the shape's networks: 1 draws the coarse occupancy."""
     views: Path | None = None
     """Weights of the view generator that tells of the picture; by default those that are used."""
     noises: int = 4
     """Noises that each picture is taken with in a step."""
-    network: PriorConfig = field(default_factory=PriorConfig)
+    network: Annotated[PriorConfig, Option(hidden=True)] = field(default_factory=PriorConfig)
     """Sizes of the network."""
 
 
@@ -128,7 +126,7 @@ class PriorProblem(CasesProblem):
     def export(self, network: nn.Module, path: Path, run: dict[str, Any]) -> None:
         """Write float16 weights and their card."""
         about = "Shape prior, stage one, trained by Oriel on the solids that its view generator learns from."
-        self.write(network, path, {"model": MODEL, "description": about}, "oriel train shape", _SIZES, run)
+        self.write(network, path, {"model": MODEL, "description": about}, "oriel train shape", run)
 
 
 def unpacked(occupancy: Tensor) -> Tensor:
@@ -140,28 +138,3 @@ def unpacked(occupancy: Tensor) -> Tensor:
 def train(options: PriorOptions) -> Path:
     """Run the training; returns the path of the float16 weights (with a card beside them). See `trainer.train`."""
     return trainer.train(PriorProblem(options), options, WEIGHTS)
-
-
-_SIZES = ("width", "layers")
-"""Sizes of the network that the command line can set."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `oriel train shape`."""
-    default = PriorOptions(Path())
-    problem.add_arguments(parser, default, _SIZES)
-    parser.add_argument("--stage", type=int, default=default.stage, choices=(1,), help="1: the coarse occupancy")
-    parser.add_argument("--views", type=Path, help="weights of the view generator that tells of the picture")
-    parser.add_argument("--noises", type=int, default=default.noises, help="noises of each picture a step")
-
-
-def run(args: argparse.Namespace) -> int:
-    """`oriel train shape`."""
-    options = problem.options_of(args, PriorOptions, _SIZES)
-    return trainer.run_command(options, lambda: train(options))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
-    sys.exit(run(parser.parse_args()))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app import cli, screen_cli
-from engine.screening import IDLE, TEXTS, ScreeningSession
+from app import cli
+from engine.screening import ScreeningSession
 from tests.benchmarks.screening import write_list
 
 
@@ -117,7 +117,3 @@ def test_what_cannot_go_well_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert "screen" in capsys.readouterr().out
-
-
-def test_what_the_help_says_again_is_right() -> None:
-    assert screen_cli.IDLE == IDLE and tuple(TEXTS) == screen_cli.DECISIONS

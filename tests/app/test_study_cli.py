@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from app import cli
-from app.study_cli import NETWORKS, Study
 from engine.core.errors import Cancelled, InputError
 from engine.core.progress import CancelToken, Progress
+from engine.training.study import NETWORKS, Study
 
 TINY = "--heldout 1 --training 1 --size 32 --samples 1 --epochs 0.25 --rays 16 --sources 4"
 

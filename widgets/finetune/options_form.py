@@ -12,11 +12,12 @@ from PySide6.QtGui import QFontMetrics, QValidator
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFileDialog, QLineEdit, QWidget
 
 from engine.core.errors import InputError
+from engine.core.options import texts_of
 from engine.training import PRECISIONS, PREDICTED_FROM, FineTuneOptions
 from engine.training.options import DEVICES, FREE, LIMITS
 from widgets.kit.buttons import IconButton
 from widgets.kit.fields import ElidedComboBox
-from widgets.kit.form import Form, docs, form_grid, put, taken
+from widgets.kit.form import Form, form_grid, put, taken
 from widgets.kit.labels import label
 from widgets.kit.panel import column
 from widgets.kit.path_field import PathField
@@ -108,7 +109,7 @@ class OptionsForm(Form):
         common, rest = form_grid(10), form_grid(10, self._rest)
         for at, part in enumerate((label("Start from", "muted"), self.start, self.file)):
             common.addWidget(part, at, 0, 1, 2)
-        texts = docs(FineTuneOptions)
+        texts = texts_of(FineTuneOptions)
         for group, names in ({"": _COMMON} | _GROUPS).items():
             grid = rest if group else common
             if group:

@@ -163,18 +163,3 @@ def form_grid(gap: int, parent: QWidget | None = None) -> QGridLayout:
     grid.setVerticalSpacing(7)
     grid.setColumnStretch(1, 1)
     return grid
-
-
-def docs(kind: type) -> dict[str, str]:
-    """What is written below each field of a dataclass; nothing where the source is not at hand."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    except (OSError, TypeError):
-        return {}
-    body = tree.body[0].body  # type: ignore[attr-defined]
-    found = {}
-    for field, text in pairwise(body):
-        match field, text:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(written))):
-                found[name] = " ".join(written.split()).replace("`", "")
-    return found

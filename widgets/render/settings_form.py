@@ -18,8 +18,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.core.options import texts_of
 from engine.rendering.jobs import DEVICES, ENGINES, LIMITS, RenderSettings
-from widgets.kit.form import Form, docs, form_grid
+from widgets.kit.form import Form, form_grid
 from widgets.kit.labels import label
 from widgets.kit.path_field import PathField
 from widgets.render import words
@@ -83,7 +84,7 @@ class SettingsForm(Form):
     def __init__(self) -> None:
         super().__init__(RenderSettings())
         self._given: dict[str, Any] = {}
-        texts = docs(RenderSettings) | _TIPS
+        texts = texts_of(RenderSettings) | _TIPS
         grid = form_grid(14, self)
         grid.setContentsMargins(0, 0, 4, 0)
         for group, names in _GROUPS.items():

@@ -1,4 +1,3 @@
-import argparse
 import json
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch._dynamo  # before any test opens OpenGL: two LLVMs in the wrong ord
 from engine.core.errors import InputError, OutputError
 from engine.surface import load_surface
 from engine.surface.cases import CaseMaker, degrade
-from engine.surface.train import SurfaceOptions, SurfaceProblem, add_arguments, run, train_surface
+from engine.surface.train import SurfaceOptions, SurfaceProblem, train_surface
 
 
 def test_cases_are_kept_on_disk_and_labelled_rightly(tmp_path):
@@ -84,11 +83,3 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file.* cannot be written"):
         train_surface(SurfaceOptions(tmp_path / "file" / "out", steps=1))
-
-
-@pytest.mark.parametrize(("budget", "words"), [([], "how long"), (["--minutes", "0"], "more than 0")])
-def test_a_run_without_a_budget_is_refused(tmp_path, budget, words):
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    with pytest.raises(InputError, match=words):
-        run(parser.parse_args(["--out", str(tmp_path), *budget]))

@@ -1,4 +1,4 @@
-"""`oriel study`: the study of fine-tuning on buildings, in miniature, from procedural models to the report.
+"""The study of fine-tuning on buildings, in miniature, from procedural models to the report.
 
     OUT/
       study.json                    what the study is about
@@ -10,7 +10,7 @@
       training/control/             the same, trained on the generic shapes for as long as that
       training/with-depth/          the fine-tuning with a loss on the depth in the mask's place
       predictions/<network>/        the held-out buildings as each network reconstructs them, from the same views
-      report/                       `oriel evaluate` of the four
+      report/                       the evaluation of the four
 
 The network is the published one, smaller (`COMPACT`): the built-in network corrects a visual hull, which leaves it
 little to learn about buildings. All training has the same losses, but for the depth's, and rendered source views: a
@@ -22,20 +22,16 @@ Everything is done in steps that go on where they were stopped, so the same comm
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.evaluate_cli import print_results
-from app.terminal import interruptible
 from engine import cameras
 from engine.core.errors import InputError, OrielError
 from engine.core.files import lock_folder, read_object, write_whole
@@ -44,7 +40,6 @@ from engine.core.progress import CancelToken, Progress, ProgressCallback
 if TYPE_CHECKING:
     from engine.evaluation.report import Results
 
-INTERRUPTED = 130
 FORMAT = 3
 """Of a study's folder: raised with what its trainings depend on, so that no two recipes meet in one report."""
 FIRST_TRAINING_SEED = 1_500_000_000
@@ -82,50 +77,7 @@ class StudyOptions:
     sources: int = 8
     """Source views, of 32, that a step takes features from: the fewer, the faster."""
     seed: int = 0
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `oriel study`."""
-    parser.description = (
-        "Trains a surface network on rendered generic shapes, fine-tunes it on rendered buildings with a loss on the "
-        "mask and with one on the depth and, as a control, on the generic shapes, reconstructs held-out buildings with "
-        "each and compares them. Takes two and a half hours on two cores; run again, it goes on where it was stopped."
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder of the study")
-    texts = {
-        "heldout": "held-out buildings",
-        "training": "generic shapes and buildings to train on, of each",
-        "size": "side of the training pictures in pixels",
-        "samples": "samples a pixel of the renders",
-        "epochs": "how often each fine-tuning looks at each view",
-        "rays": "rays of a batch",
-        "sources": "source views that a step takes features from",
-        "seed": "seed of all training",
-    }
-    for field in dataclasses.fields(StudyOptions):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=type(field.default),
-            default=argparse.SUPPRESS,
-            help=f"{texts[field.name]} (default: {field.default})",
-        )
-
-
-def run(args: argparse.Namespace) -> int:
-    """`oriel study`."""
-    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(StudyOptions) if hasattr(args, f.name)}
-    study = Study.open(args.output, given)
-    cancel = CancelToken()
-    try:
-        with _bar() as show, interruptible(cancel):
-            results = study.run(show, cancel)
-    finally:
-        study.close()
-    if results is None:
-        print(f"stopped; go on with: oriel study -o {args.output}")
-        return INTERRUPTED
-    print_results(results)
-    return 0
+    """Seed of all training."""
 
 
 class Study:
@@ -370,17 +322,3 @@ def _staged(stage: str, progress: ProgressCallback) -> ProgressCallback:
         progress(Progress(stage, event.done, event.total, f"{event.stage}: {event.message}"))
 
     return report
-
-
-@contextmanager
-def _bar() -> Iterator[ProgressCallback]:
-    """A bar for the step in work."""
-    from tqdm import tqdm
-
-    with tqdm(bar_format="{desc} |{bar}| {elapsed}", leave=False, disable=None) as bar:
-
-        def show(event: Progress) -> None:
-            bar.total, bar.n = event.total, event.done
-            bar.set_description_str(f"{event.stage}: {event.message}"[:100])
-
-        yield show

@@ -1,0 +1,158 @@
+"""`oriel reconstruct`: a mesh from each picture."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+from app.commands.runs import execute, history, tell
+from app.history import free_folder, safe_name
+from app.options import option
+from app.reporting import BAD_INPUT, complain
+from app.settings import Settings
+from engine import choices
+from engine.core.errors import Cancelled, InputError, OrielError
+from engine.reconstruct.options import FORMATS, MODES, QUALITIES, SAMPLERS, Options
+from engine.reconstruct.run import Run
+
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
+_BEST = "(default: published weights if they are here, else what is built in; `oriel weights list`)"
+
+Quality = Annotated[str, option("what it may cost", choices=tuple(QUALITIES))]
+Method = Annotated[
+    str | None,
+    option(
+        "how the surface comes about: the view generator's own solid, or a surface network that reads 32 views "
+        "(default: what suits --generator and --surface)",
+        choices=tuple(choices.METHODS),
+    ),
+]
+
+
+def reconstruct(
+    pictures: Annotated[list[Path], option("picture files, or folders of them", metavar="PICTURES")],
+    /,
+    *,
+    output: Annotated[Path | None, option("folder for the runs (default: the history)", "-o", metavar="OUT")] = None,
+    quality: Quality = "standard",
+    method: Method = None,
+    formats: Annotated[
+        tuple[str, ...], option("repeat for several (default glb)", "--format", choices=FORMATS, repeat=True)
+    ] = (),
+    elevation: Annotated[float | None, option("known elevation of the camera", metavar="DEG")] = None,
+    generator: Annotated[str | None, option(f"what draws the views: built-in, zero123-xl, zero123 {_BEST}")] = None,
+    matcher: Annotated[str | None, option(f"for the elevation: dense-flow, sift, loftr {_BEST}")] = None,
+    surface: Annotated[str | None, option(f"built-in, one-2-3-45, or a file of weights {_BEST}")] = None,
+    sampler: Annotated[str, option("how a diffusion model draws the views", choices=SAMPLERS)] = "fast",
+    memory: Annotated[float | None, option("memory of the GPU to fill (default: what is free)", metavar="GB")] = None,
+    seed: Annotated[int, option("seed of what is drawn by chance")] = 0,
+    mode: Annotated[str, option("how the object is found", "--foreground", choices=MODES)] = "auto",
+    box: Annotated[
+        tuple[int, ...] | None, option("box around it, in pixels", nargs=4, metavar=("X0", "Y0", "X1", "Y1"))
+    ] = None,
+    point: Annotated[
+        tuple[tuple[float, float], ...],
+        option(
+            "a pixel on the object, for --foreground sam; repeat for several", nargs=2, repeat=True, metavar=("X", "Y")
+        ),
+    ] = (),
+    remove_point: Annotated[
+        tuple[tuple[float, float], ...],
+        option("a pixel beside it, for --foreground sam; repeat for several", nargs=2, repeat=True, metavar=("X", "Y")),
+    ] = (),
+    mask: Annotated[Path | None, option("finished mask, white where the object is", metavar="FILE")] = None,
+    up: Annotated[str | None, option("up axis of the files (default: Y in GLB, else Z)", choices=("Y", "Z"))] = None,
+    height_m: Annotated[float | None, option("height of the object in metres", metavar="M")] = None,
+    json: Annotated[bool, option("print one JSON object for each picture")] = False,
+) -> int:
+    """Reconstruct a mesh from each picture."""
+    if (point or remove_point) and mode != "sam":
+        raise InputError("--point and --remove-point are for --foreground sam. Add it, or leave the points out.")
+    points = [(*at, True) for at in point] + [(*at, False) for at in remove_point]
+    options = Options(
+        mode=mode,
+        mask=mask,
+        elevation=elevation,
+        method=method or "",
+        generator=generator or choices.preferred("generator", method or ""),
+        sampler=sampler,
+        matcher=matcher or choices.preferred("matcher"),
+        surface=surface or choices.preferred("surface"),
+        memory_gb=Settings.load().memory_gb if memory is None else memory,
+        quality=quality,
+        seed=seed,
+        formats=tuple(formats or ("glb",)),
+        up=up,
+        height_m=height_m,
+    )
+    found, failures = _collect(pictures)
+    for path, text in failures:
+        tell(json, path, None, text)
+    for number, path in enumerate(found, 1):
+        run = None
+        try:
+            chosen = _with_prompts(options, path, box, points)
+            if output is None:
+                run = history().create(path, chosen)
+            else:
+                run = Run.create(path, free_folder(output / safe_name(path.stem)), chosen)
+            execute(run, f"{number}/{len(found)} {path.name}" if len(found) > 1 else path.name)
+        except OrielError as error:
+            failures.append((path, str(error)))
+            tell(json, path, run, str(error))
+        except (Cancelled, KeyboardInterrupt):
+            tell(json, path, run, "interrupted")
+            raise
+        except Exception as error:  # of our own making; the other pictures can do nothing about it
+            traceback.print_exc()
+            failures.append((path, f"Unexpected {type(error).__name__}: {error}"))
+            tell(json, path, run, failures[-1][1])
+        else:
+            tell(json, path, run, None)
+    total = len(found) + len([f for f in failures if f[0] not in found])
+    if failures and total > 1:
+        complain(f"{len(failures)} of {total} failed: {', '.join(str(path) for path, _ in failures)}")
+    return BAD_INPUT if failures else 0
+
+
+COMMANDS = reconstruct
+
+
+def _collect(given: list[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The pictures named, or in the folders named, and what could not be used with the reason."""
+    pictures: list[Path] = []
+    failures: list[tuple[Path, str]] = []
+    for path in given:
+        try:
+            if path.is_dir():
+                inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+                pictures += inside
+                if not inside:
+                    failures.append((path, f"The folder {path} holds no pictures."))
+            elif path.is_file():
+                pictures.append(path)
+            else:
+                failures.append((path, f"There is no file {path}. Check the path."))
+        except OSError as error:
+            failures.append((path, f"{path} cannot be read: {(error.strerror or str(error)).lower()}."))
+    return list(dict.fromkeys(pictures)), failures
+
+
+def _with_prompts(
+    options: Options, path: Path, box: tuple[int, ...] | None, points: list[tuple[float, float, bool]]
+) -> Options:
+    """Options with box and points, given in the file's pixels, in those of the picture as it is loaded."""
+    import dataclasses
+
+    if not box and not points:
+        return options
+    from PIL import Image
+
+    from engine.imaging import load_picture
+
+    height, width = load_picture(path).shape[:2]
+    with Image.open(path) as image:
+        scale = max(height, width) / max(image.size)
+    box = None if not box else tuple(round(value * scale) for value in box)
+    return dataclasses.replace(options, box=box, points=tuple((x * scale, y * scale, add) for x, y, add in points))
