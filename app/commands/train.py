@@ -11,13 +11,11 @@ from typing import Annotated, Any
 from app.options import Fields
 from engine.core.errors import InputError
 
-_SIZES = ("width", "layers", "picture_tokens", "space_tokens", "channels", "hidden")
-
 
 def views(
     *,
     options: Annotated[dict[str, Any], Fields("engine.views.train:ViewsOptions")],
-    sizes: Annotated[dict[str, Any], Fields("engine.views.spatial:SpatialConfig", only=_SIZES, title="network")],
+    sizes: Annotated[dict[str, Any], Fields("engine.views.spatial:SpatialConfig", title="network")],
 ) -> int:
     """Train the views network."""
     from engine.views.spatial import SpatialConfig
@@ -29,9 +27,7 @@ def views(
 def shape(
     *,
     options: Annotated[dict[str, Any], Fields("engine.views.train_prior:PriorOptions")],
-    sizes: Annotated[
-        dict[str, Any], Fields("engine.views.prior:PriorConfig", only=("width", "layers"), title="network")
-    ],
+    sizes: Annotated[dict[str, Any], Fields("engine.views.prior:PriorConfig", title="network")],
 ) -> int:
     """Train the shape network."""
     from engine.views.prior import PriorConfig

@@ -16,11 +16,12 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from engine.core.options import Option
 from engine.views.network import zeroed
 from engine.views.spatial import put, take
 
@@ -32,11 +33,11 @@ MODEL = "oriel-shape-prior"
 class PriorConfig:
     """Sizes of the prior."""
 
-    cells: int = 64
+    cells: Annotated[int, Option(hidden=True)] = 64
     """Cells along a side of the occupancy."""
-    side: int = 16
+    side: Annotated[int, Option(hidden=True)] = 16
     """Pillars along a side, as in the `SpatialNetwork` that tells it of the picture."""
-    known: int = 256
+    known: Annotated[int, Option(hidden=True)] = 256
     """Channels of that network's tokens."""
     width: int = 256
     """Channels of a token, a multiple of 64."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from engine import weights
 from engine.cameras import INPUT_RADIUS
 from engine.core.errors import InputError
-from engine.core.options import Option
+from engine.core.options import Option, options_of
 from engine.data import make_object, split_seeds
 from engine.data.models import ModelLibrary
 from engine.data.renderer import Solid
@@ -238,7 +238,7 @@ def _arguments(options: CasesOptions) -> list[str]:
             continue
         values = [v.name if isinstance(v, Path) else str(v) for v in (value if isinstance(value, list) else [value])]
         args += [f"--{name.replace('_', '-')}", *values]
-    for name in (f.name for f in dataclasses.fields(options.network)):
+    for name in (name for name, option in options_of(type(options.network)).items() if not option.hidden):
         value = getattr(options.network, name)
         args += [] if value == getattr(plain.network, name) else [f"--{name.replace('_', '-')}", str(value)]
     return args

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.cameras import VOLUME_EXTENT
+from engine.core.options import Option
 from engine.views.features import CHANNELS, PretrainedFeatures
 from engine.views.manhattan import CANDIDATES, VOTES, edge_votes
 from engine.views.network import (
@@ -49,9 +50,11 @@ AZIMUTHS = torch.arange(-45 + 1.25, 45, 2.5)
 class SpatialConfig:
     """Sizes of the network."""
 
-    field: FieldConfig = field(default_factory=lambda: FieldConfig(input_size=64, fine_layers=6))
+    field: Annotated[FieldConfig, Option(hidden=True)] = field(
+        default_factory=lambda: FieldConfig(input_size=64, fine_layers=6)
+    )
     """Sizes of the network that reads the picture at half of the size."""
-    cells: int = 32
+    cells: Annotated[int, Option(hidden=True)] = 32
     """Cells along a side of the feature volume."""
     width: int = 256
     """Channels of a token, a multiple of 64."""
