@@ -280,7 +280,8 @@ class Study:
 
     def evaluate(self, progress: ProgressCallback, cancel: CancelToken) -> Results:
         """The report."""
-        from engine.evaluation.study import Evaluation, Options
+        from engine.evaluation.options import Options
+        from engine.evaluation.study import Evaluation
 
         folders = [self.out / "predictions" / name for name in NETWORKS]
         names = ("f_score", "clip", "chamfer", "volume_iou", "psnr", "ssim", "mask_iou", "elevation_error")
