@@ -238,7 +238,8 @@ def _arguments(options: CasesOptions) -> list[str]:
             continue
         values = [v.name if isinstance(v, Path) else str(v) for v in (value if isinstance(value, list) else [value])]
         args += [f"--{name.replace('_', '-')}", *values]
-    for name in (name for name, option in options_of(type(options.network)).items() if not option.hidden):
+    sizes: type = type(options.network)
+    for name in (name for name, option in options_of(sizes).items() if not option.hidden):
         value = getattr(options.network, name)
         args += [] if value == getattr(plain.network, name) else [f"--{name.replace('_', '-')}", str(value)]
     return args
