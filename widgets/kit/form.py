@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
 from dataclasses import fields
 from functools import singledispatch
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
