@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -69,6 +69,28 @@ def quiet() -> Iterator[None]:
             hushed = _within.pop()
             if not _within:
                 hushed.close()
+
+
+async def attend(work: Coroutine[Any, Any, None], look: Callable[[], bool]) -> None:
+    """Have some work done with Dask, quietly, and leave nothing of it behind, however it ends.
+
+    `look` is called ten times a second, on this event loop; once it says True the work is cancelled, and that is no
+    error. Raises what the work does.
+    """
+    with quiet():
+        task, ended = asyncio.ensure_future(work), False
+        try:
+            while not task.done():
+                if look() and not ended:
+                    ended = True
+                    task.cancel()  # once: its cleaning up is not to be cut short
+                await asyncio.wait({task}, timeout=0.1)
+        finally:
+            if not ended:
+                task.cancel()
+            await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
 
 
 _quieting = threading.Lock()

@@ -203,28 +203,10 @@ class Evaluation:
                 found = measure_model(model, predictions, self.settings, None, cancel.check)
                 settled(_lost(predictions, "Its file is no longer there.") if found is None else found)
             return
-        asyncio.run(self._measure_elsewhere(jobs, settled, cancel))
-
-    async def _measure_elsewhere(
-        self,
-        jobs: list[tuple[Model, list[Prediction]]],
-        settled: Callable[[list[Measured]], None],
-        cancel: CancelToken,
-    ) -> None:
-        """Have other processes measure, and leave none behind, however it ends."""
         from engine import cluster
 
-        with cluster.quiet():
-            farm = asyncio.create_task(self._farm(jobs, settled))
-            try:
-                while not farm.done() and not cancel.cancelled:
-                    await asyncio.wait({farm}, timeout=0.1)
-            finally:
-                farm.cancel()  # once: its cleaning up is not to be cut short
-                await asyncio.wait({farm})
-            if not farm.cancelled():
-                farm.result()
-            cancel.check()
+        asyncio.run(cluster.attend(self._farm(jobs, settled), lambda: cancel.cancelled))
+        cancel.check()
 
     async def _farm(
         self, jobs: list[tuple[Model, list[Prediction]]], settled: Callable[[list[Measured]], None]

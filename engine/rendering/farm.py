@@ -20,17 +20,17 @@ import pickle
 import secrets
 import shutil
 import tempfile
-import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import Cancelled, InputError, OrielError, OutputError
 from engine.core.files import writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.jobs import Board, Pace, log_to, seconds_for
 from engine.rendering import layout
 from engine.rendering.blender import BlenderProcess, find_blender
 from engine.rendering.jobs import (
@@ -65,35 +65,19 @@ _PACE_SECONDS = 900.0
 
 
 class _Item:
-    """A model of the run; its fields are written on the run's thread, under the run's lock where others read them."""
+    """What the run keeps of a model besides what is on the board; only its own thread looks at it."""
 
-    def __init__(self, model: ModelFile, total: int) -> None:
+    def __init__(self, model: ModelFile) -> None:
         self.model = model
-        self.total = total
-        self.state = "waiting"
-        self.message = self.worker = ""
-        self.frames = self.attempts = self.losses = self.bytes = 0
-        self.seconds_per_frame: float | None = None
+        self.key = model.key
+        self.attempts = self.losses = self.bytes = 0
         self.took = 0.0
+        """Seconds of the frames of the attempt in work."""
         self.address = ""
         self.avoid: set[str] = set()
-        self.earlier = self.changed = False
         self.ended = ""
         """Why the attempt is being ended: `lost`, `cancelled` or nothing."""
         self.task: asyncio.Task[None] | None = None
-
-    def shown(self) -> ModelState:
-        return ModelState(
-            self.model,
-            self.state,
-            self.message,
-            self.frames,
-            self.total,
-            self.seconds_per_frame,
-            self.worker,
-            self.attempts,
-            self.earlier,
-        )
 
 
 class _Worker:
@@ -121,30 +105,36 @@ class RenderRun:
         *,
         source: Path | None = None,
         retry_failed: bool = False,
+        board: Board[ModelState] | None = None,
     ) -> None:
         """`source` is what the models were found from, for the record; `retry_failed` tries models again that an
-        earlier run has set aside or whose user took them out."""
+        earlier run has set aside or whose user took them out. `board` is one of these models that somebody looks at,
+        with what is known of them."""
         self.out = out
         self.settings = settings
         self.options = options or FarmOptions()
         self._source = source
         self._retry_failed = retry_failed
         self._frame_count = len(frames(settings))
-        self._items = {model.key: _Item(model, self._frame_count) for model in models}
+        self._items = {model.key: _Item(model) for model in models}
         if len(self._items) != len(models):
             raise InputError("Two models have the same key. Give each one of its own.")
+        if board is None:
+            waiting = (ModelState(model, "waiting", total=self._frame_count) for model in models)
+            board = Board(waiting, lambda state: state.model.key)
+        self.board = board
+        """The models as they are now, in their order."""
+        self._seen = board.version
         self._id = secrets.token_hex(6)
-        self._lock = threading.Lock()
         self._commands: deque[tuple[str, list[str]]] = deque()
         self._queue: deque[_Item] = deque()
-        self._counts = dict.fromkeys(STATES, 0) | {"waiting": len(self._items)}
         self._workers: dict[str, _Worker] = {}
         self._named = 0
         self._state = "starting"
         self._paused = False
         self._notice = ""
         self._fatal: Exception | None = None
-        self._times: deque[float] = deque(maxlen=5000)
+        self._pace = Pace(5000, _PACE_SECONDS)
         self._over = self._reported = 0.0
         self._disk = self._free = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -155,15 +145,13 @@ class RenderRun:
 
     def pause(self) -> None:
         """Begin no further model; those that are being rendered go on to their end."""
-        with self._lock:
-            self._paused = True
+        self._paused = True
         self._poke()
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        with self._lock:
-            self._paused = False
-            self._times.clear()  # the pause is not to count as the farm's pace
+        self._paused = False
+        self._pace.interrupt()
         self._poke()
 
     def cancel_models(self, keys: Iterable[str]) -> None:
@@ -180,13 +168,7 @@ class RenderRun:
 
     def states(self) -> list[ModelState]:
         """All models as they are now, in their order."""
-        with self._lock:
-            return [item.shown() for item in self._items.values()]
-
-    def totals(self) -> RenderTotals:
-        """The whole run as it is now."""
-        with self._lock:
-            return self._totals()
+        return self.board.rows()
 
     def _command(self, what: str, keys: Iterable[str]) -> None:
         self._commands.append((what, list(keys)))
@@ -211,18 +193,18 @@ class RenderRun:
         """
         cancel = cancel or CancelToken()
         self._progress = progress
-        with Records.open(self.out) as records, _log_to(self.out / "render.log"):
+        with Records.open(self.out) as records, log_to(self.out / "render.log", log):
             layout.prepare(self.out, self.settings, self._source)
             layout.sweep(self.out)
             records.write_models([item.model for item in self._items.values()])
             try:
                 self._begin(records, cancel)
                 self._obey(records)
-                if self._counts["waiting"]:
+                if waiting := self.board.counts["waiting"]:
                     self._guard_disk()
                     if self.options.scheduler is None:
                         find_blender(self.options.blender)  # better said at once than by every worker
-                    log.info("begin: %d models, %d to render", len(self._items), self._counts["waiting"])
+                    log.info("begin: %d models, %d to render", len(self._items), waiting)
                     asyncio.run(self._work(records, cancel))
             finally:
                 layout.sweep(self.out)
@@ -232,46 +214,52 @@ class RenderRun:
             return self.totals()
 
     def _left(self) -> int:
-        return self._counts["waiting"] + self._counts["working"]
+        counts = self.board.counts
+        return counts["waiting"] + counts["working"]
 
     def _begin(self, records: Records, cancel: CancelToken) -> None:
         """Find out what is left to do."""
-        for item in self._items.values():
+        for key, item in self._items.items():
             cancel.check()
-            before = records.settled.get(item.model.key)
+            before = records.settled.get(key)
             if layout.is_finished(self.out, item.model, self.settings):
-                known = layout.metadata(self.out, item.model.key) or {}
-                item.frames, item.bytes = item.total, sum(known.get("files", {}).values())
-                if before is not None:
-                    item.worker, item.seconds_per_frame = before.worker, before.seconds_per_frame
-                self._move(item, "done", earlier=True)
-            elif before is None or before.event in ("done", "again"):
-                self._queue.append(item)
-            elif before.event == "failed":
-                item.attempts = before.attempts
-                self._queue.append(item)
-            elif self._retry_failed or (before.event == "aside" and _has_changed(item.model, before.sha256)):
-                records.add(item.model.key, "again")
-                self._queue.append(item)
+                known = layout.metadata(self.out, key) or {}
+                item.bytes = sum(known.get("files", {}).values())
+                by = {} if before is None else {"worker": before.worker, "seconds_per_frame": before.seconds_per_frame}
+                self._move(item, "done", "", earlier=True, attempts=self.board[key].attempts, **by)
+            elif before is not None and before.event not in ("done", "again", "failed"):
+                if self._retry_failed or (before.event == "aside" and _has_changed(item.model, before.sha256)):
+                    records.add(key, "again")
+                    self._wait(item)
+                else:
+                    item.attempts = before.attempts
+                    state = "failed" if before.event == "aside" else "cancelled"
+                    self._move(item, state, before.message, earlier=True, worker=before.worker)
             else:
-                item.attempts, item.message, item.worker = before.attempts, before.message, before.worker
-                self._move(item, "failed" if before.event == "aside" else "cancelled", earlier=True)
+                if before is not None and before.event == "failed":
+                    item.attempts = before.attempts
+                self._wait(item)
             self._disk += item.bytes
             if self._due():
                 self._emit()
 
+    def _wait(self, item: _Item) -> None:
+        """Put a model that is left to do into the queue."""
+        self._queue.append(item)
+        if self.board[item.key].state != "waiting":  # as it stood when somebody looked last
+            self._move(item, "waiting", "")
+
     def _end(self, records: Records) -> None:
         """Leave everything said and in order."""
-        with self._lock:
-            self._over, self._notice = time.monotonic(), ""
-            self._state = "stopped" if self._left() else "finished"
-            for item in self._items.values():
-                if item.state == "working":
-                    self._move_locked(item, "waiting", "")
+        self._over, self._notice = time.monotonic(), ""
+        self._state = "stopped" if self._left() else "finished"
+        for item in self._items.values():
+            if self.board[item.key].state == "working":
+                self._move(item, "waiting", "")
         here = layout.folder_of(self.out, "x").parent
         layout.write_split(self.out, [p.name for p in here.iterdir() if (p / layout.METADATA).is_file()])
         records.write_progress(self.totals(), [])
-        counted = ", ".join(f"{count} {state}" for state, count in self._counts.items() if count)
+        counted = ", ".join(f"{count} {state}" for state, count in self.board.counts.items() if count)
         log.info("end: %s", counted or "no models")
         self._emit()
 
@@ -279,40 +267,35 @@ class RenderRun:
         """Have the farm work while this reports, keeps watch, and ends it when it must."""
         from engine import cluster
 
+        watched = 0.0
+
+        def look() -> bool:
+            nonlocal watched
+            over = cancel.cancelled or self._fatal is not None
+            if over:
+                self._state = "stopping"
+            if time.monotonic() - watched >= 1:
+                watched = time.monotonic()
+                self._watch(records)
+            self._emit()
+            return over
+
         self._loop = asyncio.get_running_loop()
-        with cluster.quiet():
-            farm = asyncio.create_task(self._farm(records))
-            watched, ended = 0.0, False
-            try:
-                while not farm.done():
-                    if (cancel.cancelled or self._fatal is not None) and not ended:
-                        ended = True
-                        self._set_state("stopping")
-                        farm.cancel()  # once: its cleaning up is not to be cut short
-                    if time.monotonic() - watched >= 1:
-                        watched = time.monotonic()
-                        self._watch(records)
-                    self._emit()
-                    await asyncio.wait({farm}, timeout=0.1)
-            finally:
-                self._loop = None
-                if not ended:
-                    farm.cancel()
-                await asyncio.wait({farm})
-            if self._fatal is not None:
-                raise self._fatal
-            if not farm.cancelled():
-                farm.result()
+        try:
+            await cluster.attend(self._farm(records), look)
+        finally:
+            self._loop = None
+        if self._fatal is not None:
+            raise self._fatal
 
     def _watch(self, records: Records) -> None:
         try:
             self._guard_disk()
-            with self._lock:
-                working = [
-                    {"key": i.model.key, "message": i.message, "frames": i.frames, "worker": i.worker}
-                    for i in self._items.values()
-                    if i.state == "working"
-                ]
+            working = [
+                {"key": row.model.key, "message": row.message, "frames": row.frames, "worker": row.worker}
+                for row in self.board.rows()
+                if row.state == "working"
+            ]
             records.write_progress(self.totals(), working)
         except OrielError as error:
             self._fatal = self._fatal or error
@@ -356,11 +339,10 @@ class RenderRun:
         if self.options.scheduler is not None:
             yield self.options.scheduler
             return
-        workers, threads = sizes(self._counts["waiting"], self.options.workers, self.settings.device)
+        workers, threads = sizes(self.board.counts["waiting"], self.options.workers, self.settings.device)
         scratch = layout.new_work(self.out, "workers")
         environment = {} if self.options.blender is None else {"ORIEL_BLENDER": self.options.blender}
-        with self._lock:
-            self._notice = f"starting {workers} workers"
+        self._notice = f"starting {workers} workers"
         async with cluster.local_cluster(workers, threads, scratch, environment, leave) as address:
             yield address
 
@@ -383,7 +365,7 @@ class RenderRun:
                 self._assign(client, records)
             if not self._left():
                 return
-            self._set_state("paused" if self._paused else "running")
+            self._state = "paused" if self._paused else "running"
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poked.wait(), 0.5)
 
@@ -410,8 +392,7 @@ class RenderRun:
         if self._workers and not fit:
             reasons = dict.fromkeys(worker.unfit for worker in self._workers.values())
             raise OrielError("No worker can render: " + " ".join(reasons))
-        with self._lock:
-            self._notice = "" if fit else self._waiting_for_workers()
+        self._notice = "" if fit else self._waiting_for_workers()
         return True
 
     def _waiting_for_workers(self) -> str:
@@ -430,10 +411,8 @@ class RenderRun:
             if item is None:
                 continue
             self._queue.remove(item)
-            item.address, item.ended, worker.item = address, "", item
-            with self._lock:
-                item.worker, item.frames, item.took, item.seconds_per_frame = worker.name, 0, 0.0, None
-                self._move_locked(item, "working", "sent to a worker")
+            item.address, item.ended, item.took, worker.item = address, "", 0.0, item
+            self._move(item, "working", "sent to a worker", worker=worker.name, frames=0, seconds_per_frame=None)
             item.task = asyncio.create_task(self._attempt(client, item, address, worker, records))
 
     async def _attempt(self, client: Client, item: _Item, address: str, worker: _Worker, records: Records) -> None:
@@ -497,7 +476,7 @@ class RenderRun:
     async def _settle(
         self, item: _Item, address: str, worker: _Worker, outcome: Outcome, sha256: str, records: Records
     ) -> None:
-        kind, key = outcome.kind, item.model.key
+        kind, key = outcome.kind, item.key
         if kind == "done":
             # Once begun this goes to its end: a cancelled run keeps what is rendered.
             keeping = asyncio.ensure_future(asyncio.to_thread(self._keep, item, outcome))
@@ -509,10 +488,9 @@ class RenderRun:
             pace = outcome.seconds_per_frame
             records.add(key, "done", worker=worker.name, sha256=sha256, seconds_per_frame=pace)
             records.drop_log(key)
-            with self._lock:
-                item.seconds_per_frame, item.frames, item.attempts = pace, item.total, 0
-                self._disk += item.bytes
-                self._move_locked(item, "done", "")
+            item.attempts = 0
+            self._disk += item.bytes
+            self._move(item, "done", "", seconds_per_frame=pace)
             log.info("done %s on %s", key, worker.name)
         elif kind == "failed":
             worker.troubles = 0
@@ -531,33 +509,32 @@ class RenderRun:
 
     def _keep(self, item: _Item, outcome: Outcome) -> None:
         """Put a finished model in its place."""
-        work = layout.new_work(self.out, item.model.key)
+        work = layout.new_work(self.out, item.key)
         with writing(work, "Check the disk."):
             for name, content in outcome.files.items():
                 (work / Path(name).name).write_bytes(content)
-        layout.place(work, self.out, item.model.key)
+        layout.place(work, self.out, item.key)
         item.bytes = sum(map(len, outcome.files.values()))
 
     def _failed(self, item: _Item, event: str, message: str, sha256: str, records: Records) -> None:
-        settled = records.add(item.model.key, event, message, worker=item.worker, sha256=sha256)
-        log.warning("%s %s on %s: %s", event, item.model.key, item.worker, message)
-        with self._lock:
-            item.attempts = settled.attempts
-            if event == "aside":
-                self._move_locked(item, "failed", message)
-            else:
-                self._move_locked(item, "waiting", f"{message} It is tried again.")
-        if event != "aside":
+        worker = self.board[item.key].worker
+        item.attempts = records.add(item.key, event, message, worker=worker, sha256=sha256).attempts
+        log.warning("%s %s on %s: %s", event, item.key, worker, message)
+        if event == "aside":
+            self._move(item, "failed", message)
+        else:
             self._queue.append(item)
+            self._move(item, "waiting", f"{message} It is tried again.")
 
     def _after_end(self, item: _Item, records: Records) -> None:
         """Settle a model whose attempt was ended from here, or whose worker is gone."""
+        worker = self.board[item.key].worker
         if item.ended == "cancelled":
-            records.add(item.model.key, "cancelled", "cancelled", worker=item.worker)
+            records.add(item.key, "cancelled", "cancelled", worker=worker)
             self._move(item, "cancelled", "cancelled")
         elif item.ended == "lost":
             item.losses += 1
-            log.warning("%s was lost with %s", item.model.key, item.worker)
+            log.warning("%s was lost with %s", item.key, worker)
             if item.losses < _LOSSES:
                 self._requeue(item, "its worker was lost; it is done again")
                 return
@@ -577,22 +554,22 @@ class RenderRun:
         """A worker tells how far it is with a model."""
         told = event[1]
         item = self._items.get(told["key"]) if told.get("run") == self._id else None
-        if item is None or item.state != "working" or item.address != told["worker"] or item.ended:
+        if item is None or item.address != told["worker"] or item.ended:
             return
-        with self._lock:
-            item.changed = True
-            if told["kind"] != "frame":
-                item.message = {"starting": "starting Blender", "loading": "loading", "loaded": "rendering"}[
-                    told["kind"]
-                ]
-                return
-            self._times.append(time.monotonic())
-            item.frames, item.message = told["index"], "rendering"
-            item.took += told["seconds"]
-            item.seconds_per_frame = item.took / max(item.frames, 1)
+        row = self.board[item.key]
+        if row.state != "working":
+            return
+        if told["kind"] != "frame":
+            words = {"starting": "starting Blender", "loading": "loading", "loaded": "rendering"}
+            self.board.update(item.key, message=words[told["kind"]])
+            return
+        self._pace.tick()
+        done = told["index"]
+        item.took += told["seconds"]
+        self.board.update(item.key, frames=done, message="rendering", seconds_per_frame=item.took / max(done, 1))
         if told.get("picture"):
-            done = FrameDone(told["key"], told["name"], told["picture"], told.get("depth"))
-            self._progress(Progress("frame", item.frames, item.total, told["name"], done))
+            frame = FrameDone(told["key"], told["name"], told["picture"], told.get("depth"))
+            self._progress(Progress("frame", done, row.total, told["name"], frame))
 
     def _obey(self, records: Records) -> None:
         """Carry out what was asked for from other threads."""
@@ -600,68 +577,57 @@ class RenderRun:
             what, keys = self._commands.popleft()
             items = [self._items[key] for key in keys if key in self._items]
             for item in items:
-                if what == "cancel" and item.state == "waiting":
+                state = self.board[item.key].state
+                if what == "cancel" and state == "waiting":
                     self._queue.remove(item)
-                    records.add(item.model.key, "cancelled", "cancelled")
+                    records.add(item.key, "cancelled", "cancelled")
                     self._move(item, "cancelled", "cancelled")
                 elif what == "cancel" and item.task is not None:
                     item.ended = "cancelled"
                     item.task.cancel()
-                elif what == "retry" and item.state in ("failed", "cancelled"):
-                    records.add(item.model.key, "again")
-                    item.attempts = item.losses = item.frames = 0
+                elif what == "retry" and state in ("failed", "cancelled"):
+                    records.add(item.key, "again")
+                    item.attempts = item.losses = 0
                     item.avoid.clear()
-                    item.earlier = False
                     self._queue.append(item)
                     self._move(item, "waiting")
             if what == "first":
-                for item in reversed([item for item in items if item.state == "waiting"]):
+                for item in reversed([item for item in items if item in self._queue]):
                     self._queue.remove(item)
                     self._queue.appendleft(item)
 
     # -- states ----------------------------------------------------------------------------------------------
 
-    def _set_state(self, state: str) -> None:
-        with self._lock:
-            self._state = state
-
-    def _move(self, item: _Item, state: str, message: str | None = None, earlier: bool = False) -> None:
-        with self._lock:
-            item.earlier = earlier
-            self._move_locked(item, state, message)
-
-    def _move_locked(self, item: _Item, state: str, message: str | None) -> None:
-        self._counts[item.state] -= 1
-        self._counts[state] += 1
-        item.state, item.changed = state, True
-        if state not in ("working", "done"):
-            item.frames = 0
+    def _move(self, item: _Item, state: str, message: str | None = None, **values: Any) -> None:
+        """Put a model into a state, with other values of its row."""
+        values = {"attempts": item.attempts, "earlier": False, "total": self._frame_count} | values
+        if state == "done":
+            values["frames"] = self._frame_count
+        elif state != "working":
+            values["frames"] = 0
         if message is not None:
-            item.message = message
+            values["message"] = message
+        self.board.update(item.key, state=state, **values)
 
     def _due(self) -> bool:
         return time.monotonic() - self._reported >= 0.1
 
     def _emit(self) -> None:
         self._reported = time.monotonic()
-        with self._lock:
-            changed = [item.shown() for item in self._items.values() if item.changed]
-            for item in self._items.values():
-                item.changed = False
-            totals = self._totals()
-        for state in changed:
+        changed, self._seen = self.board.since(self._seen)
+        for state in changed.values():
             self._progress(Progress("model", state.frames, state.total, state.message, state))
+        totals = self.totals()
         settled = totals.done + totals.failed + totals.cancelled
         self._progress(Progress("render", settled, totals.total, totals.message, totals))
 
-    def _totals(self) -> RenderTotals:
-        counts, each = self._counts, self._frame_count
-        now = self._over or time.monotonic()
-        while self._times and now - self._times[0] > _PACE_SECONDS:
-            self._times.popleft()
-        pace = (len(self._times) - 1) / max(now - self._times[0], 1e-3) if len(self._times) > 1 else 0.0
-        begun = sum(worker.item.frames for worker in self._workers.values() if worker.item is not None)
-        left = each * self._left() - begun
+    def totals(self) -> RenderTotals:
+        """The whole run as it is now; from any thread."""
+        counts, each = self.board.counts, self._frame_count
+        pace = self._pace.rate(self._over or None)
+        workers = list(self._workers.values())
+        begun = sum(self.board[item.key].frames for worker in workers if (item := worker.item) is not None)
+        left = each * (counts["waiting"] + counts["working"]) - begun
         return RenderTotals(
             state=self._state,
             total=len(self._items),
@@ -672,10 +638,10 @@ class RenderRun:
             frames=each * counts["done"] + begun,
             frames_total=each * len(self._items),
             frames_per_hour=pace * 3600,
-            seconds_left=left / pace if pace > 0 else (0.0 if left == 0 else None),
+            seconds_left=seconds_for(left, pace),
             disk=self._disk,
             free=self._free,
-            workers=sum(not worker.unfit for worker in self._workers.values()),
+            workers=sum(not worker.unfit for worker in workers),
             message=self._notice,
         )
 
@@ -729,19 +695,3 @@ def _has_changed(model: ModelFile, sha256: str) -> bool:
         return layout.sha256_of(model.path) != sha256
     except OrielError:
         return False
-
-
-@contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Keep what the farm says in a file."""
-    with writing(path, "Check its rights."):
-        handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.setLevel(logging.INFO)
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()

@@ -22,6 +22,7 @@ from PIL import Image
 
 from engine.core.errors import Cancelled, InputError, OrielError, OutputError
 from engine.core.progress import CancelToken, Progress
+from engine.jobs import Board
 from engine.rendering import layout
 from engine.rendering.farm import FarmOptions, RenderRun, read_status, render_frame
 from engine.rendering.jobs import FrameDone, ModelFile, ModelState, RenderSettings, RenderTotals, frames
@@ -155,6 +156,10 @@ def test_models_are_rendered_and_a_second_run_renders_nothing(models: list[Model
     assert set(threading.enumerate()) == threads
 
     when = {path: path.stat().st_mtime_ns for path in out.rglob("view_*")}
+    board = Board(read_status(out)[1], lambda state: state.model.key)  # as a window shows it before the next run
+    board.update(models[0].key, state="waiting", frames=0)
+    RenderRun(models, out, SMALL, OPTIONS, board=board).run()
+    assert all(row.state == "done" and row.worker and row.seconds_per_frame and row.earlier for row in board.rows())
     began, again = time.monotonic(), Watcher()
     assert RenderRun(models, out, SMALL, OPTIONS).run(again).done == len(models)
     assert not again.frames and time.monotonic() - began < totals.frames_total  # no cluster: at once
