@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from engine.core.errors import Cancelled, InputError, OutputError
-from engine.core.files import sync, writing
+from engine.core.files import sync
 from engine.core.options import Option
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.crawling.downloader import (
@@ -39,12 +39,12 @@ from engine.crawling.lists import Page
 from engine.crawling.packing import GlbFacts, check_glb, pack
 from engine.crawling.records import Records
 from engine.crawling.rights import Policy, Rights, Skipped, collected, read_rights, write_rights
+from engine.jobs import Board, Pace, log_to, seconds_for
 
 log = logging.getLogger("engine.crawling")
 _LONGEST_WAIT = 24 * 3600.0
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What no further page can go well with; other errors of the system may be those of a connection."""
-_FINAL = ("done", "skipped", "failed")
 
 
 @dataclass(frozen=True)
@@ -125,32 +125,46 @@ class Totals:
 
 
 class _Item:
-    """A page at work; its fields are written under the crawl's lock or by the one worker that has it."""
+    """What the crawl keeps of a page that is left to do, besides what is on the board; the one worker that has it
+    writes the fields."""
 
-    def __init__(self, page: Page, state: str) -> None:
+    def __init__(self, page: Page) -> None:
         self.page = page
-        self.state = state
-        self.message = self.title = self.attention = ""
-        self.received = self.size = 0
+        self.attention = ""
         self.counted: int | None = None
         self.attempts = self.refused = 0
-        self.began = 0.0
-        self.rate = 0.0
+        self.began = self.rate = 0.0
         self.sample = (0.0, 0)
-        self.changed = self.earlier = False
 
-    def shown(self) -> PageState:
-        return PageState(
-            page=self.page,
-            state=self.state,
-            message=self.message,
-            title=self.title,
-            received=self.received,
-            size=self.size,
-            rate=self.rate,
-            attempts=self.attempts,
-            earlier=self.earlier,
-        )
+    def measure(self, received: int) -> None:
+        """Reckon the rate anew, now and then; the first bytes may be an earlier attempt's."""
+        now, (since, before) = time.monotonic(), self.sample
+        if before == 0 or now - since > 2:
+            self.rate = 0.0 if before == 0 else (received - before) / (now - since)
+            self.sample = (now, received)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """How an attempt at a page went, and what follows from it."""
+
+    state: str
+    """That the page comes to; one that is to wait is tried again."""
+    message: str = ""
+    answered: bool = False
+    """Whether the site has answered: what it refused before counts no more."""
+    skip: str = ""
+    """Kind of the reason that a page is skipped for."""
+    attempts: int = 0
+    """Those that are recorded of a page that failed."""
+    clear: bool = False
+    """Whether what has come of it is of no use any more."""
+    again: float = 0.0
+    """Seconds until it may be tried again."""
+    refusal: PageFailed | None = None
+    """What the site said when it turned the request away."""
+    stop: Exception | None = None
+    """Why no further page can go well."""
 
 
 class Crawl:
@@ -166,22 +180,30 @@ class Crawl:
         downloader: Downloader,
         options: Options | None = None,
         settings: dict[str, Any] | None = None,
+        *,
+        board: Board[PageState] | None = None,
     ) -> None:
+        """`settings` are kept in the folder. `board` is one that somebody looks at, with these pages and perhaps others
+        on it, and with what is known of them."""
         self.folder = folder
         self.options = options or Options()
         if not 1 <= self.options.parallel <= 4:
             raise InputError(f"{self.options.parallel} pages at once were asked for: choose 1 to 4.")
-        self._pages = list(pages)
+        self._pages = {page.key: page for page in pages}
+        if board is None:
+            board = Board((PageState(p, "waiting") for p in self._pages.values()), lambda state: state.page.key)
+        self.board = board
+        """The pages as they are now, in the order of the list."""
+        self._seen = board.version
         self._downloader = downloader
         self._settings = settings
         self._changed = threading.Condition()
         self._publishing = threading.Lock()
         self._token = CancelToken()
-        self._items: dict[str, _Item] = {p.key: _Item(p, "waiting") for p in self._pages}
         self._fresh: deque[_Item] = deque()
         self._delayed: list[tuple[float, int, _Item]] = []
+        self._working: list[_Item] = []
         self._numbers = 0
-        self._counts = {"waiting": len(self._items), "working": 0, "done": 0, "skipped": 0, "failed": 0}
         self._paused = self._finishing = False
         self._fatal: Exception | None = None
         self._hold_until = self._last_refusal = 0.0
@@ -189,7 +211,7 @@ class Crawl:
         self._notice = ""
         self._contents: dict[str, str] = {}
         self._received = self._duplicates = 0
-        self._finishes: deque[float] = deque(maxlen=100)
+        self._pace = Pace(100)
         self._flow: deque[tuple[float, int]] = deque(maxlen=60)
 
     # -- control, from any thread ----------------------------------------------------------------------------
@@ -200,8 +222,7 @@ class Crawl:
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        with self._changed:
-            self._finishes.clear()  # the pause is not to count as the crawl's pace
+        self._pace.interrupt()
         self._set(paused=False)
 
     def finish_current(self) -> None:
@@ -210,13 +231,7 @@ class Crawl:
 
     def states(self) -> list[PageState]:
         """All pages as they are now, in the order of the list."""
-        with self._changed:
-            return [item.shown() for item in self._items.values()]
-
-    def totals(self) -> Totals:
-        """The whole crawl as it is now."""
-        with self._changed:
-            return self._totals()
+        return self.board.rows()
 
     def _set(self, paused: bool | None = None, finishing: bool | None = None) -> None:
         with self._changed:
@@ -236,7 +251,7 @@ class Crawl:
         """
         cancel = cancel or CancelToken()
         try:
-            with Records.open(self.folder, self._items) as records:
+            with Records.open(self.folder, self._pages) as records, log_to(self.folder / "crawl.log", log):
                 self._run(records, progress, cancel)
         finally:
             self._downloader.close()
@@ -249,14 +264,13 @@ class Crawl:
 
     def _run(self, records: Records, progress: ProgressCallback, cancel: CancelToken) -> None:
         """Have workers do the work, and end them in any case."""
-        handler = _log_to(self.folder / "crawl.log")
         workers: list[threading.Thread] = []
         try:
             if self._settings is not None:
                 records.write_settings(self._settings)
             self._begin(records)
-            log.info("begin: %d pages, %d waiting", len(self._items), self._counts["waiting"])
-            for number in range(min(self.options.parallel, max(1, self._counts["waiting"]))):
+            log.info("begin: %d pages, %d waiting", len(self._pages), len(self._fresh))
+            for number in range(min(self.options.parallel, max(1, len(self._fresh)))):
                 worker = threading.Thread(target=self._work, args=(records,), name=f"crawl-{number}", daemon=True)
                 worker.start()
                 workers.append(worker)
@@ -267,22 +281,21 @@ class Crawl:
                 self._changed.notify_all()
             for worker in workers:
                 worker.join()
-            counted = (f"{count} {state}" for state, count in self._counts.items() if count)
+            counted = (f"{count} {state}" for state, count in self.board.counts.items() if count)
             log.info("end: %s", ", ".join(counted))
-            log.removeHandler(handler)
-            handler.close()
 
     def _begin(self, records: Records) -> None:
         """Find out what is left to do, and clear away what is not needed any more."""
-        for item in self._items.values():
-            state = records.state(item.page)
+        for key, page in self._pages.items():
+            state = records.state(page)
             again = {"failed": self.options.retry_failed, "skipped": self.options.retry_skipped}.get(state, False)
             if state != "waiting" and not again:
-                reason = records.failed.get(item.page.key) or records.skipped.get(item.page.key)
-                item.message, item.earlier = reason.reason if reason else "", True
-                self._move(item, state)
-            else:
-                self._fresh.append(item)
+                reason = records.failed.get(key) or records.skipped.get(key)
+                self.board.update(key, state=state, message=reason.reason if reason else "", earlier=True)
+                continue
+            self._fresh.append(_Item(page))
+            if self.board[key].state != "waiting":  # as it stood when somebody looked last
+                self.board.update(key, state="waiting", message="", attempts=0, received=0, size=0, earlier=False)
         for path, found in collected(self.folder):
             if isinstance(found.get("sha256"), str):
                 self._contents.setdefault(found["sha256"], path.stem)
@@ -311,7 +324,14 @@ class Crawl:
             self._stop(_unusable(self.folder, error))
             return
         if free < self.options.keep_free:
-            self._stop(_full(self.folder, free, self.options.keep_free))
+            self._stop(self._full(free))
+
+    def _full(self, free: int) -> CrawlStopped:
+        return CrawlStopped(
+            f"The crawl was stopped, as the disk of {self.folder} has only {free / 1e9:.1f} GB left and "
+            f"{self.options.keep_free / 1e9:.1f} GB shall stay free. Make room, or choose less (--keep-free), and run "
+            "it again; nothing is lost."
+        )
 
     def _stop(self, error: Exception) -> None:
         with self._changed:
@@ -340,63 +360,85 @@ class Crawl:
                         return self._take(heapq.heappop(self._delayed)[2])
                     if self._fresh:
                         return self._take(self._fresh.popleft())
-                if not (self._fresh or self._delayed or self._counts["working"]):
+                if not (self._fresh or self._delayed or self._working):
                     break
                 self._changed.wait(0.1)
             self._changed.notify_all()
             return None
 
     def _take(self, item: _Item) -> _Item:
-        self._move(item, "working")
-        item.message, item.received, item.size, item.rate = "", 0, 0, 0.0
         item.counted = None
         item.began = time.monotonic()
         item.sample = (item.began, 0)
+        item.rate = 0.0
+        self._working.append(item)
+        values = {"received": 0, "size": 0, "rate": 0.0, "attempts": item.attempts, "earlier": False}
+        self.board.update(item.page.key, state="working", message="", **values)
         return item
 
     def _settle(self, item: _Item, records: Records) -> bool:
         """Collect a page and record how it went; returns whether the site was asked."""
-        page = item.page
+        asked, page = True, item.page
         try:
-            if self._adopt(item, records):
-                return False
-            self._collect(item, records)
-        except Cancelled:
-            self._finish(item, "waiting", "stopped; goes on from here")
-        except Skipped as skip:
-            records.add_skipped(page, skip.kind, str(skip))
+            asked = not self._adopt(item, records)
+            verdict = self._collect(item, records) if asked else _Verdict("done")
+        except Exception as error:
+            verdict = self._judge(item, error)
+        if verdict.state == "skipped":
+            records.add_skipped(page, verdict.skip, verdict.message)
+        elif verdict.state == "failed":
+            records.add_failed(page, verdict.message, verdict.attempts)
+        if verdict.clear:
             self._clear(page)
-            self._finish(item, "skipped", str(skip), answered=True)
-        except AccessDenied as denied:
-            records.add_failed(page, str(denied), item.attempts + 1)
-            self._finish(item, "failed", str(denied))
-            self._count_refusal(item, denied, None)
-        except PageTrouble as trouble:
-            self._after_trouble(item, trouble, records)
-        except PageFailed as failure:
-            records.add_failed(page, str(failure), item.attempts + 1)
-            self._clear(page)
-            self._finish(item, "failed", str(failure), answered=True)
-        except (CrawlStopped, OutputError) as error:
-            self._finish(item, "waiting", str(error))
-            self._stop(error)
-        except OSError as error:
-            if error.errno not in _DISK_ERRORS and self.folder.is_dir():
-                self._after_trouble(item, PageTrouble(f"{error.strerror or error}."), records)
-                return True
-            self._finish(item, "waiting", str(error))
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                self._stop(_full(self.folder, 0, self.options.keep_free))
-            else:
-                self._stop(_unusable(error.filename or self.folder, error))
-        except Exception as error:  # a fault of the program must not cost a night's work
-            log.exception("unexpected: %s", page.url)
-            self._after_trouble(item, PageTrouble(f"Unexpected: {type(error).__name__}: {error}"), records)
-        return True
+        if verdict.stop is not None:
+            self._stop(verdict.stop)
+        self._finish(item, verdict)
+        if verdict.refusal is not None:
+            self._count_refusal(item, verdict.refusal)
+        return asked
+
+    def _judge(self, item: _Item, error: Exception) -> _Verdict:
+        """What follows from what went wrong with a page; called where it is caught."""
+        text = str(error)
+        match error:
+            case Cancelled():
+                return _Verdict("waiting", "stopped; goes on from here")
+            case Skipped():
+                return _Verdict("skipped", text, answered=True, skip=error.kind, clear=True)
+            case PageTrouble():
+                return self._trouble(item, error)
+            case AccessDenied():
+                return _Verdict("failed", text, attempts=item.attempts + 1, refusal=error)
+            case PageFailed():
+                return _Verdict("failed", text, answered=True, attempts=item.attempts + 1, clear=True)
+            case CrawlStopped() | OutputError():
+                return _Verdict("waiting", text, stop=error)
+            case OSError() if error.errno in _DISK_ERRORS or not self.folder.is_dir():
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                unusable = _unusable(error.filename or self.folder, error)
+                return _Verdict("waiting", text, stop=self._full(0) if full else unusable)
+            case OSError():
+                return self._trouble(item, PageTrouble(f"{error.strerror or error}."))
+            case _:  # a fault of the program must not cost a night's work
+                log.exception("unexpected: %s", item.page.url)
+                return self._trouble(item, PageTrouble(f"Unexpected: {type(error).__name__}: {error}"))
+
+    def _trouble(self, item: _Item, trouble: PageTrouble) -> _Verdict:
+        """Whether a page is tried again, and when."""
+        if trouble.busy:
+            item.refused += 1
+        else:
+            item.attempts += 1
+        text, answered, refusal = str(trouble), not trouble.refused, trouble if trouble.refused else None
+        if item.attempts >= self.options.attempts or item.refused >= 2 * self.options.refusals:
+            return _Verdict("failed", text, answered, attempts=item.attempts + item.refused, refusal=refusal)
+        wait = self._grown(item.attempts)
+        return _Verdict("waiting", f"{text} Tried again.", answered, again=wait, refusal=refusal)
 
     def _adopt(self, item: _Item, records: Records) -> bool:
         """Record a model that was put in its place just before a kill."""
-        target = self.folder / f"{item.page.key}.glb"
+        key = item.page.key
+        target = self.folder / f"{key}.glb"
         found = read_rights(target.with_suffix(".json"))
         if found is None or "sha256" not in found or not target.is_file():
             return False
@@ -404,12 +446,11 @@ class Crawl:
             return False
         records.add_downloaded(item.page)
         self._clear(item.page)
-        item.title, item.size = str(found.get("title", "")), int(found["bytes"])
-        self._finish(item, "done", "")
+        self.board.update(key, title=str(found.get("title", "")), size=int(found["bytes"]))
         return True
 
-    def _collect(self, item: _Item, records: Records) -> None:
-        work = self._workplace(item.page)
+    def _collect(self, item: _Item, records: Records) -> _Verdict:
+        key, work = item.page.key, self._workplace(item.page)
         work.mkdir(parents=True, exist_ok=True)
 
         def report(event: Progress) -> None:
@@ -419,16 +460,16 @@ class Crawl:
                     self._received += max(0, done - item.counted)
                 # What an earlier attempt has left is the first that is told of, and was not received now.
                 item.counted = done if done or event.total else None
-                item.received, item.size = int(event.done), int(event.total)
-                item.message, item.changed = event.message, True
-                if isinstance(event.preview, Rights):
-                    item.title = event.preview.title
                 item.attention = event.message if event.stage == "attention" else ""
-                self._measure(item)
+                item.measure(done)
+            values: dict[str, Any] = {"received": done, "size": int(event.total), "message": event.message}
+            if isinstance(event.preview, Rights):
+                values["title"] = event.preview.title
+            self.board.update(key, rate=item.rate, **values)
 
         download = self._downloader.fetch(item.page, work, report, self._token)
         self.options.policy.check(download.rights)
-        item.title, item.message, item.changed = download.rights.title, "checking", True
+        self.board.update(key, title=download.rights.title, message="checking")
         try:
             path = pack(download.path, work / "packed.glb", most=self.options.most_bytes, cancel=self._token.check)
             facts = check_glb(path)
@@ -440,8 +481,8 @@ class Crawl:
         self._clear(item.page)
         with self._changed:
             self._duplicates += twin is not None
-            item.received = item.size = facts.bytes
-        self._finish(item, "done", f"same content as {twin}" if twin else "", answered=True)
+        self.board.update(key, received=facts.bytes, size=facts.bytes)
+        return _Verdict("done", f"same content as {twin}" if twin else "", answered=True)
 
     def _publish(self, page: Page, path: Path, download: Download, facts: GlbFacts) -> str | None:
         """Put a checked model in its place, its rights first; returns the key of one with the same content."""
@@ -487,25 +528,9 @@ class Crawl:
 
     # -- refusals and repetition -----------------------------------------------------------------------------
 
-    def _after_trouble(self, item: _Item, trouble: PageTrouble, records: Records) -> None:
-        if trouble.busy:
-            item.refused += 1
-        else:
-            item.attempts += 1
-        if item.attempts >= self.options.attempts or item.refused >= 2 * self.options.refusals:
-            records.add_failed(item.page, str(trouble), item.attempts + item.refused)
-            self._finish(item, "failed", str(trouble), answered=not trouble.refused)
-        else:
-            wait = self._grown(item.attempts)
-            with self._changed:
-                self._numbers += 1
-                heapq.heappush(self._delayed, (time.monotonic() + wait, self._numbers, item))
-            self._finish(item, "waiting", f"{trouble} Tried again.", answered=not trouble.refused)
-        if trouble.refused:
-            self._count_refusal(item, trouble, trouble.retry_after)
-
-    def _count_refusal(self, item: _Item, trouble: PageFailed, retry_after: float | None) -> None:
+    def _count_refusal(self, item: _Item, trouble: PageFailed) -> None:
         """Make all pages wait, longer each time, and give up when it does not help."""
+        retry_after = trouble.retry_after if isinstance(trouble, PageTrouble) else None
         with self._changed:
             now = time.monotonic()
             # Pages at once that are refused together are one refusal.
@@ -517,7 +542,7 @@ class Crawl:
             wait = self._grown(count) if retry_after is None else max(retry_after, self._grown(count - 1) * (count > 1))
             self._hold_until = max(self._hold_until, now + wait)
             self._notice = f"{trouble} Waiting {wait:.0f} s."
-            alone = self._counts["waiting"] < 3
+            alone = len(self._fresh) + len(self._delayed) < 3
             broad = getattr(trouble, "busy", False) or alone or len(set(self._refused)) >= 3
         log.warning("refused %d times in a row: %s", count, trouble)
         if (count >= self.options.refusals and broad) or wait > _LONGEST_WAIT:
@@ -542,51 +567,44 @@ class Crawl:
 
     # -- states ----------------------------------------------------------------------------------------------
 
-    def _finish(self, item: _Item, state: str, message: str, answered: bool = False) -> None:
+    def _finish(self, item: _Item, verdict: _Verdict) -> None:
         with self._changed:
-            item.message, item.attention = message, ""
-            item.rate = 0.0
-            self._move(item, state)
-            if state in _FINAL and (answered or state == "failed"):
-                self._finishes.append(time.monotonic())
-            if answered:
+            item.attention = ""
+            self._working.remove(item)
+            if verdict.state == "waiting":
+                self._numbers += 1
+                heapq.heappush(self._delayed, (time.monotonic() + verdict.again, self._numbers, item))
+            elif verdict.answered or verdict.state == "failed":
+                self._pace.tick()
+            values = {"state": verdict.state, "message": verdict.message, "attempts": item.attempts, "rate": 0.0}
+            self.board.update(item.page.key, **values)
+            if verdict.answered:
                 self._refused.clear()
                 self._notice = ""
             self._changed.notify_all()
-        if state in _FINAL:
-            log.info("%s %s %s", state, item.page.url, message)
-
-    def _move(self, item: _Item, state: str) -> None:
-        self._counts[item.state] -= 1
-        self._counts[state] += 1
-        item.state, item.changed = state, True
-
-    def _measure(self, item: _Item) -> None:
-        now, (since, before) = time.monotonic(), item.sample
-        if before == 0 or now - since > 2:
-            item.rate = 0.0 if before == 0 else (item.received - before) / (now - since)
-            item.sample = (now, item.received)
+        if verdict.state != "waiting":
+            log.info("%s %s %s", verdict.state, item.page.url, verdict.message)
 
     def _emit(self, progress: ProgressCallback, finished: bool = False) -> None:
-        with self._changed:
-            changed = [item for item in self._items.values() if item.changed]
-            for item in changed:
-                item.changed = False
-            states = [item.shown() for item in changed]
-            totals = self._totals(finished)
-        for state in states:
+        changed, self._seen = self.board.since(self._seen)
+        for state in changed.values():
             progress(Progress("page", state.received, state.size, state.message, state))
+        with self._changed:
+            totals = self._totals(finished)
         progress(Progress("crawl", totals.finished, totals.total, totals.message, totals))
 
+    def totals(self) -> Totals:
+        """The whole crawl as it is now; from any thread."""
+        with self._changed:
+            return self._totals()
+
     def _totals(self, finished: bool = False) -> Totals:
-        now, counts = time.monotonic(), self._counts
+        now, counts = time.monotonic(), self.board.counts
         self._flow.append((now, self._received))
         since, before = self._flow[0]
-        pace = 0.0
-        if len(self._finishes) > 1:
-            pace = (len(self._finishes) - 1) / max(now - self._finishes[0], 1e-3)
-        left = counts["waiting"] + counts["working"]
-        attention = next((item.attention for item in self._items.values() if item.attention), "")
+        pace = self._pace.rate(now)
+        left = len(self._fresh) + len(self._delayed) + len(self._working)
+        attention = next((item.attention for item in self._working if item.attention), "")
         if finished:
             state = "finished"
         elif self._token.cancelled:
@@ -599,7 +617,7 @@ class Crawl:
             state = "waiting" if now < self._hold_until else "running"
         return Totals(
             state=state,
-            total=len(self._items),
+            total=len(self.board),
             done=counts["done"],
             skipped=counts["skipped"],
             failed=counts["failed"],
@@ -607,7 +625,7 @@ class Crawl:
             received=self._received,
             rate=(self._received - before) / (now - since) if now - since > 0.5 else 0.0,
             pages_per_hour=pace * 3600,
-            seconds_left=left / pace if pace > 0 else (0.0 if left == 0 else None),
+            seconds_left=seconds_for(left, pace),
             duplicates=self._duplicates,
             message=attention or self._notice,
             attention=attention,
@@ -636,19 +654,3 @@ def _with_source(rights: Rights, url: str) -> Rights:
 def _unusable(path: object, error: OSError) -> OutputError:
     text = f"{path} cannot be used: {error.strerror or error}. Check its rights and the disk, then run the crawl again."
     return OutputError(text)
-
-
-def _full(folder: Path, free: int, keep: int) -> CrawlStopped:
-    return CrawlStopped(
-        f"The crawl was stopped, as the disk of {folder} has only {free / 1e9:.1f} GB left and {keep / 1e9:.1f} GB "
-        "shall stay free. Make room, or choose less (--keep-free), and run it again; nothing is lost."
-    )
-
-
-def _log_to(path: Path) -> logging.Handler:
-    with writing(path, "Check its rights."):
-        handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    return handler

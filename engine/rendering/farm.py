@@ -34,7 +34,6 @@ from engine.jobs import Board, Pace, log_to, seconds_for
 from engine.rendering import layout
 from engine.rendering.blender import BlenderProcess, find_blender
 from engine.rendering.jobs import (
-    STATES,
     FarmOptions,
     Frame,
     FrameDone,

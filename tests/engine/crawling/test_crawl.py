@@ -28,6 +28,7 @@ from engine.crawling import (
 )
 from engine.crawling.http import Limits
 from engine.crawling.packing import check_glb
+from engine.jobs import Board
 from tests.engine.crawling.conftest import QUICK, MakeCrawl, page_of
 from tests.site import ModelSite, SiteModel, make_glb
 from tests.site.models import join_glb
@@ -439,6 +440,24 @@ def test_pause_resume_and_stop_after_this_one(tmp_path: Path) -> None:
     assert 12 <= totals.done < 40 and totals.failed == 0
     assert Crawl(pages(40), tmp_path, shelf, QUICK).run().done == 40
     assert len(shelf.asked) == 40  # each page once
+
+
+def test_a_board_that_somebody_looks_at_keeps_what_it_knew(tmp_path: Path) -> None:
+    every = pages(6)
+    shelf = Shelf(wrong="3")
+    Crawl(every, tmp_path, shelf, QUICK).run()
+    told = {"title": "House", "size": 5000, "received": 5000, "attempts": 2}
+    states = [PageState(page, "waiting") for page in every]
+    states[0] = PageState(every[0], "done", **told)  # type: ignore[arg-type]
+    states[1] = PageState(every[1], "failed", "as it stood once")
+    board = Board(states, lambda state: state.page.key)
+    shelf.wrong, again = "", Options(pause=0.0, keep_free=0, retry_failed=True)
+    # Of the pages on the board only some are collected, as when those that failed are tried again.
+    totals = Crawl(every[:4], tmp_path, shelf, again, board=board).run()
+    assert board.at(0) == PageState(every[0], "done", earlier=True, **told)  # type: ignore[arg-type]
+    assert [state.state for state in board.rows()] == ["done"] * 4 + ["waiting"] * 2
+    assert not board.at(1).message and board.at(3).title == "Shelved" and not board.at(3).earlier
+    assert (totals.total, totals.done, totals.seconds_left) == (6, 4, 0.0)
 
 
 def test_progress_comes_on_the_calling_thread(make_crawl: MakeCrawl) -> None:
