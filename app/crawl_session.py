@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import re
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices, QImage
 
 from app.crawling import new_list, profile_folder, suggested_folder
 from app.engine_thread import EngineThread
-from app.job_session import POLL, SETTLE, JobSession
-from app.model_previews import VIEWER_MODULES, make_cache, mesh_of
+from app.job_session import POLL, SETTLE, Job, JobSession, recalled
+from app.model_previews import mesh_of
 from app.settings import Settings
 from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken, Progress
+from engine.crawling import LICENCES
 from engine.crawling.lists import Added, add_addresses, search_to_list
 from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
-from widgets.crawl.setup_panel import recalled, remembered
 from widgets.kit.words import count
 
 if TYPE_CHECKING:
     from engine.crawling import Crawl, Downloader, Options, Page, PageState, Records, Totals
-    from engine.screening import PreviewCache
 
-PORTION = 1500
-"""Pages that are shown at a time: ten thousand at once would hold the window up."""
 FACTS = 250
 """Files beside models that are read at a time."""
 LOG_INTERVAL = 1.0
 LOG_BYTES = 32_000
 
 
-class CrawlSession(JobSession[CrawlTab, "Job"]):
+class CrawlSession(JobSession[CrawlTab, "Crawl"]):
     """Everything that the Crawl tab needs besides itself; searches have a thread of their own."""
 
     WORK = "crawl"
@@ -48,7 +43,9 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
         self.searcher = EngineThread("oriel-search")
         super().__init__(tab, settings, "crawl", self.searcher)
         self._search: CancelToken | None = None
-        self._previews: PreviewCache | None = None
+        self._again = False
+        """Whether the crawl is to be started again, with the browser on the screen."""
+        self._log_shown = 0.0
         tab.setup.list.chosen.connect(self.tasks.then(self.choose_list))
         tab.setup.folder.chosen.connect(self.tasks.then(self.choose_folder))
         tab.addresses_brought.connect(self.tasks.then(self.add))
@@ -56,39 +53,34 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
         tab.setup.search_cancelled.connect(lambda: self._search and self._search.cancel())
         tab.start_requested.connect(self.tasks.then(self.crawl))
         tab.retry_requested.connect(self.tasks.then(self.retry))
-        tab.pause_requested.connect(lambda: self._ask("paused", "pause"))
-        tab.resume_requested.connect(lambda: self._ask("running", "resume"))
-        tab.finish_requested.connect(lambda: self._ask("finishing", "finish_current"))
+        tab.pause_requested.connect(lambda: self.ask(lambda crawl: crawl.pause(), "paused"))
+        tab.resume_requested.connect(lambda: self.ask(lambda crawl: crawl.resume(), "running"))
+        tab.finish_requested.connect(lambda: self.ask(lambda crawl: crawl.finish_current(), "finishing"))
         tab.show_browser_requested.connect(self.show_browser)
-        tab.reload_requested.connect(self.tasks.then(self.reload))
         tab.details_wanted.connect(self.tasks.then(self.show_details))
         tab.credits_requested.connect(self.tasks.then(self.write_credits))
         tab.page_requested.connect(self._open_page)
-        tab.file_requested.connect(lambda _: self._open_path(self.tab.setup.folder_path))
+        tab.file_requested.connect(lambda _: self._open_path(tab.setup.folder_path))
         tab.details.open_path.connect(self._open_path)
         tab.details.log_wanted.connect(self.tasks.then(self.show_log))
-        tab.setup.changed.connect(self._remember)
 
     # -- life --------------------------------------------------------------------------------------------
 
     def _recall(self) -> None:
-        self.tab.setup.set_options(recalled(self.settings.crawl))
+        options = recalled(CrawlOptions, self.kept)
+        if not set(options.licences) <= LICENCES.keys():  # none of them would allow all
+            options = replace(options, licences=CrawlOptions.licences)
+        self.tab.setup.set_options(options)
+
+    def _places(self) -> dict[str, Any]:
+        return {"list": self.tab.setup.list_path, "folder": self.tab.setup.folder_path}
+
+    def _options(self) -> dict[str, Any]:
+        return asdict(self.tab.setup.options())
 
     def _end_looks(self) -> None:
         if self._search is not None:
             self._search.cancel()
-
-    async def _put_away(self) -> None:
-        if self._previews is not None:
-            await self.files.submit(self._previews.close)
-
-    def _shown(self) -> None:
-        kept = self.settings.crawl
-        if not self._restored or self._opened or self.tasks.closing:
-            return
-        list_path, folder = (Path(kept[name]) if kept.get(name) else None for name in ("list", "folder"))
-        if list_path or folder:
-            self.tasks.spawn(self._open(list_path, folder))
 
     # -- list and folder ---------------------------------------------------------------------------------
 
@@ -102,10 +94,6 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
     async def choose_folder(self, folder: Path | None) -> None:
         """Take another folder, and the list of its last crawl unless there is one."""
         await self._open(self.tab.setup.list_path, folder)
-
-    async def reload(self) -> None:
-        """Read list and folder anew."""
-        await self._open(self.tab.setup.list_path, self.tab.setup.folder_path)
 
     async def add(self, text: str) -> None:
         """Add addresses to the list; to a new one if there is none."""
@@ -158,13 +146,9 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
 
     async def _open(self, list_path: Path | None, folder: Path | None) -> None:
         """Show a list and a folder, then the titles of what is in it."""
-        if self.job is not None or self.tasks.closing:
+        if (opened := await self._read(_open, list_path, folder)) is None:
             return
-        self._opened += 1
         mine = self._opened
-        opened = await self.files.submit(_open, list_path, folder)
-        if mine != self._opened or self.job is not None or self.tasks.closing:
-            return
         self.tab.show_opened(opened)
         self._remember()
         self.tasks.spawn(self._show_free())
@@ -181,13 +165,6 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
             ]
             self.tab.set_facts(states, sum(twin for *_, twin in facts))
 
-    def _remember(self) -> None:
-        setup, kept = self.tab.setup, self.settings.crawl
-        if self._opened:  # else the places of the last time still wait to be opened
-            places = {"list": setup.list_path, "folder": setup.folder_path}
-            kept = {name: str(path) for name, path in places.items() if path is not None}
-        self.settings.crawl = kept | remembered(setup.options())
-
     # -- the crawl ---------------------------------------------------------------------------------------
 
     async def crawl(self, pages: list[Page] | None = None, retry: str = "") -> None:
@@ -196,28 +173,37 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
         folder = setup.folder_path
         if self.job is not None or self.tasks.closing or folder is None:
             return
-        options = setup.options()
+        options, list_path, board = setup.options(), setup.list_path, self.tab.model.board
         if pages is None:
-            pages = [state.page for state in self.tab.model.rows]
-        self.job = job = Job(pages, folder, setup.list_path, options, retry)
+            pages = [state.page for state in board.rows()]
+
+        def make() -> Crawl:
+            from engine.crawling import Crawl
+
+            how = engine_options(options, retry)
+            kept = {
+                "list": str(list_path.absolute()) if list_path is not None else None,
+                "licences": ",".join(how.policy.licences) or "any",
+            }
+            return Crawl(pages, folder, make_downloader(options, how), how, kept, board=board)
+
+        self.job = job = Job(make, lambda event: event.preview if event.stage == "crawl" else None)
+        self._again = False
         self.tab.begin()
-        log = 0.0
-
-        def take() -> None:
-            nonlocal log
-            self.tab.take_progress(*job.take(PORTION))
-            if self.tab.details.log_shown and time.monotonic() - log > LOG_INTERVAL:
-                log = time.monotonic()
-                self.tasks.spawn(self.show_log())
-
-        problem, stopped = await self._watch(job, take)
+        problem, stopped = await self._watch(job, self._take)
         self.job = None
-        again = job.again
+        again = self._again
         self._show_end(problem, stopped=stopped and not again)
         await self.show_log()
         if again and not self.tasks.closing:
             self.tab.setup.show_browser.setChecked(True)
             await self.crawl(pages, retry)
+
+    def _take(self, told: list[Totals]) -> None:
+        self.tab.take_progress(told[-1] if told else None)
+        if self.tab.details.log_shown and time.monotonic() - self._log_shown > LOG_INTERVAL:
+            self._log_shown = time.monotonic()
+            self.tasks.spawn(self.show_log())
 
     async def retry(self, state: str, keys: list[str]) -> None:
         """Try pages of a state again."""
@@ -227,13 +213,8 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
     def show_browser(self) -> None:
         """Have the crawl go on with its browser on the screen."""
         if self.job is not None:
-            self.job.again = True
+            self._again = True
             self.stop()
-
-    def _ask(self, state: str, what: str) -> None:
-        if self.job is not None and self.job.crawl is not None:
-            getattr(self.job.crawl, what)()
-            self.tab.set_state(state)
 
     def _show_end(self, problem: str, *, stopped: bool) -> None:
         counts = self.tab.model.counts
@@ -267,26 +248,13 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
         self.tab.details.set_details(details)
         if details.file is None:
             return
-        for name in VIEWER_MODULES:
-            await self.files.submit(importlib.import_module, name)
-            if not self._chosen(key):
-                return
-        cache = await self.files.submit(self._want, details.file)
-        while self._chosen(key):
-            preview = cache.get(details.file)
-            if preview is not None:
-                mesh, note = await self.files.submit(mesh_of, preview)
-                self.tab.details.show_model(key, mesh, note)
-                return
-            self.tab.details.show_model(key, None, "Loading the model…")
-            await asyncio.sleep(POLL / 2)
-
-    def _want(self, path: Path) -> PreviewCache:
-        """Have the preview of a model made next; on the thread for files."""
-        if self._previews is None:
-            self._previews = make_cache()
-        self._previews.want([path])
-        return self._previews
+        if not await self._load_viewer(lambda: self._chosen(key)):
+            return
+        show = self.tab.details.show_model
+        loading = lambda: show(key, None, "Loading the model…")  # noqa: E731
+        preview = await self._preview(details.file, lambda: self._chosen(key), loading)
+        if preview is not None:
+            show(key, *await self.files.submit(mesh_of, preview))
 
     def _chosen(self, key: str) -> bool:
         page = self.tab.details.page
@@ -320,58 +288,6 @@ class CrawlSession(JobSession[CrawlTab, "Job"]):
     def _open_path(self, path: Path | None) -> None:
         if path is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
-
-
-class Job:
-    """One crawl, between the thread that it runs on and the window, which takes what is new at its own pace."""
-
-    def __init__(
-        self, pages: list[Page], folder: Path, list_path: Path | None, options: CrawlOptions, retry: str
-    ) -> None:
-        self.cancel = CancelToken()
-        self.crawl: Crawl | None = None
-        """None until the downloader is there."""
-        self.again = False
-        """Whether it is to be started again, with the browser on the screen."""
-        self._pages, self._folder, self._list = pages, folder, list_path
-        self._options, self._retry = options, retry
-        self._lock = threading.Lock()
-        self._changed: dict[str, PageState] = {}
-        self._totals: Totals | None = None
-
-    def work(self) -> None:
-        """Make the downloader and crawl; see `Crawl.run`."""
-        from engine.crawling import Crawl
-
-        self.cancel.check()
-        options = engine_options(self._options, self._retry)
-        downloader = make_downloader(self._options, options)
-        settings = {
-            "list": str(self._list.absolute()) if self._list is not None else None,
-            "licences": ",".join(options.policy.licences) or "any",
-        }
-        self.crawl = Crawl(self._pages, self._folder, downloader, options, settings)
-        self.crawl.run(self._note, self.cancel)
-
-    def take(self, most: int) -> tuple[list[PageState], Totals | None]:
-        """What is new, of at most so many pages; the latest of each page and of the totals."""
-        with self._lock:
-            keys = list(self._changed)[:most]
-            states = [self._changed.pop(key) for key in keys]
-            totals, self._totals = self._totals, None
-        return states, totals
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to take."""
-        return bool(self._changed) or self._totals is not None
-
-    def _note(self, event: Progress) -> None:
-        with self._lock:
-            if event.stage == "crawl":
-                self._totals = event.preview
-            else:
-                self._changed[event.preview.page.key] = event.preview
 
 
 # -- on the other threads ------------------------------------------------------------------------------------

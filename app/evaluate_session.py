@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import shutil
-import threading
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QUrl
-from PySide6.QtGui import QDesktopServices, QImage
+from PySide6.QtGui import QImage
 
 from app.engine_thread import EngineThread
-from app.job_session import SETTLE, JobSession
-from app.model_previews import PREVIEW_TRIANGLES, VIEWER_MODULES, mesh_of_parts
+from app.job_session import SETTLE, Job, JobSession, recalled
+from app.model_previews import PREVIEW_TRIANGLES, mesh_of_parts
 from app.settings import Settings
 from engine.core.errors import InputError, OrielError
 from engine.core.files import writing
-from engine.core.progress import CancelToken, Progress
+from engine.core.progress import Progress
 from engine.evaluation.metrics import METRICS
+from engine.jobs import Pace as Rate
+from engine.jobs import seconds_for
 from widgets.evaluate import TRUTH, Choice, EvaluateTab, Found, Opened, Pace, Sample
 from widgets.kit.words import count, plain
 
 if TYPE_CHECKING:
-    from engine.evaluation.measuring import Measured
-    from engine.evaluation.study import Begun, Options
+    from engine.evaluation.study import Begun, Evaluation, Options
     from engine.meshes.mesh import Mesh
 
-PORTION = 400
-"""Predictions that are shown at a time."""
 KEPT = 12
 """Meshes that are kept, to go back to a sample at once."""
 
 
-class EvaluateSession(JobSession[EvaluateTab, "Job"]):
+class EvaluateSession(JobSession[EvaluateTab, "Evaluation"]):
     """Everything that the Evaluate tab needs besides itself; meshes are read and placed on a thread of their own."""
 
     WORK = "evaluation"
@@ -48,33 +43,30 @@ class EvaluateSession(JobSession[EvaluateTab, "Job"]):
         super().__init__(tab, settings, "evaluate", self.looker)
         self._meshes: OrderedDict[tuple[str, str], Mesh] = OrderedDict()
         self._looks = 0
-        tab.setup.places_changed.connect(self.tasks.then(self.open))
+        self._counted = 0, 1
+        """Predictions that are measured, and all."""
+        tab.setup.places_changed.connect(self.tasks.then(self._open))
         tab.setup.folder.chosen.connect(self.tasks.then(self.choose_folder))
-        tab.reload_requested.connect(self.tasks.then(self.reload))
         tab.start_requested.connect(self.tasks.then(self.evaluate))
         tab.meshes_wanted.connect(self.tasks.then(self.show_sample))
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
-        tab.browser_requested.connect(self.tasks.then(self.open_report))
+        tab.browser_requested.connect(self.tasks.then(lambda: self._open_outside(tab.page)))
         tab.csv_requested.connect(self.tasks.then(self.copy_csv))
-        tab.setup.changed.connect(self._remember)
 
     # -- life --------------------------------------------------------------------------------------------
 
     def _recall(self) -> None:
-        self.tab.setup.set_choice(recalled(self.settings.evaluate))
+        self.tab.setup.set_choice(recalled(Choice, self.kept.get("choice")))
 
-    def _shown(self) -> None:
-        if not self._restored or self.tasks.closing:
-            return
+    def _places(self) -> dict[str, Any]:
+        setup = self.tab.setup
+        return {"models": setup.models_path, "predictions": [*setup.prediction_paths], "folder": setup.folder_path}
+
+    def _options(self) -> dict[str, Any]:
+        return {"choice": asdict(self.tab.setup.choice())}
+
+    def _look_around(self) -> None:
         self.tasks.spawn(self._look_for_weights())
-        if self._opened:
-            return
-        kept = self.settings.evaluate
-        models, folder = (Path(kept[name]) if kept.get(name) else None for name in ("models", "folder"))
-        predictions = [Path(name) for name in kept.get("predictions") or []]
-        self._opened = 1
-        if models or predictions or folder:
-            self.tasks.spawn(self.open(models, predictions, folder))
 
     async def _look_for_weights(self) -> None:
         """Say which measures need weights that are not here; anew each time, as they may have been fetched."""
@@ -82,43 +74,19 @@ class EvaluateSession(JobSession[EvaluateTab, "Job"]):
 
     # -- folders -----------------------------------------------------------------------------------------
 
-    async def open(self, models: Path | None, predictions: Sequence[Path], folder: Path | None) -> None:
+    async def _open(self, models: Path | None, predictions: Sequence[Path] | None, folder: Path | None) -> None:
         """Take these folders, and another for the results unless there is one."""
-        if self.job is not None or self.tasks.closing:
-            return
-        self._opened += 1
-        mine = self._opened
-        self.tab.status_changed.emit("Reading the folders…")
-        opened = await self.files.submit(_open, models, list(predictions), folder)
-        if mine != self._opened or self.job is not None or self.tasks.closing:
-            return
-        self.tab.status_changed.emit("")
-        self._meshes.clear()
-        self.tab.show_opened(opened)
-        self._remember()
+        if (opened := await self._read(_open, models, list(predictions or ()), folder)) is not None:
+            self._meshes.clear()
+            self.tab.show_opened(opened)
+            self._remember()
 
     async def choose_folder(self, folder: Path | None) -> None:
         """Take another folder for the results; what an earlier evaluation has left there is shown."""
         if folder is not None and self.job is None and await self.files.submit(_is_evaluation, folder):
-            await self.open(None, [], folder)
+            await self._open(None, [], folder)
         else:
-            await self.open(self.tab.setup.models_path, self.tab.setup.prediction_paths, folder)
-
-    async def reload(self) -> None:
-        """Read the folders anew."""
-        setup = self.tab.setup
-        await self.open(setup.models_path, setup.prediction_paths, setup.folder_path)
-
-    def _remember(self) -> None:
-        setup = self.tab.setup
-        places = {"models": setup.models_path, "folder": setup.folder_path}
-        kept: dict[str, Any] = {name: str(path) for name, path in places.items() if path is not None}
-        if setup.prediction_paths:
-            kept["predictions"] = [str(path) for path in setup.prediction_paths]
-        if not kept and self._opened <= 1:  # the folders of the last time still wait to be opened
-            names = ("models", "predictions", "folder")
-            kept = {name: self.settings.evaluate[name] for name in names if name in self.settings.evaluate}
-        self.settings.evaluate = kept | {"choice": asdict(setup.choice())}
+            await self._open(self.tab.setup.models_path, self.tab.setup.prediction_paths, folder)
 
     # -- the evaluation ----------------------------------------------------------------------------------
 
@@ -128,14 +96,38 @@ class EvaluateSession(JobSession[EvaluateTab, "Job"]):
         models, predictions, folder = setup.models_path, setup.prediction_paths, setup.folder_path
         if self.job is not None or self.tasks.closing or models is None or folder is None:
             return
-        self.job = job = Job(models, predictions, folder, setup.choice())
+        choice, rate = setup.choice(), Rate(5000)
+
+        def make() -> Evaluation:
+            from engine.evaluation.study import Evaluation
+
+            return Evaluation(models, predictions, folder, engine_options(choice))
+
+        def note(event: Progress) -> tuple[Progress, float | None]:
+            if event.stage != "measure":
+                return event, None
+            rate.tick()
+            return event, seconds_for(event.total - event.done, rate.rate())
+
+        self.job = job = Job(make, note)
         self.tab.begin()
-        problem, stopped = await self._watch(job, lambda: self.tab.take_progress(*job.take(PORTION)))
+        problem, stopped = await self._watch(job, self._take)
         if not problem and not stopped and not self.tasks.closing:
             problem, _ = await self._outcome(self._show_results(models, predictions, folder))
         self.job = None
         if stopped or problem or not self.tasks.closing:
             self._show_end(problem, stopped=stopped)
+
+    def _take(self, told: list[tuple[Progress, float | None]]) -> None:
+        found, pace = [], None
+        for event, left in told:
+            if event.stage == "measure":
+                self._counted = int(event.done), int(event.total)
+            pace = Pace(event.stage, *self._counted, event.message, left)
+            if (one := event.preview) is not None and (row := self.tab.model.find(one.name)) is not None:
+                path = row.predictions[one.label].path
+                found.append((one.label, one.name, found_of(path, asdict(one))))
+        self.tab.take_progress(found, pace)
 
     async def _show_results(self, models: Path, predictions: list[Path], folder: Path) -> None:
         opened = await self.files.submit(_open, models, predictions, folder)
@@ -178,10 +170,8 @@ class EvaluateSession(JobSession[EvaluateTab, "Job"]):
         kept = [self._meshes.get(_mesh_key(sample, side.label)) for side in compare.sides]
         if not all(kept):
             await asyncio.sleep(SETTLE)
-        for name in VIEWER_MODULES:
-            if not current():
-                return
-            await self.looker.submit(importlib.import_module, name)
+        if not await self._load_viewer(current):
+            return
         if folder is not None and current() and compare.picture.image is None:
             labels = list(reversed(sample.predictions))
             image = await self.files.submit(_input_picture, folder, labels, sample)
@@ -216,17 +206,7 @@ class EvaluateSession(JobSession[EvaluateTab, "Job"]):
     async def show_folder(self, name: str) -> None:
         """Open the folder of a sample's model; of the results, without a name."""
         row, folder = self.tab.model.find(name) if name else None, self.tab.setup.folder_path
-        path = Path(row.path).parent if row is not None else folder
-        if path is None or not await self.files.submit(path.is_dir):
-            self.tab.status_changed.emit("There is no folder yet: it is made when the evaluation starts.")
-        else:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
-
-    async def open_report(self) -> None:
-        """Open the report in the browser of the system."""
-        path = self.tab.page
-        if path is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+        await self._open_outside(Path(row.path).parent if row is not None else folder)
 
     async def copy_csv(self, path: Path) -> None:
         """Copy the figures to a file."""
@@ -239,60 +219,6 @@ class EvaluateSession(JobSession[EvaluateTab, "Job"]):
             self.tab.say(str(error))
         else:
             self.tab.say(f"The figures were saved to {path}.", "info")
-
-
-class Job:
-    """One evaluation, between the thread that it runs on and the window, which takes what is new at its own pace."""
-
-    def __init__(self, models: Path, predictions: list[Path], folder: Path, choice: Choice) -> None:
-        self.cancel = CancelToken()
-        self._places = models, predictions, folder
-        self._choice = choice
-        self._lock = threading.Lock()
-        self._new: list[tuple[str, str, Found]] = []
-        self._pace: Pace | None = None
-        self._paths: dict[tuple[str, str], str] = {}
-        self._began: tuple[float, int] | None = None
-        self._counted = 0, 1
-
-    def work(self) -> None:
-        """Measure; see `Evaluation.run`."""
-        from engine.evaluation.study import Evaluation
-
-        self.cancel.check()
-        models, predictions, folder = self._places
-        evaluation = Evaluation(models, predictions, folder, engine_options(self._choice))
-        self._paths = {key: str(one.path) for key, one in evaluation.pairs.predictions.items()}
-        evaluation.run(self._note, self.cancel)
-
-    def take(self, most: int) -> tuple[list[tuple[str, str, Found]], Pace | None]:
-        """What is new, of at most so many predictions."""
-        with self._lock:
-            found, self._new = self._new[:most], self._new[most:]
-            pace, self._pace = self._pace, None
-        return found, pace
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to take."""
-        return bool(self._new) or self._pace is not None
-
-    def _note(self, event: Progress) -> None:
-        done, total, left = int(event.done), int(event.total), None
-        now = time.monotonic()
-        if event.stage == "measure":
-            if self._began is None:
-                self._began = now, done
-            elif done > self._began[1]:
-                left = (now - self._began[0]) / (done - self._began[1]) * (total - done)
-        with self._lock:
-            if event.preview is not None:
-                one: Measured = event.preview
-                path = self._paths.get((one.label, one.name))
-                self._new.append((one.label, one.name, found_of(path, asdict(one))))
-            if event.stage == "measure":
-                self._counted = done, total
-            self._pace = Pace(event.stage, *self._counted, event.message, left)
 
 
 # -- on the other threads ------------------------------------------------------------------------------------
@@ -319,17 +245,6 @@ def choice_of(options: Options) -> Choice:
     up = "all" if len(options.up) > 1 else options.up[0]
     without = () if options.metrics is None else tuple(key for key in METRICS if key not in options.metrics)
     return Choice(without, str(options.clip or ""), str(options.lpips or ""), up)
-
-
-def recalled(kept: dict[str, Any]) -> Choice:
-    """Options from JSON values; what does not fit is passed over."""
-    values = kept.get("choice")
-    values = dict(values) if isinstance(values, dict) else {}
-    if isinstance(values.get("without"), list):
-        values["without"] = tuple(key for key in values["without"] if key in METRICS)
-    usual = {field.name: field.default for field in fields(Choice)}
-    fitting: dict[str, Any] = {name: value for name, value in values.items() if type(value) is type(usual.get(name))}
-    return Choice(**fitting)
 
 
 def suggested_folder(models: Path, predictions: Sequence[Path]) -> Path:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import json
 import sys
-import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QUrl
-from PySide6.QtGui import QDesktopServices
-
 from app.history import free_folder
-from app.job_session import POLL, JobSession
-from app.model_previews import VIEWER_MODULES
+from app.job_session import POLL, Job, JobSession
 from app.settings import Settings
 from engine.core.errors import InputError, OrielError
-from engine.core.progress import CancelToken, Progress
+from engine.core.progress import Progress
 from engine.training import FineTuneOptions
 from widgets.finetune import FineTuneTab, Holding, Look, Opened, RunState
 from widgets.finetune.words import FIGURES, figure, said
@@ -32,8 +26,6 @@ if TYPE_CHECKING:
     from engine.training.data import RenderedModel, Renders
     from engine.training.finetune import FineTune
 
-PORTION = 500
-"""Events that are shown at a time, so that the window keeps up with a quick run."""
 KEPT = 64
 """Meshes of a run that are kept to be looked at again; the newest of each model is on the disk too."""
 TRUE_KEPT = 16
@@ -46,7 +38,7 @@ Event = tuple[float, Progress]
 """The moment that it came at, in seconds, and what it says."""
 
 
-class FineTuneSession(JobSession[FineTuneTab, "Job"]):
+class FineTuneSession(JobSession[FineTuneTab, "FineTune"]):
     """Everything that the Fine-tune tab needs besides itself."""
 
     WORK = "training"
@@ -61,35 +53,34 @@ class FineTuneSession(JobSession[FineTuneTab, "Job"]):
         tab.setup.source.chosen.connect(self.tasks.then(self.choose_source))
         tab.setup.folder.chosen.connect(self.tasks.then(self.choose_folder))
         tab.new_requested.connect(self.tasks.then(self.new_folder))
-        tab.reload_requested.connect(self.tasks.then(self.reload))
         tab.start_requested.connect(self.tasks.then(self.train))
-        tab.pause_requested.connect(self.pause)
-        tab.resume_requested.connect(self.go_on)
+        tab.pause_requested.connect(lambda: self.ask(lambda run: run.pause(), "paused"))
+        tab.resume_requested.connect(lambda: self.ask(lambda run: run.resume(), "running"))
         tab.use_requested.connect(self.tasks.then(self.use_weights))
         tab.look_wanted.connect(self.tasks.then(self.show_look))
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
-        tab.setup.changed.connect(self._options_changed)
+        tab.setup.changed.connect(self._needs_changed)
 
     # -- life --------------------------------------------------------------------------------------------
 
     def _recall(self) -> None:
         with contextlib.suppress(OrielError, TypeError, AttributeError, ValueError):
-            self.tab.setup.form.set_values(FineTuneOptions.from_dict(self.settings.finetune.get("options") or {}))
+            self.tab.setup.form.set_values(FineTuneOptions.from_dict(self.kept.get("options") or {}))
         used = self.settings.models.get("surface")
         if isinstance(used, str) and Path(used).is_file() and (choices := self._choices()) is not None:
             choices.choose(surface=used)
 
-    def _shown(self) -> None:
-        if not self._restored or self.tasks.closing:
-            return
+    def _places(self) -> dict[str, Any]:
+        return {"source": self.tab.setup.source_path, "folder": self.tab.setup.folder_path}
+
+    def _options(self) -> dict[str, Any]:
+        try:
+            return {"options": self.tab.setup.form.values().to_dict()}
+        except InputError:
+            return {"options": self.kept.get("options")}
+
+    def _look_around(self) -> None:
         self.tasks.spawn(self._offer())
-        if self._opened:
-            return
-        kept = self.settings.finetune
-        source, folder = (Path(kept[name]) if kept.get(name) else None for name in ("source", "folder"))
-        self._opened = 1
-        if source or folder:
-            self.tasks.spawn(self._open(source, folder))
 
     async def _offer(self) -> None:
         """Offer what the Render tab has rendered last, and what there is to start from."""
@@ -121,21 +112,10 @@ class FineTuneSession(JobSession[FineTuneTab, "Job"]):
             folder = await self.files.submit(free_folder, before or suggested_folder(source))
             await self._open(source, folder)
 
-    async def reload(self) -> None:
-        """Read data and folder anew."""
-        await self._open(self.tab.setup.source_path, self.tab.setup.folder_path)
-
     async def _open(self, source: Path | None, folder: Path | None) -> None:
-        if self.job is not None or self.tasks.closing:
-            return
-        self._opened += 1
-        mine = self._opened
-        self.tab.status_changed.emit("Reading the folder…")
         options = self._values()
-        opened = await self.files.submit(_open, source, folder, options)
-        if mine != self._opened or self.job is not None or self.tasks.closing:
+        if (opened := await self._read(_open, source, folder, options)) is None:
             return
-        self.tab.status_changed.emit("")
         self._meshes.clear()
         self._true.clear()
         self._renders = {}
@@ -151,8 +131,7 @@ class FineTuneSession(JobSession[FineTuneTab, "Job"]):
         except InputError:
             return FineTuneOptions()
 
-    def _options_changed(self) -> None:
-        self._remember()
+    def _needs_changed(self) -> None:
         # Which files must be there depends on the options.
         if self.job is None and self.tab.setup.source_path is not None and _needs(self._values()) != self._needs:
             self._needs = _needs(self._values())
@@ -165,26 +144,9 @@ class FineTuneSession(JobSession[FineTuneTab, "Job"]):
             if source == self.tab.setup.source_path and needs == self._needs:
                 self.tab.show_holding(found)
 
-    def _remember(self) -> None:
-        setup = self.tab.setup
-        places = {"source": setup.source_path, "folder": setup.folder_path}
-        kept: dict[str, Any] = {name: str(path) for name, path in places.items() if path is not None}
-        before = self.settings.finetune
-        if not kept and self._opened <= 1:  # the places of the last time still wait to be opened
-            kept = {name: before[name] for name in places if name in before}
-        try:
-            kept["options"] = setup.form.values().to_dict()
-        except InputError:
-            kept["options"] = before.get("options")
-        self.settings.finetune = kept
-
     async def show_folder(self) -> None:
         """Open the folder of the run."""
-        folder = self.tab.setup.folder_path
-        if folder is not None and await self.files.submit(folder.is_dir):
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
-        else:
-            self.tab.status_changed.emit("There is no folder yet: it is made when the run starts.")
+        await self._open_outside(self.tab.setup.folder_path)
 
     # -- the run -----------------------------------------------------------------------------------------
 
@@ -196,28 +158,23 @@ class FineTuneSession(JobSession[FineTuneTab, "Job"]):
             return
         options = setup.form.values()
         resume = self.tab.run.resumable
-        self.job = job = Job(source, folder, options, resume)
+
+        def make() -> FineTune:
+            _do_without_triton()
+            from engine.training.finetune import FineTune
+
+            return FineTune(source, folder, options, resume=resume)
+
+        self.job = job = Job(make, lambda event: (time.monotonic(), event))
         if not resume:
             self._meshes.clear()
         self.tab.begin(await self.files.submit(_validate_every, self.tab.holding, options))
-        problem, cancelled = await self._watch(job, lambda: self._take(job.take(PORTION)))
+        problem, cancelled = await self._watch(job, self._take)
         run, _ = await self.files.submit(_run_state, folder)
         stopped, self.job = job.cancel.cancelled, None
         self.tab.set_run(run)
         self._show_end(run, problem, stopped=stopped, never=cancelled)
         await self._show_free()
-
-    def pause(self) -> None:
-        """Hold the run after the step in work."""
-        if self.job is not None:
-            self.job.pause()
-            self.tab.set_state("paused")
-
-    def go_on(self) -> None:
-        """Let a paused run go on."""
-        if self.job is not None:
-            self.job.resume()
-            self.tab.set_state("running")
 
     def _take(self, events: list[Event]) -> None:
         for _, event in events:
@@ -302,10 +259,8 @@ class FineTuneSession(JobSession[FineTuneTab, "Job"]):
         def chosen() -> bool:
             return not self.tasks.closing and details.look is not None and details.look.key == look.key
 
-        for name in VIEWER_MODULES:
-            await self.files.submit(importlib.import_module, name)
-            if not chosen():
-                return
+        if not await self._load_viewer(chosen):
+            return
         details.prepare_viewports()
         mesh, folder = self._meshes.get(look.key), self.tab.setup.folder_path
         if mesh is None and look.state != "empty" and folder is not None:
@@ -325,61 +280,6 @@ class FineTuneSession(JobSession[FineTuneTab, "Job"]):
                 self._true.popitem(last=False)
         if chosen():
             details.show_true(look.model, *found)
-
-
-class Job:
-    """One run, between the thread that it works on and the window, which takes what is new at its own pace."""
-
-    def __init__(self, source: Path, folder: Path, options: FineTuneOptions, resume: bool) -> None:
-        self.cancel = CancelToken()
-        self._arguments = (source, folder, options)
-        self._resume = resume
-        self._lock = threading.Lock()
-        self._run: FineTune | None = None
-        self._paused = False
-        self._new: list[Event] = []
-
-    def work(self) -> Path:
-        """Train; see `FineTune.run`."""
-        self.cancel.check()
-        _do_without_triton()
-        from engine.training.finetune import FineTune
-
-        run = FineTune(*self._arguments, resume=self._resume)
-        with self._lock:
-            self._run = run
-            if self._paused:
-                run.pause()
-        return run.run(self._note, self.cancel)
-
-    def pause(self) -> None:
-        """Hold it after the step in work."""
-        with self._lock:
-            self._paused = True
-            if self._run is not None:
-                self._run.pause()
-
-    def resume(self) -> None:
-        """Let it go on."""
-        with self._lock:
-            self._paused = False
-            if self._run is not None:
-                self._run.resume()
-
-    def take(self, most: int) -> list[Event]:
-        """What is new, oldest first, of at most so many events."""
-        with self._lock:
-            taken, self._new = self._new[:most], self._new[most:]
-        return taken
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to take."""
-        return bool(self._new)
-
-    def _note(self, event: Progress) -> None:
-        with self._lock:
-            self._new.append((time.monotonic(), event))
 
 
 def _gain(tab: FineTuneTab) -> str:
@@ -478,6 +378,7 @@ def _run_state(folder: Path) -> tuple[RunState, bool]:
     from filelock import FileLock, Timeout
 
     from engine.training import read_run
+    from engine.training.data import PRINCIPAL
     from engine.training.records import WEIGHTS
 
     record = read_run(folder) or {}
@@ -486,7 +387,7 @@ def _run_state(folder: Path) -> tuple[RunState, bool]:
     steps = 0
     with contextlib.suppress(OrielError, TypeError, ValueError, KeyError):
         options = FineTuneOptions.from_dict(record["options"])
-        steps = _steps(options, len(record["train"]), int(record.get("processes", 1)))[0]
+        steps = options.plan(len(record["train"]) * len(PRINCIPAL), int(record.get("processes", 1)))[0]
     weights = folder / WEIGHTS
     elsewhere = False
     if (folder / ".lock").exists():
@@ -501,20 +402,11 @@ def _run_state(folder: Path) -> tuple[RunState, bool]:
     return RunState(step, steps, bool(found), weights if weights.is_file() else None), elsewhere
 
 
-def _steps(options: FineTuneOptions, models: int, processes: int = 1) -> tuple[int, int]:
-    """Steps of a run, and between its validations."""
-    from engine.training.data import PRINCIPAL
-
-    batch = options.accumulate * processes
-    epoch = models * len(PRINCIPAL)
-    planned = max(1, round(options.epochs * epoch / batch))
-    steps = planned if options.steps is None else min(planned, options.steps)
-    return steps, options.validate_every or max(1, epoch // batch)
-
-
 def _validate_every(holding: Holding, options: FineTuneOptions) -> int:
     """Steps between validations of a run that is to begin; 0 for none."""
-    return _steps(options, holding.train)[1] if options.validate_models and holding.validation else 0
+    from engine.training.data import PRINCIPAL
+
+    return options.plan(holding.train * len(PRINCIPAL))[1] if options.validate_models and holding.validation else 0
 
 
 def _kept_path(folder: Path, model: str) -> Path:

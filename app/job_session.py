@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import shutil
+import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from PySide6.QtCore import QUrl
+from PySide6.QtGui import QDesktopServices
 
 from app.engine_thread import EngineThread
+from app.model_previews import VIEWER_MODULES, make_cache
 from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import Cancelled, OrielError
-from engine.core.progress import CancelToken
+from engine.core.progress import CancelToken, Progress, ProgressCallback
 from widgets.kit.job_page import JobPage
+
+if TYPE_CHECKING:
+    from engine.screening import Preview, PreviewCache
 
 POLL = 0.1
 """Seconds between two looks at what a job has done."""
@@ -27,23 +38,60 @@ DISK_INTERVAL = 5.0
 
 
 class Work(Protocol):
-    """A job, between the thread that it runs on and the window, which takes what is new at its own pace."""
+    """What does a long job: an object of the engine, made for it."""
 
-    cancel: CancelToken
-
-    def work(self) -> Any:
-        """Do it; on the thread for jobs."""
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to take."""
+    def run(self, progress: ProgressCallback, cancel: CancelToken) -> Any:
+        """Do it."""
 
 
 Tab = TypeVar("Tab", bound=JobPage)
-Job = TypeVar("Job", bound=Work)
+Run = TypeVar("Run", bound=Work)
+Found = TypeVar("Found")
+Options = TypeVar("Options")
 
 
-class JobSession(Generic[Tab, Job]):
+class Job(Generic[Run]):
+    """One piece of long work, between the thread that it is on and the window, which takes what it has told at its own
+    pace; how its items stand is on the board that they share."""
+
+    def __init__(self, make: Callable[[], Run], note: Callable[[Progress], Any] = lambda event: event) -> None:
+        """Both are called on the thread for jobs; `note` says what is kept of an event, None for nothing."""
+        self.cancel = CancelToken()
+        self.told: deque[Any] = deque()
+        """What is kept of its events until it is taken, the oldest first."""
+        self._make, self._note = make, note
+        self._run: Run | None = None
+        self._asked: list[Callable[[Run], Any]] = []
+        self._lock = threading.Lock()
+
+    def work(self) -> Any:
+        """Do it; on the thread for jobs."""
+        self.cancel.check()
+        run = self._make()
+        with self._lock:
+            self._run = run
+            for request in self._asked:
+                request(run)
+        return run.run(self._keep, self.cancel)
+
+    def ask(self, request: Callable[[Run], Any]) -> None:
+        """Ask the run for something; as soon as it is made, if it is not yet."""
+        with self._lock:
+            if self._run is None:
+                self._asked.append(request)
+            else:
+                request(self._run)
+
+    def take(self) -> list[Any]:
+        """What is new."""
+        return [self.told.popleft() for _ in range(len(self.told))]
+
+    def _keep(self, event: Progress) -> None:
+        if (kept := self._note(event)) is not None:
+            self.told.append(kept)
+
+
+class JobSession(Generic[Tab, Run]):
     """Everything that a tab of long work needs besides itself. `restore` it at the start, `close` it at the end.
 
     Runs on the Qt thread and waits for others: `runner` for the job, `files` for what is read, and the session's own.
@@ -53,18 +101,23 @@ class JobSession(Generic[Tab, Job]):
     """What its jobs are called."""
 
     def __init__(self, tab: Tab, settings: Settings, name: str, *others: EngineThread) -> None:
+        """`name` is the field of the settings that belongs to the tab."""
         self.tab = tab
         self.settings = settings
+        self._name = name
         self.runner = EngineThread(f"oriel-{name}", nice=NICENESS)
         self.files = EngineThread(f"oriel-{name}-files")
         self._threads = (self.runner, *others, self.files)
-        self.job: Job | None = None
+        self.job: Job[Run] | None = None
         self._opened = 0
         """How often folders were opened: what was read for an earlier time is not shown."""
         self._restored = False
+        self._previews: PreviewCache | None = None
         self.tasks = Tasks(tab.say)
         tab.stop_requested.connect(self.stop)
         tab.shown.connect(self._shown)
+        tab.reload_requested.connect(self.tasks.then(self.reload))
+        tab.setup.changed.connect(self._remember)
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -83,7 +136,8 @@ class JobSession(Generic[Tab, Job]):
             self.stop()
         self._end_looks()
         await self.tasks.finish()
-        await self._put_away()
+        if self._previews is not None:
+            await self.files.submit(self._previews.close)
         for thread in self._threads:
             await thread.close()
 
@@ -92,45 +146,108 @@ class JobSession(Generic[Tab, Job]):
         """Whether a thread of it still runs."""
         return any(thread.alive for thread in self._threads)
 
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What is remembered of the tab."""
+        return getattr(self.settings, self._name)
+
+    def _recall(self) -> None:
+        """Set the options as they were."""
+        raise NotImplementedError
+
+    def _places(self) -> dict[str, Any]:
+        """Files and folders that are remembered, by name: a path, several, or None, in the order of `_open`."""
+        raise NotImplementedError
+
+    def _options(self) -> dict[str, Any]:
+        """The options as they are remembered."""
+        raise NotImplementedError
+
+    def _remember(self) -> None:
+        """Put options and places into the settings."""
+        places = self._places()
+        kept = {
+            name: [*map(str, place)] if isinstance(place, list) else str(place)
+            for name, place in places.items()
+            if place
+        }
+        if not kept and self._opened <= 1:  # the places of the last time still wait to be opened
+            kept = {name: self.kept[name] for name in places if name in self.kept}
+        setattr(self.settings, self._name, kept | self._options())
+
+    def _shown(self) -> None:
+        """The tab came up; before `restore` that says nothing yet."""
+        if not self._restored or self.tasks.closing:
+            return
+        self._look_around()
+        if not self._opened:
+            self._opened = 1
+            kept = [self.kept.get(name) for name in self._places()]
+            if any(kept):
+                paths = ([*map(Path, at)] if isinstance(at, list) else Path(at) if at else None for at in kept)
+                self.tasks.spawn(self._open(*paths))
+
+    def _look_around(self) -> None:
+        """Look for what may have changed while another tab was shown."""
+
+    def _end_looks(self) -> None:
+        """Cancel what goes on beside the job."""
+
+    # -- folders -----------------------------------------------------------------------------------------
+
+    async def reload(self) -> None:
+        """Read files and folders anew."""
+        await self._open(*self._places().values())
+
+    async def _open(self, *places: Any) -> None:
+        """Take these places, and show what is in them."""
+        raise NotImplementedError
+
+    async def _open_outside(self, path: Path | None) -> None:
+        """Open a file or folder with what the system has for it."""
+        if path is not None and await self.files.submit(path.exists):
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+        else:
+            self.tab.status_changed.emit(f"There is no folder yet: it is made when the {self.WORK} starts.")
+
+    async def _read(self, read: Callable[..., Found], *arguments: Any) -> Found | None:
+        """What `read` finds, on the thread for files; None where that is not to be shown (any more)."""
+        if self.job is not None or self.tasks.closing:
+            return None
+        self._opened += 1
+        mine = self._opened
+        self.tab.status_changed.emit("Reading the folder…")
+        found = await self.files.submit(read, *arguments)
+        if mine != self._opened or self.job is not None or self.tasks.closing:
+            return None
+        self.tab.status_changed.emit("")
+        return found
+
+    # -- the job -----------------------------------------------------------------------------------------
+
     def stop(self) -> None:
         """Stop the job as soon as it can be."""
         if self.job is not None:
             self.job.cancel.cancel()
             self.tab.set_state("stopping")
 
-    def _recall(self) -> None:
-        """Set the options as they were."""
-        raise NotImplementedError
+    def ask(self, request: Callable[[Run], Any], state: str = "") -> None:
+        """Ask something of the run, and show the state that it will come to."""
+        if self.job is not None:
+            self.job.ask(request)
+            if state:
+                self.tab.set_state(state)
 
-    def _remember(self) -> None:
-        """Put options and folders into the settings."""
-        raise NotImplementedError
-
-    def _shown(self) -> None:
-        """The tab came up; before `restore` that says nothing yet."""
-        raise NotImplementedError
-
-    def _end_looks(self) -> None:
-        """Cancel what goes on beside the job."""
-
-    async def _put_away(self) -> None:
-        """Close what else is open, when nothing is at work any more."""
-
-    # -- the job -----------------------------------------------------------------------------------------
-
-    async def _watch(self, job: Job, take: Callable[[], None]) -> tuple[str, bool]:
-        """Have a job done and `take` what is new as long as there is something; what went wrong, if anything, and
-        whether it was cancelled."""
+    async def _watch(self, job: Job[Run], take: Callable[[list[Any]], Any]) -> tuple[str, bool]:
+        """Have a job done and `take` what it tells, also where that is nothing but another look at its board; what went
+        wrong, if anything, and whether it was cancelled."""
         self._remember()
         self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
         work = asyncio.ensure_future(self.runner.submit(job.work))
         looked = 0.0
-        while not work.done() or job.waiting:
-            if work.done():
-                await asyncio.sleep(0)
-            else:
-                await asyncio.wait({work}, timeout=POLL)
-            take()
+        while not work.done():
+            await asyncio.wait({work}, timeout=POLL)
+            take(job.take())
             if time.monotonic() - looked > DISK_INTERVAL:
                 looked = time.monotonic()
                 self.tasks.spawn(self._show_free())
@@ -153,6 +270,45 @@ class JobSession(Generic[Tab, Job]):
     async def _show_free(self) -> None:
         folder = self.tab.setup.folder_path
         self.tab.set_free(await self.files.submit(free_space, folder) if folder is not None else None)
+
+    # -- looking at models -------------------------------------------------------------------------------
+
+    async def _load_viewer(self, wanted: Callable[[], Any]) -> bool:
+        """Have the libraries of the viewport loaded; whether it is still wanted."""
+        for name in VIEWER_MODULES:
+            await self.files.submit(importlib.import_module, name)
+            if not wanted():
+                return False
+        return True
+
+    async def _preview(self, path: Path, wanted: Callable[[], Any], wait: Callable[[], Any]) -> Preview | None:
+        """The preview of a model, which is made next; `wait` is called until it is there, None if it is not wanted any
+        more."""
+        cache = await self.files.submit(self._want, path)
+        while wanted():
+            if (preview := cache.get(path)) is not None:
+                return preview
+            wait()
+            await asyncio.sleep(POLL / 2)
+        return None
+
+    def _want(self, path: Path) -> PreviewCache:
+        """Have the preview of a model made next; on the thread for files."""
+        if self._previews is None:
+            self._previews = make_cache()
+        self._previews.want([path])
+        return self._previews
+
+
+def recalled(kind: type[Options], values: Any) -> Options:
+    """A dataclass of plain options from JSON values; what does not fit is passed over."""
+    fitting = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        value = values.get(field.name) if isinstance(values, dict) else None
+        value = tuple(value) if isinstance(value, list) else value
+        if type(value) is type(field.default) or (type(value), type(field.default)) == (int, float):
+            fitting[field.name] = value
+    return kind(**fitting)
 
 
 def free_space(folder: Path) -> int | None:

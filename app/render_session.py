@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import tempfile
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QUrl
-from PySide6.QtGui import QDesktopServices, QImage
+from PySide6.QtGui import QImage
 
 from app.engine_thread import EngineThread, ProgressFunnel
-from app.job_session import POLL, SETTLE, JobSession
-from app.model_previews import VIEWER_MODULES, make_cache, mesh_of
+from app.job_session import SETTLE, Job, JobSession, recalled
+from app.model_previews import mesh_of
 from app.settings import Settings
 from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken, Progress
@@ -31,10 +28,8 @@ from widgets.render.words import DEVICES, ENGINES
 if TYPE_CHECKING:
     from engine.meshes.mesh import Mesh
     from engine.rendering.farm import FarmOptions, RenderRun
-    from engine.screening import Preview, PreviewCache
+    from engine.screening import Preview
 
-PORTION = 1500
-"""Models that are shown at a time: ten thousand at once would hold the window up."""
 PICTURES = 8
 """Pictures that are read at a time."""
 SHEET = 160
@@ -43,11 +38,11 @@ LOG_BYTES = 64_000
 KEPT = 64
 """Models whose frames are kept while they are not finished."""
 
-Frames = dict[str, tuple[dict[str, QImage], dict[str, QImage]]]
-"""Pictures and depths by model and view."""
+Pictures = tuple[dict[str, QImage], dict[str, QImage]]
+"""Pictures and depths by view."""
 
 
-class RenderSession(JobSession[RenderTab, "Job"]):
+class RenderSession(JobSession[RenderTab, "RenderRun"]):
     """Everything that the Render tab needs besides itself; previews and test frames have a thread of their own."""
 
     WORK = "run"
@@ -56,53 +51,45 @@ class RenderSession(JobSession[RenderTab, "Job"]):
         self.looker = EngineThread("oriel-render-looks")
         super().__init__(tab, settings, "render", self.looker)
         self._look: CancelToken | None = None
-        self._previews: PreviewCache | None = None
+        self._frames: OrderedDict[str, Pictures] = OrderedDict()
+        """The frames that have come of models that are not finished."""
         tab.setup.source.chosen.connect(self.tasks.then(self.choose_source))
         tab.setup.folder.chosen.connect(self.tasks.then(self.choose_folder))
         tab.start_requested.connect(self.tasks.then(self.render))
         tab.retry_requested.connect(self.tasks.then(self.retry))
-        tab.pause_requested.connect(lambda: self._ask("pause", state="paused"))
-        tab.resume_requested.connect(lambda: self._ask("resume", state="running"))
-        tab.cancel_requested.connect(lambda keys: self._ask("cancel_models", keys))
-        tab.first_requested.connect(lambda keys: self._ask("prioritise", keys))
-        tab.reload_requested.connect(self.tasks.then(self.reload))
+        tab.pause_requested.connect(lambda: self.ask(lambda run: run.pause(), "paused"))
+        tab.resume_requested.connect(lambda: self.ask(lambda run: run.resume(), "running"))
+        tab.cancel_requested.connect(lambda keys: self.ask(lambda run: run.cancel_models(keys)))
+        tab.first_requested.connect(lambda keys: self.ask(lambda run: run.prioritise(keys)))
         tab.details_wanted.connect(self.tasks.then(self.show_details))
         tab.details.log_wanted.connect(self.tasks.then(self.show_log))
         tab.preview_requested.connect(self.tasks.then(self.preview))
         tab.test_requested.connect(self.tasks.then(self.test))
-        tab.test.cancelled.connect(self._end_look)
+        tab.test.cancelled.connect(self._end_looks)
         tab.large_wanted.connect(self.tasks.then(self.show_large))
         tab.pictures_wanted.connect(self.tasks.then(self.show_pictures))
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
         tab.setup.form.blender_changed.connect(self.tasks.then(self.look_for_blender))
-        tab.setup.changed.connect(self._remember)
 
     # -- life --------------------------------------------------------------------------------------------
 
     def _recall(self) -> None:
-        settings, farm = recalled(self.settings.render)
-        self.tab.setup.form.set_values(settings)
-        self.tab.setup.form.set_farm(farm)
+        form = self.tab.setup.form
+        form.set_farm(recalled(FarmChoice, self.kept.get("farm")))
+        with contextlib.suppress(OrielError, AttributeError):
+            form.set_values(RenderSettings.from_dict(self.kept.get("settings") or {}))
 
-    def _end_looks(self) -> None:
-        self._end_look()
+    def _places(self) -> dict[str, Any]:
+        return {"source": self.tab.setup.source_path, "folder": self.tab.setup.folder_path}
 
-    async def _put_away(self) -> None:
-        if self._previews is not None:
-            await self.files.submit(self._previews.close)
+    def _options(self) -> dict[str, Any]:
+        form = self.tab.setup.form
+        return {"settings": asdict(form.values()), "farm": asdict(form.farm())}
 
-    def _shown(self) -> None:
-        if not self._restored or self.tasks.closing:
-            return
+    def _look_around(self) -> None:
         self.tasks.spawn(self._offer())
-        if self._opened:
-            return
-        kept = self.settings.render
-        source, folder = (Path(kept[name]) if kept.get(name) else None for name in ("source", "folder"))
-        if source or folder:
-            self.tasks.spawn(self._open(source, folder))
-        self._opened = max(self._opened, 1)
-        self.tasks.spawn(self.look_for_blender())
+        if not self._opened:
+            self.tasks.spawn(self.look_for_blender())
 
     async def _offer(self) -> None:
         crawl, screen = self.settings.crawl.get("folder"), self.settings.screen.get("folder")
@@ -130,33 +117,12 @@ class RenderSession(JobSession[RenderTab, "Job"]):
         """Take another folder, and the models of its last run unless there are some."""
         await self._open(self.tab.setup.source_path, folder)
 
-    async def reload(self) -> None:
-        """Read models and folder anew."""
-        await self._open(self.tab.setup.source_path, self.tab.setup.folder_path)
-
     async def _open(self, source: Path | None, folder: Path | None) -> None:
-        if self.job is not None or self.tasks.closing:
-            return
-        self._opened += 1
-        mine = self._opened
-        self._end_look()
-        self.tab.status_changed.emit("Reading the folder…")
-        opened = await self.files.submit(_open, source, folder)
-        if mine != self._opened or self.job is not None or self.tasks.closing:
-            return
-        self.tab.status_changed.emit("")
-        self.tab.show_opened(opened)
-        self._remember()
-        self.tasks.spawn(self._show_free())
-
-    def _remember(self) -> None:
-        setup = self.tab.setup
-        places = {"source": setup.source_path, "folder": setup.folder_path}
-        kept = {name: str(path) for name, path in places.items() if path is not None}
-        if not kept and self._opened <= 1:  # the places of the last time still wait to be opened
-            kept = {name: self.settings.render[name] for name in places if name in self.settings.render}
-        form = setup.form
-        self.settings.render = kept | {"settings": asdict(form.values()), "farm": asdict(form.farm())}
+        self._end_looks()
+        if (opened := await self._read(_open, source, folder)) is not None:
+            self.tab.show_opened(opened)
+            self._remember()
+            self.tasks.spawn(self._show_free())
 
     # -- the run -----------------------------------------------------------------------------------------
 
@@ -166,37 +132,53 @@ class RenderSession(JobSession[RenderTab, "Job"]):
         folder = setup.folder_path
         if self.job is not None or self.tasks.closing or folder is None:
             return
-        models = [row.model for row in self.tab.model.rows]
-        choice = setup.form.farm()
-        self.job = job = Job(models, folder, setup.form.values(), choice, setup.source_path, again or [])
-        self._end_look()
+        settings, farm, source = setup.form.values(), setup.form.farm(), setup.source_path
+        board = self.tab.model.board
+
+        def make() -> RenderRun:
+            from engine.rendering.farm import RenderRun
+
+            models = [row.model for row in board.rows()]
+            run = RenderRun(models, folder, settings, farm_options(farm), source=source, board=board)
+            if again:
+                run.retry(again)
+            return run
+
+        self.job = job = Job(make, _unpacked)
+        self._end_looks()
         self.tab.begin()
-
-        def take() -> None:
-            states, totals, frames = job.take(PORTION)
-            for key, (pictures, depths) in frames.items():
-                self.tab.take_frames(key, pictures, depths)
-            self.tab.take_progress(states, totals)
-
-        problem, _ = await self._watch(job, take)
+        problem, _ = await self._watch(job, self._take)
         self.job = None
+        self._frames.clear()
         self._show_end(problem, stopped=job.cancel.cancelled)
         await self._show_free()
+
+    def _take(self, told: list[Any]) -> None:
+        totals, fresh = None, {}
+        for one in told:
+            if isinstance(one, RenderTotals):
+                totals = one
+                continue
+            key, name, picture, depth = one
+            pictures, depths = fresh[key] = self._frames.setdefault(key, ({}, {}))
+            pictures[name] = picture
+            if depth is not None:
+                depths[name] = depth
+            self._frames.move_to_end(key)
+        for key, found in fresh.items():
+            self.tab.take_frames(key, *found)
+        self.tab.take_progress(totals)
+        for key in [key for key in self._frames if self.tab.model.find(key).state == "done"]:
+            del self._frames[key]
+        while len(self._frames) > KEPT:
+            self._frames.popitem(last=False)
 
     async def retry(self, keys: list[str]) -> None:
         """Render failed or cancelled models once more."""
         if self.job is not None:
-            self._ask("retry", keys)
+            self.ask(lambda run: run.retry(keys))
         else:
             await self.render(keys)
-
-    def _ask(self, what: str, *args: Any, state: str = "") -> None:
-        """Have the run do something; not on this thread, which is not to wait for the cluster."""
-        run = self.job.run if self.job is not None else None
-        if run is not None:
-            self.tasks.spawn(self.files.submit(getattr(run, what), *args))
-            if state:
-                self.tab.set_state(state)
 
     def _show_end(self, problem: str, *, stopped: bool) -> None:
         counts = self.tab.model.counts
@@ -218,9 +200,9 @@ class RenderSession(JobSession[RenderTab, "Job"]):
     async def show_details(self, key: str) -> None:
         """Show what is kept of a model, and the model among its cameras, if it stays chosen for a moment."""
         if self._look is not None and not self.tab.test.busy:
-            self._end_look()
-        if self.job is not None and (kept := self.job.frames(key)) is not None:
-            self.tab.take_frames(key, *kept)
+            self._end_looks()
+        if key in self._frames:
+            self.tab.take_frames(key, *self._frames[key])
         await asyncio.sleep(SETTLE)
         row, folder = self._chosen(key), self.tab.setup.folder_path
         if row is None:
@@ -241,26 +223,12 @@ class RenderSession(JobSession[RenderTab, "Job"]):
         details = self.tab.details
         if details.viewport is not None and details.viewport.mesh is not None:
             return  # the chosen model is there since before
-        for name in VIEWER_MODULES:
-            await self.files.submit(importlib.import_module, name)
-            if self._chosen(key) is None:
-                return
-        cache = await self.files.submit(self._want, model.path)
-        while self._chosen(key) is not None:
-            preview = cache.get(model.path)
-            if preview is not None:
-                mesh, note = await self.files.submit(_unit_mesh, preview)
-                details.show_mesh(key, mesh, note)
-                return
-            details.show_mesh(key, None, "Loading the model…")
-            await asyncio.sleep(POLL / 2)
-
-    def _want(self, path: Path) -> PreviewCache:
-        """Have the preview of a model made next; on the thread for files."""
-        if self._previews is None:
-            self._previews = make_cache()
-        self._previews.want([path])
-        return self._previews
+        if not await self._load_viewer(lambda: self._chosen(key)):
+            return
+        loading = lambda: details.show_mesh(key, None, "Loading the model…")  # noqa: E731
+        preview = await self._preview(model.path, lambda: self._chosen(key), loading)
+        if preview is not None:
+            details.show_mesh(key, *await self.files.submit(_unit_mesh, preview))
 
     def _chosen(self, key: str) -> ModelState | None:
         row = self.tab.details.model
@@ -295,10 +263,7 @@ class RenderSession(JobSession[RenderTab, "Job"]):
         """Open the folder of a model's pictures; of the model itself, if there are none; of all, without a key."""
         folder, row = self.tab.setup.folder_path, self.tab.model.find(key)
         path = await self.files.submit(_place, folder, row.model if row is not None else None)
-        if path is None:
-            self.tab.status_changed.emit("There is no folder yet: it is made when the run starts.")
-        else:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+        await self._open_outside(path)
 
     # -- looks -------------------------------------------------------------------------------------------
 
@@ -361,96 +326,26 @@ class RenderSession(JobSession[RenderTab, "Job"]):
         test.finish(image, seconds, how, left, len(frames(settings)), workers)
 
     def _begin_look(self) -> CancelToken:
-        self._end_look()
+        self._end_looks()
         self._look = CancelToken()
         return self._look
 
-    def _end_look(self) -> None:
+    def _end_looks(self) -> None:
         if self._look is not None:
             self._look.cancel()
             self._look = None
 
 
-class Job:
-    """One run, between the threads that it works on and the window, which takes what is new at its own pace."""
-
-    def __init__(
-        self,
-        models: list[ModelFile],
-        folder: Path,
-        settings: RenderSettings,
-        choice: FarmChoice,
-        source: Path | None,
-        again: list[str],
-    ) -> None:
-        self.cancel = CancelToken()
-        self.run: RenderRun | None = None
-        """None until the models have been looked at."""
-        self._models, self._folder, self._settings = models, folder, settings
-        self._choice, self._source, self._again = choice, source, again
-        self._lock = threading.Lock()
-        self._changed: dict[str, ModelState] = {}
-        self._totals: RenderTotals | None = None
-        self._new: Frames = {}
-        self._kept: OrderedDict[str, tuple[dict[str, QImage], dict[str, QImage]]] = OrderedDict()
-
-    def work(self) -> None:
-        """Render; see `RenderRun.run`."""
-        from engine.rendering.farm import RenderRun
-
-        self.cancel.check()
-        options = farm_options(self._choice)
-        run = RenderRun(self._models, self._folder, self._settings, options, source=self._source)
-        if self._again:
-            run.retry(self._again)
-        self.run = run
-        run.run(self._note, self.cancel)
-
-    def take(self, most: int) -> tuple[list[ModelState], RenderTotals | None, Frames]:
-        """What is new, of at most so many models; the latest of each model and of the totals, and all frames."""
-        with self._lock:
-            keys = list(self._changed)[:most]
-            states = [self._changed.pop(key) for key in keys]
-            totals, self._totals = self._totals, None
-            new, self._new = self._new, {}
-        return states, totals, new
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to take."""
-        return bool(self._changed) or self._totals is not None or bool(self._new)
-
-    def frames(self, key: str) -> tuple[dict[str, QImage], dict[str, QImage]] | None:
-        """The frames that have come of a model that is not finished."""
-        with self._lock:
-            kept = self._kept.get(key)
-            return None if kept is None else (dict(kept[0]), dict(kept[1]))
-
-    def _note(self, event: Progress) -> None:
-        found = event.preview
-        if isinstance(found, FrameDone):
-            # Unpacked here: the window's thread has other things to do.
-            picture = QImage.fromData(found.picture)
-            depth = QImage.fromData(found.depth) if found.depth is not None else None
-            with self._lock:
-                for frames in (self._new.setdefault(found.key, ({}, {})), self._kept.setdefault(found.key, ({}, {}))):
-                    frames[0][found.name] = picture
-                    if depth is not None:
-                        frames[1][found.name] = depth
-                self._kept.move_to_end(found.key)
-                if len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
-            return
-        with self._lock:
-            if isinstance(found, ModelState):
-                self._changed[found.model.key] = found
-                if found.state == "done":
-                    self._kept.pop(found.model.key, None)
-            elif isinstance(found, RenderTotals):
-                self._totals = found
-
-
 # -- on the other threads ------------------------------------------------------------------------------------
+
+
+def _unpacked(event: Progress) -> Any:
+    """What the window takes of a run's event: totals, or model, view, picture and depth of a frame."""
+    if isinstance(found := event.preview, FrameDone):
+        # Unpacked here: the window's thread has other things to do.
+        depth = QImage.fromData(found.depth) if found.depth is not None else None
+        return found.key, found.name, QImage.fromData(found.picture), depth
+    return found if isinstance(found, RenderTotals) else None
 
 
 def farm_options(choice: FarmChoice) -> FarmOptions:
@@ -632,15 +527,3 @@ def _unit_mesh(preview: Preview) -> tuple[Mesh | None, str]:
         low, high = mesh.bounds
         mesh.vertices = mesh.vertices / max(float((high - low).max()), 1e-9)
     return mesh, note
-
-
-def recalled(kept: dict[str, Any]) -> tuple[RenderSettings, FarmChoice]:
-    """Settings from JSON values; what does not fit is passed over."""
-    usual = {field.name: field.default for field in fields(FarmChoice)}
-    farm = kept.get("farm") if isinstance(kept.get("farm"), dict) else {}
-    fitting = {name: value for name, value in (farm or {}).items() if type(value) is type(usual.get(name))}
-    try:
-        settings = RenderSettings.from_dict(kept.get("settings") or {})
-    except (OrielError, AttributeError):
-        settings = RenderSettings()
-    return settings, FarmChoice(**fitting)

@@ -1,7 +1,7 @@
 """A table of things that each have a state: its rows, filtered by state and words, and how they are painted.
 
-Made for tens of thousands of rows that change all the time: only what changed is told to the view, and a row is
-painted by hand.
+Made for tens of thousands of rows that change all the time: the rows stand on a board, which a job on another thread
+may write; only what has changed on it is told to the view, and a row is painted by hand.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
     QTableView,
 )
 
+from engine.jobs import Board
 from widgets.kit.theme import theme
 
 ROW = Qt.ItemDataRole.UserRole
@@ -45,10 +46,9 @@ class StateTable(QAbstractTableModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: list[Any] = []
-        self.counts: Counter[str] = Counter()
-        """Number of rows by state, whether shown or not."""
-        self._places: dict[str, int] = {}
+        self.board: Board[Any] = Board((), self.key)
+        """The rows, whether shown or not."""
+        self._seen = 0
         self._shown: list[int] = []
         self._state = ""
         self._words: list[str] = []
@@ -71,40 +71,43 @@ class StateTable(QAbstractTableModel):
         """Tooltip of a cell."""
         return self.cell(row, column)
 
-    def merged(self, old: Any, new: Any) -> Any:
-        """What becomes of a row when `new` is known of it."""
-        return new
-
     # -- content -----------------------------------------------------------------------------------------
 
-    def set_rows(self, rows: list[Any]) -> None:
-        """Show these in place of what was there."""
+    @property
+    def rows(self) -> list[Any]:
+        """All rows as they are now, whether shown or not."""
+        return self.board.rows()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of rows by state, whether shown or not."""
+        return self.board.counts
+
+    def set_rows(self, rows: Iterable[Any]) -> None:
+        """Show these in place of what was there, on a board of their own."""
         self.beginResetModel()
-        self.rows = list(rows)
-        self._places = {self.key(row): at for at, row in enumerate(self.rows)}
-        self.counts = Counter(row.state for row in self.rows)
+        self.board, self._seen = Board(rows, self.key), 0
         self._shown = self._fitting()
         self.endResetModel()
         self.counts_changed.emit()
 
     def update_rows(self, rows: Iterable[Any]) -> None:
         """Take over what is new of some rows; those that are not in the table are passed over."""
-        changed: list[int] = []
-        moved: list[tuple[int, bool]] = []
         for row in rows:
-            at = self._places.get(self.key(row))
-            if at is None:
-                continue
-            old = self.rows[at]
-            new = self.merged(old, row)
-            fitted, fits = self._fits(old), self._fits(new)
-            self.rows[at] = new
-            self.counts[old.state] -= 1
-            self.counts[new.state] += 1
-            if fitted and fits:
-                changed.append(at)
-            elif fitted != fits:
+            self.board.put(row)
+        self.refresh()
+
+    def refresh(self) -> list[Any]:
+        """Show what has changed on the board; returns the rows that have."""
+        found, self._seen = self.board.since(self._seen)
+        moved, changed = [], []
+        for at, row in found.items():
+            place = bisect_left(self._shown, at)
+            shown, fits = place < len(self._shown) and self._shown[place] == at, self._fits(row)
+            if shown != fits:
                 moved.append((at, fits))
+            elif shown:
+                changed.append(at)
         if len(moved) > _FEW:
             self.beginResetModel()
             self._shown = self._fitting()
@@ -112,8 +115,9 @@ class StateTable(QAbstractTableModel):
         else:
             self._move(moved)
             self._touch(changed)
-        if changed or moved:
+        if found:
             self.counts_changed.emit()
+        return list(found.values())
 
     def set_filter(self, state: str = "", words: str = "") -> None:
         """Show rows of this state (all for none) in which all words occur."""
@@ -124,12 +128,11 @@ class StateTable(QAbstractTableModel):
 
     def find(self, key: str) -> Any:
         """The row of a key, whether shown or not; None if there is none."""
-        at = self._places.get(key)
-        return None if at is None else self.rows[at]
+        return self.board.get(key)
 
     def row(self, key: str) -> int:
         """Place of a row among those shown, -1 if it is not."""
-        at = self._places.get(key)
+        at = self.board.place(key)
         if at is None:
             return -1
         row = bisect_left(self._shown, at)
@@ -137,7 +140,7 @@ class StateTable(QAbstractTableModel):
 
     def at(self, row: int) -> Any:
         """The row at a place of those shown; None if there is none."""
-        return self.rows[self._shown[row]] if 0 <= row < len(self._shown) else None
+        return self.board.at(self._shown[row]) if 0 <= row < len(self._shown) else None
 
     # -- inside ------------------------------------------------------------------------------------------
 
@@ -151,7 +154,7 @@ class StateTable(QAbstractTableModel):
 
     def _fitting(self) -> list[int]:
         if not self._state and not self._words:
-            return list(range(len(self.rows)))
+            return list(range(len(self.board)))
         return [at for at, row in enumerate(self.rows) if self._fits(row)]
 
     def _move(self, moved: list[tuple[int, bool]]) -> None:
@@ -190,7 +193,7 @@ class StateTable(QAbstractTableModel):
         return None
 
     def data(self, index: Index, role: int = 0) -> Any:
-        row = self.rows[self._shown[index.row()]]
+        row = self.board.at(self._shown[index.row()])
         if role == Qt.ItemDataRole.DisplayRole:
             return self.cell(row, index.column())
         if role == Qt.ItemDataRole.ToolTipRole:

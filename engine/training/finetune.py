@@ -175,9 +175,7 @@ class _Run:
             options.sources, options.predicted_share, self.predictions, options.seed,
         )  # fmt: skip
         self.batch = options.accumulate * accelerator.num_processes
-        planned = max(1, round(options.epochs * self.examples.per_epoch / self.batch))
-        self.steps = planned if options.steps is None else min(planned, options.steps)
-        self.validate_every = options.validate_every or max(1, self.examples.per_epoch // self.batch)
+        self.steps, self.validate_every = options.plan(self.examples.per_epoch, accelerator.num_processes)
         self.state = owner.state = State()
         self.started = 0.0
         self.earlier = 0.0

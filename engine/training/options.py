@@ -97,6 +97,13 @@ class FineTuneOptions:
         if not any(getattr(self, name) for name in LOSSES):
             raise InputError("All losses have the weight 0: there is nothing to learn. Give one of them a weight.")
 
+    def plan(self, examples: int, processes: int = 1) -> tuple[int, int]:
+        """Steps of a run with so many examples an epoch, and between two of its validations."""
+        batch = self.accumulate * processes
+        steps = max(1, round(self.epochs * examples / batch))
+        every = self.validate_every or max(1, examples // batch)
+        return (steps if self.steps is None else min(steps, self.steps)), every
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}

@@ -510,25 +510,16 @@ def test_pages_come_and_go_from_a_filter_as_they_change(window) -> None:
     assert tab.table.current is None or tab.table.current.page.key != uid_of(4)
 
 
-def test_what_an_earlier_crawl_knew_is_kept(window) -> None:
-    tab = window.crawl
-    page = replace(pages(1)[0], size=5000, attempts=2)
-    tab.show_opened(Opened(None, Path("models"), [page]))
-    tab.model.update_rows([PageState(page.page, "done", earlier=True)])
-    kept = tab.model.find(page.page.key)
-    assert (kept.title, kept.size, kept.attempts) == ("House 0", 5000, 2)
-
-
 def test_totals_say_how_long_it_takes(window) -> None:
     tab = window.crawl
     tab.show_opened(Opened(Path("urls.txt"), Path("models"), pages(6)))
     tab.begin()
     totals = Totals("running", 6, 2, 0, 2, 0, rate=2.5e6, pages_per_hour=240.0, seconds_left=11_000, duplicates=1)
-    tab.take_progress([], totals)
+    tab.take_progress(totals)
     tab.set_free(120_000_000_000)
     assert tab.pace.text() == "240 pages/h  ·  2.5 MB/s  ·  about 3 h 03 min left  ·  120 GB free"
     assert tab.totals.text() == "4 of 6 pages, 1 duplicate"
-    tab.take_progress([], replace(totals, state="waiting", message="Too many requests (429). Waiting 40 s. (--pause)"))
+    tab.take_progress(replace(totals, state="waiting", message="Too many requests (429). Waiting 40 s. (--pause)"))
     assert tab.state.text() == "Waiting, as the site asks" and "--pause" not in window._message.text()
     assert "Waiting 40 s" in window._message.text() and not said(tab)
     tab.end("Stopped.", "info")

@@ -340,7 +340,7 @@ def test_a_run_is_paused_stopped_used_and_gone_on_with_by_the_next_window(
         gap = abs(tab.details.true.mesh.bounds.mean(0)).max()
         assert gap < 0.1  # it stands where the network's stands, about the origin
         await press(session, Qt.Key.Key_Space)
-        await until(lambda: tab.state.text() == "Paused" and not session.finetune.job.waiting)
+        await until(lambda: tab.state.text() == "Paused" and not session.finetune.job.told)
         held = step(tab)
         await asyncio.sleep(0.5)
         assert step(tab) <= held + 1  # the step that was in work

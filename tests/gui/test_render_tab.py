@@ -18,6 +18,7 @@ from app import render_session
 from app.settings import Settings
 from app.window import Session
 from engine.core.progress import Progress
+from engine.jobs import Board
 from engine.meshes.mesh import Mesh
 from engine.rendering import farm
 from engine.rendering.jobs import ModelFile, ModelState, RenderSettings, RenderTotals, frames
@@ -189,7 +190,7 @@ def test_keys_and_buttons_ask_for_what_they_say(window, qtbot) -> None:
     ]
     asked.clear()
     tab.begin()
-    tab.take_progress([], RenderTotals("running", 9))
+    tab.take_progress(RenderTotals("running", 9))
     qtbot.keyClick(tab.table, Qt.Key.Key_N)
     qtbot.keyClick(tab.table, Qt.Key.Key_Delete)
     qtbot.keyClick(tab.table, Qt.Key.Key_Space)
@@ -220,12 +221,13 @@ def test_totals_say_how_long_it_takes(window) -> None:
     totals = RenderTotals(
         "running", 6, 2, 2, 0, 1, 84, 240, 900.0, 11_000, disk=2_500_000, free=120_000_000_000, workers=2
     )
-    tab.take_progress([], totals)
+    tab.take_progress(totals)
     assert tab.pace.text() == "900 frames/h  ·  about 3 h 03 min left  ·  2.5 MB used  ·  120 GB free"
     assert tab.state.text() == "Running  ·  2 workers"
     assert tab.totals.text() == "4 of 6 models, 84 of 240 frames" and "%" in window.tabs.button(3).text()
     working = replace(models(2)[1], state="working", frames=10, seconds_per_frame=4.51, worker="tcp://127.0.0.1:4021")
-    tab.take_progress([working], None)
+    tab.model.board.put(working)
+    tab.take_progress()
     assert [tab.model.cell(working, column) for column in range(6)] == [
         "At work",
         "house-1",
@@ -439,14 +441,14 @@ def test_ten_thousand_models_do_not_hold_the_window_up(drive, tmp_path, monkeypa
     monkeypatch.setattr(render_session, "_open", lambda source, folder: Opened(source, folder, states))
 
     class Run:
-        """Reports all models anew, at once, as a run does that finds most of them done."""
+        """Finds all models done at once, as a run does that goes on with most of them done."""
 
-        def __init__(self, every: list[ModelFile], *_: Any, **__: Any) -> None:
-            self.models = every
+        def __init__(self, every: list[ModelFile], *_: Any, board: Board[ModelState], **__: Any) -> None:
+            self.models, self.board = every, board
 
         def run(self, progress: Callable[[Any], None], cancel: Any) -> None:
-            for at, model in enumerate(self.models):
-                progress(Progress("model", at, number, preview=ModelState(model, "done", frames=40, earlier=True)))
+            for model in self.models:
+                self.board.update(model.key, state="done", message="", frames=40, earlier=True)
             progress(Progress("render", number, number, preview=RenderTotals("finished", number, number)))
 
     monkeypatch.setattr(farm, "RenderRun", Run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -363,23 +363,3 @@ def _faces(what: str) -> QSpinBox:
     box.setAccessibleName(f"Number of faces at {what}")
     box.setToolTip(f"Number of faces at {what}; any for 0")
     return box
-
-
-def remembered(options: CrawlOptions) -> dict[str, Any]:
-    """Options as JSON values."""
-    return asdict(options) | {"licences": list(options.licences)}
-
-
-def recalled(values: dict[str, Any]) -> CrawlOptions:
-    """Options from JSON values; what does not fit is passed over."""
-    usual = asdict(CrawlOptions())
-    kept = {}
-    for key, value in values.items():
-        if key not in usual:
-            continue
-        if key == "licences":
-            if isinstance(value, list) and all(name in LICENCES for name in value):
-                kept[key] = tuple(value)
-        elif isinstance(value, type(usual[key])) or (isinstance(value, int) and isinstance(usual[key], float)):
-            kept[key] = value
-    return CrawlOptions(**kept)

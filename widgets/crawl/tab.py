@@ -198,10 +198,9 @@ class CrawlTab(JobPage):
         self._attention = ""
         super().begin()
 
-    def take_progress(self, pages: list[PageState], totals: Totals | None) -> None:
+    def take_progress(self, totals: Totals | None = None) -> None:
         """Show what has changed of a crawl."""
-        if pages:
-            self.model.update_rows(pages)
+        if pages := self.model.refresh():
             page = self.table.current
             if page is not None and page is not self.details.page:
                 settled = self.details.page is not None and self.details.page.state != page.state

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import Any
 
 from engine.crawling import PageState
 from widgets.crawl.words import STATES
@@ -42,17 +40,6 @@ class PageTable(StateTable):
         if column == 4:
             return str(tries) if (tries := attempts(row)) else ""
         return row.message[:1].upper() + row.message[1:]
-
-    def merged(self, old: PageState, new: PageState) -> PageState:
-        """`new`, with what only `old` knows: a crawl says nothing of the titles and sizes of an earlier one."""
-        kept: dict[str, Any] = {}
-        if not new.title and old.title:
-            kept["title"] = old.title
-        if not new.size and old.size and new.state == old.state == "done":
-            kept |= {"size": old.size, "received": old.received}
-        if new.earlier and new.attempts < old.attempts:
-            kept["attempts"] = old.attempts
-        return replace(new, **kept) if kept else new
 
 
 def name(page: PageState) -> str:

@@ -200,10 +200,9 @@ class RenderTab(JobPage):
 
     # -- a run -------------------------------------------------------------------------------------------
 
-    def take_progress(self, models: list[ModelState], totals: RenderTotals | None) -> None:
+    def take_progress(self, totals: RenderTotals | None = None) -> None:
         """Show what has changed of a run."""
-        if models:
-            self.model.update_rows(models)
+        if models := self.model.refresh():
             model = self.table.current
             if model is not None and model is not self.details.model:
                 before = self.details.model

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable
 
 from PySide6.QtCore import QRect, Signal
 from PySide6.QtGui import QImage, QPainter
@@ -57,18 +56,7 @@ class ModelTable(StateTable):
             return str(row.attempts) if row.attempts else ""
         return sentence(row.message)
 
-    def merged(self, old: ModelState, new: ModelState) -> ModelState:
-        """`new`, with what only `old` knows of a model that an earlier run has settled."""
-        if not new.earlier or new.state != old.state:
-            return new
-        kept: dict[str, Any] = {}
-        if new.seconds_per_frame is None:
-            kept["seconds_per_frame"] = old.seconds_per_frame
-        if not new.worker:
-            kept["worker"] = old.worker
-        return replace(new, attempts=max(new.attempts, old.attempts), **kept)
-
-    def set_rows(self, rows: list[ModelState]) -> None:
+    def set_rows(self, rows: Iterable[ModelState]) -> None:
         """Show these in place of what was there."""
         self._pictures.clear()
         super().set_rows(rows)
