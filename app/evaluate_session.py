@@ -124,9 +124,10 @@ class EvaluateSession(JobSession[EvaluateTab, "Evaluation"]):
             if event.stage == "measure":
                 self._counted = int(event.done), int(event.total)
             pace = Pace(event.stage, *self._counted, event.message, left)
-            if (one := event.preview) is not None and (row := self.tab.model.find(one.name)) is not None:
-                path = row.predictions[one.label].path
-                found.append((one.label, one.name, found_of(path, asdict(one))))
+            one = event.preview
+            row = None if one is None else self.tab.model.find(one.name)
+            if row is not None and one.label in row.predictions:
+                found.append((one.label, one.name, found_of(row.predictions[one.label].path, asdict(one))))
         self.tab.take_progress(found, pace)
 
     async def _show_results(self, models: Path, predictions: list[Path], folder: Path) -> None:

@@ -7,7 +7,6 @@ the next page begins, so a crawl that ended in whatever way goes on with `run` o
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import hashlib
 import heapq
@@ -18,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -204,7 +203,7 @@ class Crawl:
         self._delayed: list[tuple[float, int, _Item]] = []
         self._working: list[_Item] = []
         self._numbers = 0
-        self._paused = self._finishing = False
+        self._paused = self._finishing = self._over = False
         self._fatal: Exception | None = None
         self._hold_until = self._last_refusal = 0.0
         self._refused: list[str] = []
@@ -218,26 +217,20 @@ class Crawl:
 
     def pause(self) -> None:
         """Begin no further page; those at work go on."""
-        self._set(paused=True)
+        self._paused = True
 
     def resume(self) -> None:
         """Go on after `pause`."""
         self._pace.interrupt()
-        self._set(paused=False)
+        self._paused = False
 
     def finish_current(self) -> None:
         """End once the pages at work are done."""
-        self._set(finishing=True)
+        self._finishing = True
 
     def states(self) -> list[PageState]:
         """All pages as they are now, in the order of the list."""
         return self.board.rows()
-
-    def _set(self, paused: bool | None = None, finishing: bool | None = None) -> None:
-        with self._changed:
-            self._paused = self._paused if paused is None else paused
-            self._finishing = self._finishing if finishing is None else finishing
-            self._changed.notify_all()
 
     # -- the run ---------------------------------------------------------------------------------------------
 
@@ -255,7 +248,8 @@ class Crawl:
                 self._run(records, progress, cancel)
         finally:
             self._downloader.close()
-        self._emit(progress, finished=True)
+        self._over = True
+        self._emit(progress)
         if self._fatal is not None:
             raise self._fatal
         if cancel.cancelled:
@@ -501,7 +495,7 @@ class Crawl:
                     twin = twin if (self.folder / f"{twin}.glb").exists() else None
             else:
                 twin = None
-            rights = download.rights if download.rights.source_url else _with_source(download.rights, page.url)
+            rights = replace(download.rights, source_url=download.rights.source_url or page.url)
             write_rights(
                 target.with_suffix(".json"),
                 rights,
@@ -585,12 +579,11 @@ class Crawl:
         if verdict.state != "waiting":
             log.info("%s %s %s", verdict.state, item.page.url, verdict.message)
 
-    def _emit(self, progress: ProgressCallback, finished: bool = False) -> None:
+    def _emit(self, progress: ProgressCallback) -> None:
         changed, self._seen = self.board.since(self._seen)
         for state in changed.values():
             progress(Progress("page", state.received, state.size, state.message, state))
-        with self._changed:
-            totals = self._totals(finished)
+        totals = self.totals()
         progress(Progress("crawl", totals.finished, totals.total, totals.message, totals))
 
     def totals(self) -> Totals:
@@ -598,14 +591,14 @@ class Crawl:
         with self._changed:
             return self._totals()
 
-    def _totals(self, finished: bool = False) -> Totals:
+    def _totals(self) -> Totals:
         now, counts = time.monotonic(), self.board.counts
         self._flow.append((now, self._received))
         since, before = self._flow[0]
         pace = self._pace.rate(now)
         left = len(self._fresh) + len(self._delayed) + len(self._working)
         attention = next((item.attention for item in self._working if item.attention), "")
-        if finished:
+        if self._over:
             state = "finished"
         elif self._token.cancelled:
             state = "stopping"
@@ -645,10 +638,6 @@ def _sha256(path: Path, check: Callable[[], None]) -> str:
             check()
             total.update(block)
     return total.hexdigest()
-
-
-def _with_source(rights: Rights, url: str) -> Rights:
-    return dataclasses.replace(rights, source_url=url)
 
 
 def _unusable(path: object, error: OSError) -> OutputError:
