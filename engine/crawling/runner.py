@@ -44,6 +44,7 @@ log = logging.getLogger("engine.crawling")
 _LONGEST_WAIT = 24 * 3600.0
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What no further page can go well with; other errors of the system may be those of a connection."""
+_STATES = ("waiting", "working", "done", "skipped", "failed")
 
 
 @dataclass(frozen=True)
@@ -275,8 +276,8 @@ class Crawl:
                 self._changed.notify_all()
             for worker in workers:
                 worker.join()
-            counted = (f"{count} {state}" for state, count in self.board.counts.items() if count)
-            log.info("end: %s", ", ".join(counted))
+            counts = self.board.counts
+            log.info("end: %s", ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state]))
 
     def _begin(self, records: Records) -> None:
         """Find out what is left to do, and clear away what is not needed any more."""

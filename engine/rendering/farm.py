@@ -34,6 +34,7 @@ from engine.jobs import Board, Pace, log_to, seconds_for
 from engine.rendering import layout
 from engine.rendering.blender import BlenderProcess, find_blender
 from engine.rendering.jobs import (
+    STATES,
     FarmOptions,
     Frame,
     FrameDone,
@@ -258,7 +259,8 @@ class RenderRun:
         here = layout.folder_of(self.out, "x").parent
         layout.write_split(self.out, [p.name for p in here.iterdir() if (p / layout.METADATA).is_file()])
         records.write_progress(self.totals(), [])
-        counted = ", ".join(f"{count} {state}" for state, count in self.board.counts.items() if count)
+        counts = self.board.counts
+        counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         log.info("end: %s", counted or "no models")
         self._emit()
 
