@@ -23,7 +23,7 @@ from engine.evaluation.metrics import METRICS
 from engine.jobs import Pace as Rate
 from engine.jobs import seconds_for
 from widgets.evaluate import TRUTH, Choice, EvaluateTab, Found, Opened, Pace, Sample
-from widgets.kit.words import count, plain
+from widgets.kit.words import count
 
 if TYPE_CHECKING:
     from engine.evaluation.study import Begun, Evaluation, Options
@@ -142,7 +142,7 @@ class EvaluateSession(JobSession[EvaluateTab, "Evaluation"]):
         failed = [row.name for row in tab.model.rows if row.state == "failed"]
         again = {"Show them": lambda: tab.show_filter("failed")} if failed else {}
         if problem:
-            tab.end(plain(problem), "error", {"Try again": tab.request_start})
+            tab.end(problem, "error", {"Try again": tab.request_start})
         elif stopped:
             tab.end(f"Stopped; {count(left, 'prediction')} to go. Evaluate goes on from here.", "info")
         elif failed:

@@ -18,7 +18,7 @@ from engine.core.errors import InputError, OrielError
 from engine.core.progress import Progress
 from engine.training import FineTuneOptions
 from widgets.finetune import FineTuneTab, Holding, Look, Opened, RunState
-from widgets.finetune.words import FIGURES, figure, said
+from widgets.finetune.words import FIGURES, figure
 from widgets.kit.words import count
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class FineTuneSession(JobSession[FineTuneTab, "FineTune"]):
         use = {"Use for reconstruction": tab.use_weights} if run.weights is not None else {}
         if problem:
             other = {"New run": tab.new_run} if "another folder" in problem else {"Go on": tab.request_start}
-            tab.end(said(problem), "error", other if "another folder" in problem or run.resumable else {})
+            tab.end(problem, "error", other if "another folder" in problem or run.resumable else {})
         elif never:
             again = "Go on continues from here" if run.resumable else "Start begins anew"
             tab.end(f"Stopped before the first step: there are no weights yet. {again}.", "info")
@@ -222,7 +222,7 @@ class FineTuneSession(JobSession[FineTuneTab, "FineTune"]):
         try:
             await self.files.submit(_check_weights, path)
         except OrielError as error:
-            self.tab.say(said(str(error)))
+            self.tab.say(str(error))
             return
         choices = self._choices()
         if choices is None:
@@ -447,7 +447,7 @@ def _true_mesh(known: dict[Path, Renders], source: Path, model: str) -> tuple[Me
         found = next((m for m in (*renders.train, *renders.validation) if m.key == model), None)
         mesh = true_surface(renders, found) if found is not None else None
     except (OrielError, OSError) as error:
-        return None, said(str(error))
+        return None, str(error)
     if found is None:
         return None, f"{model} is not among the rendered models any more."
     return mesh, "" if mesh is not None else "There are no depth maps of this model that would tell its true shape."

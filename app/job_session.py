@@ -261,7 +261,7 @@ class JobSession(Generic[Tab, Run]):
         except Cancelled:
             return "", True
         except OrielError as error:
-            return str(error), False
+            return error.plain, False
         except Exception as error:
             traceback.print_exc()
             return f"Something unexpected went wrong: {type(error).__name__}: {error}", False

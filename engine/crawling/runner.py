@@ -324,8 +324,9 @@ class Crawl:
     def _full(self, free: int) -> CrawlStopped:
         return CrawlStopped(
             f"The crawl was stopped, as the disk of {self.folder} has only {free / 1e9:.1f} GB left and "
-            f"{self.options.keep_free / 1e9:.1f} GB shall stay free. Make room, or choose less (--keep-free), and run "
-            "it again; nothing is lost."
+            f"{self.options.keep_free / 1e9:.1f} GB shall stay free.",
+            advice="Make room, or choose less{}, and run it again; nothing is lost.",
+            options=[" (--keep-free)"],
         )
 
     def _stop(self, error: Exception) -> None:
@@ -544,8 +545,9 @@ class Crawl:
             self._stop(
                 CrawlStopped(
                     f"The crawl was stopped, as the site has refused {count} time{'s' * (count > 1)} in a row. "
-                    f"The last time: {trouble} Nothing is lost; run it again later, slower (--pause) or with fewer "
-                    "pages at once (--parallel)."
+                    f"The last time: {trouble}",
+                    advice="Nothing is lost; run it again later, slower{} or with fewer pages at once{}.",
+                    options=[" (--pause)", " (--parallel)"],
                 )
             )
 

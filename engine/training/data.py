@@ -139,8 +139,9 @@ class Renders:
         if problems and not skip_faulty:
             more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
             raise InputError(
-                f"{folder} is not whole: {'; '.join(problems[:_SHOWN])}{more}. Render these models again, or leave "
-                "them out with --skip-faulty."
+                f"{folder} is not whole: {'; '.join(problems[:_SHOWN])}{more}.",
+                advice="Render these models again, or leave them out{}.",
+                options=[" with --skip-faulty"],
             )
         train, validation = ([m for m in part if whole[m.key]] for part in (train, validation))
         if not train:

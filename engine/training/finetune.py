@@ -201,7 +201,11 @@ class _Run:
         known = read_run(self.out)
         if not self.owner.resume_run or known is None:
             if self.checkpoints.paths() and not self.owner.resume_run:
-                raise InputError(f"{self.out} holds a run already. Go on with it (--resume), or give another folder.")
+                raise InputError(
+                    f"{self.out} holds a run already.",
+                    advice="Go on with it{}, or give another folder.",
+                    options=[" (--resume)"],
+                )
             self.accelerator.wait_for_everyone()  # before the first writes what the others look for
             if self.main:
                 content = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import pytest
 
-from app.job_session import Job, recalled
-from engine.core.errors import Cancelled
+from app.job_session import Job, JobSession, recalled
+from engine.core.errors import Cancelled, InputError
 from engine.core.progress import CancelToken, Progress, ProgressCallback
 
 
@@ -37,6 +38,13 @@ def test_a_job_that_is_cancelled_before_it_begins_makes_nothing() -> None:
     job.cancel.cancel()
     with pytest.raises(Cancelled):
         job.work()
+
+
+def test_what_went_wrong_is_told_without_options_of_the_command_line() -> None:
+    async def work() -> None:
+        raise InputError("It is full.", advice="Go on with it{}.", options=[" (--resume)"])
+
+    assert asyncio.run(JobSession._outcome(work())) == ("It is full. Go on with it.", False)
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,8 @@ def test_what_the_folder_holds_and_lacks_stands_beside_it(window, tmp_path) -> N
     action(tab, "Leave them out").click()
     assert asked == ["start"] and tab.setup.form.values().skip_faulty
     assert "left out" in tab.setup.problems.text()
-    opened(tab, tmp_path, holding=Holding(error="There are no models in /houses. Give one with --skip-faulty."))
+    lacking = InputError("There are no models in /houses.", advice="Give one{}.", options=[" with --skip-faulty"])
+    opened(tab, tmp_path, holding=Holding(error=lacking.plain))
     assert "There are no models" in said(tab) and "--" not in said(tab)
     tab.request_start()
     assert asked == ["start"]

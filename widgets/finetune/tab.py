@@ -19,7 +19,7 @@ from widgets.finetune.details import DetailsPanel
 from widgets.finetune.looks import Look
 from widgets.finetune.record import Pace, Record
 from widgets.finetune.setup_panel import KEY, SetupPanel
-from widgets.finetune.words import FIGURES, RUN_STATES, figure, log_line, said
+from widgets.finetune.words import FIGURES, RUN_STATES, figure, log_line
 from widgets.kit.actions import ELSEWHERE, OWN, WINDOW, Action
 from widgets.kit.details import SIDES
 from widgets.kit.job_page import JobPage
@@ -218,13 +218,13 @@ class FineTuneTab(JobPage):
         self.draw()
         self._show_holding()
         if opened.problem:
-            self.say(said(opened.problem))
+            self.say(opened.problem)
         elif opened.elsewhere:
             self.say("Another process trains in this folder now. F5 shows how far it is.", "info")
         elif opened.holding is not None and opened.holding.error:
-            self.say(said(opened.holding.error))
+            self.say(opened.holding.error)
         elif opened.rows and opened.rows[-1].get("kind") in ("rollback", "collapse"):
-            self.say(said(f"The run ended so: {opened.rows[-1].get('message', '')}"), "warning")
+            self.say(f"The run ended so: {opened.rows[-1].get('message', '')}", "warning")
         if opened.looks:
             self.table.choose(self.model.rows[0].key)
         if self.isVisible():
@@ -296,7 +296,7 @@ class FineTuneTab(JobPage):
         self.record.add(row)
         message = row.get("message")
         if message:
-            self.say(said(str(message)), "warning")
+            self.say(str(message), "warning")
         if message or int(row.get("step", 0)) % _LOG_EVERY == 0:
             lines.append(log_line(row))
 
@@ -346,7 +346,7 @@ class FineTuneTab(JobPage):
             self.status_changed.emit("The folder of rendered models is still being read.")
             return False
         if self.holding.error:
-            self.say(said(self.holding.error))
+            self.say(self.holding.error)
             return False
         if self._refused:
             self.show_setup(True)
@@ -361,7 +361,7 @@ class FineTuneTab(JobPage):
             self.setup.form.values()
         except InputError as error:
             self.show_setup(True)
-            self.say(said(str(error)))
+            self.say(str(error))
             return False
         return True
 
@@ -403,7 +403,7 @@ class FineTuneTab(JobPage):
         """Say what the folder of rendered models holds, and what is missing of it."""
         found = self.holding
         if found is None or found.error:
-            self.setup.set_note("", said(found.error) if found is not None else "")
+            self.setup.set_note("", found.error if found is not None else "")
             return
         text = f"{count(found.train, 'model')} for training, {found.validation:,} for validation, {found.size} px"
         if not found.validation:

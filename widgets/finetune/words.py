@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
-
-from widgets.kit.words import plain
 
 RUN_STATES = {
     "starting": "Starting…",
@@ -41,8 +38,3 @@ def log_line(row: Mapping[str, Any]) -> str:
         found = [f"{label} {figure(name, row[name])}" for name, label in FIGURES.items() if name in row]
         return f"{head}  validation: {', '.join(found)}"
     return "  ".join([head, *(f"{name} {row[name]:.3g}" for name in _SHOWN if name in row)])
-
-
-def said(text: str) -> str:
-    """A message of the engine as the window says it: without options of the command line."""
-    return re.sub(r" with --[a-z-]+(?=[.,;])", "", plain(text))

@@ -18,7 +18,6 @@ from widgets.kit.details import SIDES, Segments
 from widgets.kit.labels import ElidedLabel, hint, label
 from widgets.kit.panel import Beside, Panel, column, holder, row, split
 from widgets.kit.theme import theme
-from widgets.kit.words import plain
 from widgets.state_table import StateTable, StateView
 
 NARROW = 1500
@@ -246,7 +245,7 @@ class JobPage(QWidget):
 
     def say(self, text: str, kind: str = "error", actions: dict[str, Callable[[], Any]] | None = None) -> None:
         """Say something in place."""
-        self.banner.show_message(plain(text), kind, actions)
+        self.banner.show_message(text, kind, actions)
 
     def source_in(self, mime: QMimeData) -> Path | None:
         """What can be worked on in a drop or on the clipboard."""
@@ -352,7 +351,7 @@ class JobPage(QWidget):
         told = self._message() if running else ""
         if told != self._told:
             self._told = told
-            self.status_changed.emit(plain(told))
+            self.status_changed.emit(told)
         self._show_counts()
         self._show_pace()
 

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
-
-def plain(text: str) -> str:
-    """A message of the engine without the options of the command line that it names."""
-    return re.sub(r" \(--[a-z-]+\)", "", text)
-
 
 def amount(size: float) -> str:
     """Bytes as people write them: `512 kB`, `3.4 MB`, `15 GB`."""
