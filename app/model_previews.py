@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,7 @@ def make_cache() -> PreviewCache:
 def mesh_of(preview: Preview) -> tuple[Mesh | None, str]:
     """What the viewport shows of a preview, and what there is to say to it; None and why if there is nothing to see."""
     if not preview.parts:
-        problem = re.sub(r" (Reject it|Decide without|Skip it)\b.*", "", preview.problem or "There is nothing to see.")
-        return None, f"{problem} Show the file (S), to open it elsewhere."
+        return None, f"{preview.problem or 'There is nothing to see.'} Show the file (S), to open it elsewhere."
     parts = preview.parts
     shown = sum(len(part.triangles) for part in parts)
     notes = (

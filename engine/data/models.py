@@ -303,8 +303,7 @@ def _look(entry: ModelEntry, known: dict[str, Any]) -> dict[str, str]:
 
 def _reason(error: InputError, entry: ModelEntry) -> str:
     """What is wrong with a file, without its name and without advice."""
-    first = str(error).partition(". ")[0].rstrip(".")
-    return first.removeprefix(f"{entry.path.name} is ").removeprefix(f"{entry.path.name} ")
+    return error.what.rstrip(".").removeprefix(f"{entry.path.name} is ").removeprefix(f"{entry.path.name} ")
 
 
 def _fingerprints(model: Model) -> tuple[str, str]:

@@ -111,8 +111,8 @@ def read_shape(path: Path, triangles: int = _TRIANGLES) -> Shape:
         return shape_of(_mesh_of_run(path))
     try:
         model = read_model(path)
-    except Unreadable as error:  # its text advises those who screen models
-        raise InputError(f"{str(error).partition('. ')[0].rstrip('.')}. Make or export it again.") from error
+    except Unreadable as error:  # its advice is for those who screen models
+        raise InputError(error.what, advice="Make or export it again.") from error
     for piece in model.pieces:
         if not np.isfinite(piece.points[np.unique(piece.triangles)]).all():
             raise InputError(f"{path.name} has vertices that are no numbers (NaN or infinite). Export it again.")

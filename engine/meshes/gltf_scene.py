@@ -48,7 +48,7 @@ def read_gltf(path: Path) -> Model:
     except Damaged as error:
         raise _damaged(path, str(error)) from error
     except (OSError, ValueError) as error:
-        raise Unreadable(f"{path.name} cannot be opened ({error}). Check its rights and the disk.") from error
+        raise Unreadable(f"{path.name} cannot be opened ({error}).", advice="Check its rights and the disk.") from error
     return _Scenes(path, gltf.Reader(document, path.parent, binary)).read()
 
 
@@ -57,7 +57,8 @@ def _glb(path: Path, content: mmap.mmap) -> tuple[bytes, int, int]:
     version, length = gltf.glb_header(content)
     if version != 2:
         raise Unreadable(
-            f"{path.name} is an old GLB of version {version}; only version 2 can be shown. Convert it, or skip it."
+            f"{path.name} is an old GLB of version {version}; only version 2 can be shown.",
+            advice="Convert it, or skip it.",
         )
     if len(content) < length:
         raise Damaged(f"it is cut off, {len(content):,} of {length:,} bytes are there")
@@ -65,7 +66,11 @@ def _glb(path: Path, content: mmap.mmap) -> tuple[bytes, int, int]:
 
 
 def _damaged(path: Path, why: str) -> Unreadable:
-    return Unreadable(f"{path.name} is damaged: {why}. Download it again, or reject it.")
+    return Unreadable(f"{path.name} is damaged: {why}.", advice="Download it again, or reject it.")
+
+
+def _nothing_to_see(path: Path, held: str) -> Unreadable:
+    return Unreadable(f"{path.name} holds {held}, so there is nothing to see.", advice="Reject or skip it.")
 
 
 class _Scenes:
@@ -97,7 +102,8 @@ class _Scenes:
         version = str((document.get("asset") or {}).get("version", "2.0")) if "asset" in document else "2.0"
         if not version.startswith("2"):
             raise Unreadable(
-                f"{self._path.name} is glTF of version {version}; only version 2 can be shown. Convert it, or skip it."
+                f"{self._path.name} is glTF of version {version}; only version 2 can be shown.",
+                advice="Convert it, or skip it.",
             )
         required = document.get("extensionsRequired")
         unknown = sorted({str(e) for e in required} - _KNOWN) if isinstance(required, list) else []
@@ -105,7 +111,7 @@ class _Scenes:
             if not name.startswith("KHR_materials"):
                 self._warn(f"It needs the extension {name}, which is not shown.")
         if not self._data.items("meshes"):
-            raise Unreadable(f"{self._path.name} holds no mesh, so there is nothing to see. Reject or skip it.")
+            raise _nothing_to_see(self._path, "no mesh")
         pieces: list[Piece] = []
         failures: dict[str, None] = {}
         skipped = False
@@ -131,7 +137,7 @@ class _Scenes:
             if failures:
                 raise _damaged(self._path, "; ".join(list(failures)[:3]))
             what = "only points and lines, no triangles" if skipped else "no triangles"
-            raise Unreadable(f"{self._path.name} holds {what}, so there is nothing to see. Reject or skip it.")
+            raise _nothing_to_see(self._path, what)
         for reason in failures:
             self._warn(f"Parts are left out: {reason}.")
         animated = bool(self._data.items("animations"))

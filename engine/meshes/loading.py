@@ -17,28 +17,34 @@ FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl")
 def read_model(path: Path) -> Model:
     """The triangles of a model file, at rest, all scenes together. Raises Unreadable with a text for the annotator."""
     if not path.is_file():
-        raise Unreadable(f"There is no file {path.name} in {path.parent}. Was it moved? Skip it, or put it back.")
+        what = f"There is no file {path.name} in {path.parent}."
+        raise Unreadable(what, advice="Was it moved?", decision="Skip it, or put it back.")
     try:
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise Unreadable(f"{path.name} cannot be opened ({error.strerror}). Check its rights and the disk.") from error
+        what = f"{path.name} cannot be opened ({error.strerror})."
+        raise Unreadable(what, advice="Check its rights and the disk.") from error
     suffix = path.suffix.lower()
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not head:
-        raise Unreadable(f"{path.name} is empty: 0 bytes. Download it again, or reject it.")
+        raise Unreadable(f"{path.name} is empty: 0 bytes.", advice="Download it again, or reject it.")
     if head[:4] == b"glTF":
         return gltf_scene.read_gltf(path)
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise Unreadable(f"{path.name} is a web page, not a model. Download the model again, or reject it.")
+        what = f"{path.name} is a web page, not a model."
+        raise Unreadable(what, advice="Download the model again, or reject it.")
     if text.startswith(b"version https://git-lfs"):
-        raise Unreadable(f"{path.name} only points to a file in Git LFS. Fetch the file itself with git lfs pull.")
+        what = f"{path.name} only points to a file in Git LFS."
+        raise Unreadable(what, advice="Fetch the file itself with git lfs pull.")
     if head[:2] == b"PK":
-        raise Unreadable(f"{path.name} is a zip archive. Unpack it and screen the model inside.")
+        raise Unreadable(f"{path.name} is a zip archive.", advice="Unpack it and screen the model inside.")
     if suffix == ".glb":
-        raise Unreadable(f"{path.name} is damaged: it does not begin as a GLB. Download it again, or reject it.")
+        what = f"{path.name} is damaged: it does not begin as a GLB."
+        raise Unreadable(what, advice="Download it again, or reject it.")
     if suffix == ".gltf" or (suffix not in FORMATS and text.startswith(b"{")):
         return gltf_scene.read_gltf(path)
     if suffix in FORMATS:
         return other_formats.read_other(path)
-    raise Unreadable(f"{path.name} is of a kind that cannot be shown. Shown are {', '.join(FORMATS)} files.")
+    what = f"{path.name} is of a kind that cannot be shown."
+    raise Unreadable(what, advice=f"Shown are {', '.join(FORMATS)} files.")

@@ -21,7 +21,15 @@ GREY = (0.6, 0.6, 0.6, 1.0)
 
 
 class Unreadable(InputError):
-    """A model file of which nothing can be shown; the text says why and what may be done."""
+    """A model file of which nothing can be shown; the text says why and what may be done.
+
+    `plain` is without the `decision`, which is for whoever screens models.
+    """
+
+    def __init__(self, what: str, *, advice: str = "", decision: str = "") -> None:
+        super().__init__(what, advice=f"{advice} {decision}".strip())
+        self.plain = f"{what} {advice}".strip()
+        self.decision = decision
 
 
 @dataclass

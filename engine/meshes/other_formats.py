@@ -28,11 +28,12 @@ def read_other(path: Path) -> Model:
         raise
     except Exception as error:  # each of trimesh's readers raises kinds of its own
         raise Unreadable(
-            f"{path.name} cannot be read as {kind} ({error or type(error).__name__}). Download it again, or reject it."
+            f"{path.name} cannot be read as {kind} ({error or type(error).__name__}).",
+            advice="Download it again, or reject it.",
         ) from error
     if not meshes:
         what = "only points, no triangles" if scene.geometry else "no triangles"
-        raise Unreadable(f"{path.name} holds {what}, so there is nothing to see. Reject or skip it.")
+        raise Unreadable(f"{path.name} holds {what}, so there is nothing to see.", advice="Reject or skip it.")
     found: list[str] = []
     turn = np.eye(3)
     if kind == "OBJ":
@@ -46,7 +47,8 @@ def read_other(path: Path) -> Model:
         points = (np.asarray(mesh.vertices, np.float64) @ turn.T - origin).astype(np.float32)
         piece = Piece(points, np.asarray(mesh.faces, np.int32), Surface(color=GREY))
         if not 0 <= piece.triangles.min() <= piece.triangles.max() < len(points):
-            raise Unreadable(f"{path.name} is damaged: its mesh uses corners that it does not have. Download it again.")
+            what = f"{path.name} is damaged: its mesh uses corners that it does not have."
+            raise Unreadable(what, advice="Download it again.")
         visual: Any = mesh.visual
         if visual.kind == "texture":
             _textured(piece, visual)

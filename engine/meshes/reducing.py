@@ -76,13 +76,14 @@ def reduce_model(model: Model, *, triangles: int, parts: int, side: int, texture
     warnings = list(model.warnings)
     pieces = [piece for piece in (_whole(piece, warnings) for piece in model.pieces) if piece is not None]
     if not pieces:
-        raise Unreadable(f"{name} is damaged: the positions of its mesh are no numbers. Reject it, or load it again.")
+        what = f"{name} is damaged: the positions of its mesh are no numbers."
+        raise Unreadable(what, decision="Reject it, or load it again.")
     total = sum(len(piece.triangles) for piece in pieces)
     low = np.min([piece.points.min(0) for piece in pieces], 0).astype(np.float64)
     high = np.max([piece.points.max(0) for piece in pieces], 0).astype(np.float64)
     extent = float((high - low).max())
     if not extent > max(1e-12 * float(np.abs(model.origin).max()), 1e-30):
-        raise Unreadable(f"{name} has no extent: all its points lie in one place. Reject or skip it.")
+        raise Unreadable(f"{name} has no extent: all its points lie in one place.", advice="Reject or skip it.")
     bounds = tuple((low + model.origin).tolist()), tuple((high + model.origin).tolist())
     materials = len({id(piece.surface) for piece in pieces})
     groups = _group(pieces, parts, warnings)
@@ -94,7 +95,7 @@ def reduce_model(model: Model, *, triangles: int, parts: int, side: int, texture
         merged.normals = None
         merged = _reduce(merged, triangles)
         if len(merged.triangles) == 0:
-            raise Unreadable(f"{name} has no surface: its triangles have no area. Reject or skip it.")
+            raise Unreadable(f"{name} has no surface: its triangles have no area.", advice="Reject or skip it.")
     radius = float(np.sqrt((merged.points.astype(np.float64) ** 2).sum(1).max()))
     merged.points *= np.float32(1 / radius)
     pictures = _decode([g.surface.picture for g in groups if g.surface.picture], side, texture_bytes, warnings)

@@ -14,7 +14,7 @@ from pathlib import Path
 from engine.core.errors import Cancelled, InputError
 from engine.core.processes import Child, ChildEnded
 from engine.core.progress import CancelToken
-from engine.screening.preview import Preview, PreviewFacts, PreviewLimits, serve_previews, too_large
+from engine.screening.preview import ELSEWHERE, Preview, PreviewFacts, PreviewLimits, serve_previews, too_large
 
 Stamp = tuple[int, int] | None
 """Time of change (ns) and size of a file; None for one that is not there."""
@@ -149,23 +149,19 @@ class PreviewCache:
         except Cancelled:
             raise
         except TimeoutError:
-            text = (
-                f"{path.name} did not load within {self.limits.seconds:.0f} seconds. Decide without a picture, or skip "
-                "it and open it in another program."
-            )
+            text = f"{path.name} did not load within {self.limits.seconds:.0f} seconds."
+            preview = Preview(path, (), facts, text, f"Decide without a picture, or {ELSEWHERE}")
         except ChildEnded as ended:  # a crash of a library, or the system ended it for want of memory
-            if ended.code == -signal.SIGKILL:
-                text = too_large(path, facts.bytes, self.limits)
-            else:
-                text = (
-                    f"{path.name} made its reader crash (exit code {ended.code}). Reject it, or skip it and open it in "
-                    "another program."
-                )
+            text = f"{path.name} made its reader crash (exit code {ended.code})."
+            killed = ended.code == -signal.SIGKILL
+            crashed = Preview(path, (), facts, text, f"Reject it, or {ELSEWHERE}")
+            preview = too_large(path, facts, self.limits) if killed else crashed
         except Exception as error:
             _log.exception("the preview of %s did not arrive", path)
             text = f"The preview of {path.name} did not arrive ({error}). Is the disk full?"
+            preview = Preview(path, (), facts, text)
         worker.close()
-        return Preview(path, facts=facts, problem=text)
+        return preview
 
     def _next(self) -> tuple[Path, Stamp]:
         """Wait for a wanted file to load; it counts as being loaded from now on."""

@@ -23,6 +23,8 @@ from engine.meshes.model import Unreadable
 from engine.meshes.reducing import PreviewPart as PreviewPart
 from engine.meshes.reducing import reduce_model
 
+ELSEWHERE = "skip it and open it in another program."
+
 _log = logging.getLogger(__name__)
 
 
@@ -91,6 +93,8 @@ class Preview:
     facts: PreviewFacts = field(default_factory=PreviewFacts)
     problem: str | None = None
     """Why nothing can be shown, and what may be done; `parts` is empty then."""
+    decision: str = ""
+    """What may be decided of such a model where models are screened."""
 
     @property
     def nbytes(self) -> int:
@@ -117,16 +121,14 @@ def load_preview(path: Path, limits: PreviewLimits | None = None) -> Preview:
             name=path.name,
         )
     except Unreadable as error:
-        return Preview(path, facts=PreviewFacts(bytes=size, seconds=time.perf_counter() - start), problem=str(error))
+        facts = PreviewFacts(bytes=size, seconds=time.perf_counter() - start)
+        return Preview(path, facts=facts, problem=error.plain, decision=error.decision)
     except MemoryError:
-        return Preview(path, facts=PreviewFacts(bytes=size), problem=too_large(path, size, limits))
+        return too_large(path, PreviewFacts(bytes=size), limits)
     except Exception as error:  # nothing that is in a file may end the screening
         _log.warning("%s cannot be read", path, exc_info=True)
-        text = (
-            f"{path.name} cannot be read ({type(error).__name__}: {str(error)[:200]}). Reject it, or skip it and open "
-            "it in another program."
-        )
-        return Preview(path, facts=PreviewFacts(bytes=size), problem=text)
+        text = f"{path.name} cannot be read ({type(error).__name__}: {str(error)[:200]})."
+        return Preview(path, facts=PreviewFacts(bytes=size), problem=text, decision=f"Reject it, or {ELSEWHERE}")
     facts = PreviewFacts(
         bytes=size,
         triangles=reduced.triangles,
@@ -141,12 +143,13 @@ def load_preview(path: Path, limits: PreviewLimits | None = None) -> Preview:
     return Preview(path, tuple(reduced.parts), facts)
 
 
-def too_large(path: Path, size: int, limits: PreviewLimits) -> str:
-    """What to say of a file of `size` bytes that takes more memory than a worker has."""
-    return (
-        f"{path.name} ({size / 1e6:,.0f} MB) is too large to be shown: it takes more than "
-        f"{limits.worker_bytes / 1e9:.1f} GB of memory to load. Decide without a picture, or skip it."
+def too_large(path: Path, facts: PreviewFacts, limits: PreviewLimits) -> Preview:
+    """That of a file that takes more memory than a worker has."""
+    text = (
+        f"{path.name} ({facts.bytes / 1e6:,.0f} MB) is too large to be shown: it takes more than "
+        f"{limits.worker_bytes / 1e9:.1f} GB of memory to load."
     )
+    return Preview(path, facts=facts, problem=text, decision="Decide without a picture, or skip it.")
 
 
 # -- in a process of its own ---------------------------------------------------------------------------------
@@ -169,7 +172,7 @@ def serve_previews(channel: Channel, limits: PreviewLimits) -> NoReturn:
         try:
             channel.send(preview)
         except MemoryError:
-            channel.send(Preview(path, facts=facts, problem=too_large(path, facts.bytes, limits)))
+            channel.send(too_large(path, facts, limits))
         except OSError as error:
             where = tempfile.gettempdir()
             text = f"The preview of {path.name} cannot be kept in {where} ({error.strerror}). Make room on the disk."

@@ -258,7 +258,7 @@ class ScreenTab(QWidget):
             if preview is None or preview.problem is None:
                 self.curtain.show_loading(f"Loading {self.scene.title}…")
             else:
-                self.curtain.show_problem("This model cannot be shown", preview.problem)
+                self.curtain.show_problem("This model cannot be shown", f"{preview.problem} {preview.decision}".strip())
             self._seen()
         self._show_facts(preview)
 

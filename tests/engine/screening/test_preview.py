@@ -89,7 +89,8 @@ def test_previews_arrive_as_they_are_loaded_and_bad_ones_say_why(houses: list[Pa
                     assert part.arrays()[name].dtype == array.dtype and not part.arrays()[name].flags.writeable
         for path in bad:
             assert BAD[path.name][1] in str(ready(cache, path).problem)
-        assert "no file" in str(ready(cache, tmp_path / "gone.glb").problem)
+        gone = ready(cache, tmp_path / "gone.glb")
+        assert "no file" in str(gone.problem) and gone.decision == "Skip it, or put it back."
         until(lambda: len(told) == len(houses) + len(bad) + 1)
         assert {thread for _, thread in told} != {threading.current_thread().name}
         assert 0 < cache.nbytes < 50e6
