@@ -359,8 +359,10 @@ def _state(page: Page, records: Records | None) -> PageState:
         return PageState(page, "waiting")
     failure, skip = records.failed.get(page.key), records.skipped.get(page.key)
     if state == "failed" and failure is not None:
-        return PageState(page, state, failure.reason, attempts=failure.attempts, earlier=True)
-    return PageState(page, state, skip.reason if state == "skipped" and skip is not None else "", earlier=True)
+        return PageState(page, state, failure.reason, attempts=failure.attempts, earlier=True, kind=failure.kind)
+    if state == "skipped" and skip is not None:
+        return PageState(page, state, skip.reason, earlier=True, kind=skip.kind)
+    return PageState(page, state, earlier=True)
 
 
 def _facts(folder: Path, keys: list[str]) -> list[tuple[str, str, int, bool]]:

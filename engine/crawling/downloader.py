@@ -22,7 +22,15 @@ class Download:
 
 
 class PageFailed(OrielError):
-    """A page whose model cannot be collected, now or later."""
+    """A page whose model cannot be collected, now or later.
+
+    `kind`, where the reason is of one that something can be done about: `gone`, `denied` to this account, a `model`
+    that is of no use, a `page` that is not as it was known, a `login` or the like that the site asked for.
+    """
+
+    def __init__(self, text: str, *, kind: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class PageTrouble(PageFailed):
@@ -33,9 +41,15 @@ class PageTrouble(PageFailed):
     """
 
     def __init__(
-        self, text: str, *, refused: bool = False, busy: bool = False, retry_after: float | None = None
+        self,
+        text: str,
+        *,
+        kind: str = "",
+        refused: bool = False,
+        busy: bool = False,
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(text)
+        super().__init__(text, kind=kind)
         self.refused = refused or busy
         self.busy = busy
         self.retry_after = retry_after
@@ -43,6 +57,9 @@ class PageTrouble(PageFailed):
 
 class AccessDenied(PageFailed):
     """A page that the site does not let this user have (403). Many in a row end the crawl."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, kind="denied")
 
 
 class CrawlStopped(OrielError):

@@ -269,7 +269,8 @@ class _Transfer:
                 self._partial.unlink(missing_ok=True)
                 raise PageTrouble(f"{self._host} does not know the part that is missing (416).")
             if answer.status not in (200, 206):
-                raise PageFailed(f"{self._host} does not have the file ({answer.status}).")
+                kind = "gone" if answer.status == 404 else ""
+                raise PageFailed(f"{self._host} does not have the file ({answer.status}).", kind=kind)
             part = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
             going_on = answer.status == 206 and part is not None and int(part[1]) == held
             if answer.status == 206 and not going_on:

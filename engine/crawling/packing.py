@@ -59,7 +59,9 @@ def _check(content: mmap.mmap) -> GlbFacts:
         raise Damaged("it does not begin as a GLB")
     version, length = gltf.glb_header(content)
     if version != 2:
-        raise PageFailed(f"The model is in an old format: GLB version {version}, where version 2 is needed.")
+        raise PageFailed(
+            f"The model is in an old format: GLB version {version}, where version 2 is needed.", kind="model"
+        )
     if size < length:
         raise PageTrouble(f"The file came incomplete: {size} of {length} bytes.")
     if size > length:
@@ -67,9 +69,9 @@ def _check(content: mmap.mmap) -> GlbFacts:
     text, at, room = gltf.glb_parts(content, length)
     document = gltf.parse(text)
     if any(not str(b.get("uri", "data:")).startswith("data:") for b in entries(document, "buffers")):
-        raise PageFailed("The model refers to other files that did not come with it.")
+        raise PageFailed("The model refers to other files that did not come with it.", kind="model")
     if any("uri" in i and not str(i["uri"]).startswith("data:") for i in entries(document, "images")):
-        raise PageFailed("The model refers to pictures that did not come with it.")
+        raise PageFailed("The model refers to pictures that did not come with it.", kind="model")
     try:
         return _check_document(document, content, at, room)
     except Damaged:
@@ -135,7 +137,7 @@ def _check_document(document: dict[str, Any], content: mmap.mmap, at: int, room:
         meshes += found
     if not meshes:
         what = "no mesh" if not document.get("meshes") else "only points and lines, no mesh"
-        raise PageFailed(f"The model holds {what}.")
+        raise PageFailed(f"The model holds {what}.", kind="model")
     return GlbFacts(len(content), meshes, triangles, len(entries(document, "images")))
 
 
@@ -172,7 +174,7 @@ def pack(path: Path, target: Path, *, most: int = _LIMIT, cancel: Callable[[], N
     if kind == "empty":
         raise PageTrouble("The file that came is empty.")
     if kind == "unknown":
-        raise PageFailed("The file that came is no model: neither GLB, glTF nor zip.")
+        raise PageFailed("The file that came is no model: neither GLB, glTF nor zip.", kind="model")
     try:
         if kind == "gltf":
             source: _Source = _Folder(path.parent)
@@ -182,13 +184,15 @@ def pack(path: Path, target: Path, *, most: int = _LIMIT, cancel: Callable[[], N
             with zipfile.ZipFile(path) as archive:
                 _pack_archive(_Archive(archive), target, most, cancel)
     except Damaged as error:
-        raise PageFailed(f"The model cannot be packed: {error}.") from error
+        raise PageFailed(f"The model cannot be packed: {error}.", kind="model") from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise PageTrouble("The archive came damaged or incomplete.") from error
     except (RuntimeError, NotImplementedError, zipfile.LargeZipFile) as error:
         raise PageFailed(f"The archive cannot be opened: {error}.") from error
     except gltf.MALFORMED as error:
-        raise PageFailed(f"The model cannot be packed: its parts do not fit together ({error}).") from error
+        raise PageFailed(
+            f"The model cannot be packed: its parts do not fit together ({error}).", kind="model"
+        ) from error
     return target
 
 

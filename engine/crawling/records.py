@@ -1,7 +1,7 @@
 """What a crawl has done, on disk: plain files in the folder of the models that survive a kill at any instant.
 
     downloaded_urls.txt   one address a line, as the original script wrote it
-    failed_urls.tsv       address, reason, attempts, time; the last line of an address counts
+    failed_urls.tsv       address, reason, attempts, time, kind; the last line of an address counts
     skipped_urls.tsv      address, kind, reason, time
     crawl.json            the list and the options of the last crawl
 
@@ -27,7 +27,7 @@ from engine.core.files import lock_folder, read_object, unwritable, write_whole,
 from engine.crawling.lists import Page, parse_page
 
 DOWNLOADED, FAILED, SKIPPED = "downloaded_urls.txt", "failed_urls.tsv", "skipped_urls.tsv"
-_FAILED_HEAD = "# url\treason\tattempts\ttime\n"
+_FAILED_HEAD = "# url\treason\tattempts\ttime\tkind\n"
 _SKIPPED_HEAD = "# url\tkind\treason\ttime\n"
 
 
@@ -39,6 +39,8 @@ class Failure:
     reason: str
     attempts: int = 1
     time: str = ""
+    kind: str = ""
+    """That of the reason, as of `PageFailed`; none in records from before there were any."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,13 @@ class Records:
             self.failed.pop(page.key, None)
             self.skipped.pop(page.key, None)
 
-    def add_failed(self, page: Page, reason: str, attempts: int) -> None:
+    def add_failed(self, page: Page, reason: str, attempts: int, kind: str = "") -> None:
         """Record a page that was given up; `attempts` are those of this crawl."""
         with self._writing:
             before = self.failed.get(page.key)
-            failure = Failure(page, _plain(reason), attempts + (before.attempts if before else 0), _now())
-            self._append(FAILED, _FAILED_HEAD, page.url, failure.reason, str(failure.attempts), failure.time)
+            attempts += before.attempts if before else 0
+            failure = Failure(page, _plain(reason), attempts, _now(), kind)
+            self._append(FAILED, _FAILED_HEAD, page.url, failure.reason, str(attempts), failure.time, kind)
             self.failed[page.key] = failure
             self.skipped.pop(page.key, None)
 
@@ -169,8 +172,9 @@ class Records:
         for cells in _rows(self.folder / FAILED):
             page = parse_page(cells[0])
             if isinstance(page, Page):
-                reason, attempts, time = (cells[1:] + [""] * 3)[:3]
-                self.failed[page.key] = Failure(page, reason, int(attempts) if attempts.isdecimal() else 1, time)
+                reason, attempts, time, kind = (cells[1:] + [""] * 4)[:4]
+                tried = int(attempts) if attempts.isdecimal() else 1
+                self.failed[page.key] = Failure(page, reason, tried, time, kind)
         for key in self.downloaded:
             self.failed.pop(key, None)
             self.skipped.pop(key, None)

@@ -93,6 +93,8 @@ class PageState:
     attempts: int = 0
     earlier: bool = False
     """Whether an earlier run has settled it."""
+    kind: str = ""
+    """That of the reason: of `PageFailed` or of `Skip`."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,8 @@ class _Verdict:
     message: str = ""
     answered: bool = False
     """Whether the site has answered: what it refused before counts no more."""
-    skip: str = ""
-    """Kind of the reason that a page is skipped for."""
+    kind: str = ""
+    """Kind of the reason that a page is skipped for, or failed."""
     attempts: int = 0
     """Those that are recorded of a page that failed."""
     clear: bool = False
@@ -286,11 +288,14 @@ class Crawl:
             again = {"failed": self.options.retry_failed, "skipped": self.options.retry_skipped}.get(state, False)
             if state != "waiting" and not again:
                 reason = records.failed.get(key) or records.skipped.get(key)
-                self.board.update(key, state=state, message=reason.reason if reason else "", earlier=True)
+                message, kind = (reason.reason, reason.kind) if reason else ("", "")
+                self.board.update(key, state=state, message=message, kind=kind, earlier=True)
                 continue
             self._fresh.append(_Item(page))
             if self.board[key].state != "waiting":  # as it stood when somebody looked last
-                self.board.update(key, state="waiting", message="", attempts=0, received=0, size=0, earlier=False)
+                self.board.update(
+                    key, state="waiting", message="", kind="", attempts=0, received=0, size=0, earlier=False
+                )
         for path, found in collected(self.folder):
             if isinstance(found.get("sha256"), str):
                 self._contents.setdefault(found["sha256"], path.stem)
@@ -381,9 +386,9 @@ class Crawl:
         except Exception as error:
             verdict = self._judge(item, error)
         if verdict.state == "skipped":
-            records.add_skipped(page, verdict.skip, verdict.message)
+            records.add_skipped(page, verdict.kind, verdict.message)
         elif verdict.state == "failed":
-            records.add_failed(page, verdict.message, verdict.attempts)
+            records.add_failed(page, verdict.message, verdict.attempts, verdict.kind)
         if verdict.clear:
             self._clear(page)
         if verdict.stop is not None:
@@ -400,13 +405,14 @@ class Crawl:
             case Cancelled():
                 return _Verdict("waiting", "stopped; goes on from here")
             case Skipped():
-                return _Verdict("skipped", text, answered=True, skip=error.kind, clear=True)
+                return _Verdict("skipped", text, answered=True, kind=error.kind, clear=True)
             case PageTrouble():
                 return self._trouble(item, error)
             case AccessDenied():
-                return _Verdict("failed", text, attempts=item.attempts + 1, refusal=error)
+                return _Verdict("failed", text, kind=error.kind, attempts=item.attempts + 1, refusal=error)
             case PageFailed():
-                return _Verdict("failed", text, answered=True, attempts=item.attempts + 1, clear=True)
+                attempts = item.attempts + 1
+                return _Verdict("failed", text, answered=True, kind=error.kind, attempts=attempts, clear=True)
             case CrawlStopped() | OutputError():
                 return _Verdict("waiting", text, stop=error)
             case OSError() if error.errno in _DISK_ERRORS or not self.folder.is_dir():
@@ -427,7 +433,8 @@ class Crawl:
             item.attempts += 1
         text, answered, refusal = str(trouble), not trouble.refused, trouble if trouble.refused else None
         if item.attempts >= self.options.attempts or item.refused >= 2 * self.options.refusals:
-            return _Verdict("failed", text, answered, attempts=item.attempts + item.refused, refusal=refusal)
+            attempts = item.attempts + item.refused
+            return _Verdict("failed", text, answered, trouble.kind, attempts, refusal=refusal)
         wait = self._grown(item.attempts)
         return _Verdict("waiting", f"{text} Tried again.", answered, again=wait, refusal=refusal)
 
@@ -573,8 +580,8 @@ class Crawl:
                 heapq.heappush(self._delayed, (time.monotonic() + verdict.again, self._numbers, item))
             elif verdict.answered or verdict.state == "failed":
                 self._pace.tick()
-            values = {"state": verdict.state, "message": verdict.message, "attempts": item.attempts, "rate": 0.0}
-            self.board.update(item.page.key, **values)
+            values = {"state": verdict.state, "message": verdict.message, "kind": verdict.kind}
+            self.board.update(item.page.key, attempts=item.attempts, rate=0.0, **values)
             if verdict.answered:
                 self._refused.clear()
                 self._notice = ""

@@ -186,7 +186,7 @@ class SketchfabApi:
         if status == 403:
             raise AccessDenied("Sketchfab does not let this account have the model (403).")
         if status in (404, 410):
-            raise PageFailed(f"The model does not exist, or no longer ({status}).")
+            raise PageFailed(f"The model does not exist, or no longer ({status}).", kind="gone")
         raise PageFailed(f"Sketchfab does not understand the request ({status}).")
 
 
@@ -271,7 +271,9 @@ class SketchfabDownloader:
     def fetch(self, page: Page, folder: Path, progress: ProgressCallback, cancel: CancelToken) -> Download:
         """See `Downloader.fetch`."""
         if not re.fullmatch("[0-9a-f]{32}", page.key):
-            raise PageFailed("The address is not that of a model on Sketchfab, as it holds no model's id.")
+            raise PageFailed(
+                "The address is not that of a model on Sketchfab, as it holds no model's id.", kind="model"
+            )
         progress(Progress("page", 0, 0, "asking"))
         rights = read_model(self._api.model(page.key, cancel), page.url)
         self._policy.check(rights)
@@ -297,4 +299,6 @@ def _choose(offered: dict[str, Any]) -> tuple[str, str]:
             parts = urlsplit(entry["url"])
             if parts.scheme in ("http", "https"):
                 return kind, entry["url"]
-    raise PageFailed(f"The model is offered neither as GLB nor as glTF, only as {', '.join(offered) or 'nothing'}.")
+    raise PageFailed(
+        f"The model is offered neither as GLB nor as glTF, only as {', '.join(offered) or 'nothing'}.", kind="model"
+    )

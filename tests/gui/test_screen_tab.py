@@ -18,6 +18,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.settings import Settings
 from app.window import Session
+from engine.screening import Preview
 from tests.gui.driving import Drive, until
 from tests.site import ModelSite, SiteModel
 
@@ -164,6 +165,8 @@ def test_what_cannot_be_shown_says_why_and_is_judged_all_the_same(drive: Drive, 
         tab = await begin(session, models)
         assert tab.stage.currentWidget() is tab.curtain
         assert "model_0.glb is" in tab.curtain.problem
+        tab.show_preview(Preview(models / "model_0.glb", problem="It is torn.", decision="Reject it."))
+        assert tab.curtain.problem == "It is torn. Reject it."
         await do(session, Key.Key_N)
         assert "model_1.glb" in tab.curtain.problem
         await do(session, Key.Key_S)

@@ -229,7 +229,7 @@ class DetailsPanel(Panel):
         self.reason.setStyleSheet(
             f"color: {theme.color(STATES[page.state][1]).name()};" if page.state == "failed" else ""
         )
-        self.advice.setText(advice(page.state, page.message))
+        self.advice.setText(advice(page.state, page.kind))
         self.advice.setVisible(bool(self.advice.text()))
         self.retry.setVisible(page.state in ("failed", "skipped"))
         self.retry.setEnabled(not self._running)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 STATES = {
     "working": ("At work", "accent"),
     "waiting": ("Waiting", "muted"),
@@ -21,39 +19,22 @@ CRAWL_STATES = {
     "stopping": "Stopping…",
     "finished": "Finished",
 }
-_ADVICE = (
-    (
-        r"noai|generative ai",
-        "Nothing needs to be done: its author does not want it used this way, and no option changes that.",
-    ),
-    (
-        r"not offer it for download",
-        "Nothing needs to be done: the model can only be looked at on its page.",
-    ),
-    (
-        r"licence",
-        "To have it after all, allow its licence among the options, then look again at what was skipped.",
-    ),
-    (
-        r"does not exist|removed|gone|\(404\)|\(410\)",
-        "Open the page to see for yourself; if the model is gone, take its line out of the list.",
-    ),
-    (
-        r"\(403\)|does not let",
-        "Open the page with the account that the crawl uses, and see whether it may download the model.",
-    ),
-    (
-        r"no mesh|no model|old format|neither as glb|cannot be packed|refers to",
-        "Another attempt will bring the same file. Open the page: it may offer another format.",
-    ),
-    (r"selector|button|page looks", "The site may have changed. Look at the page as it was saved, then try again (F)."),
-    (r"captcha|second factor|log ?in", "Show the browser (among the options) and try again (F), to answer the site."),
-    (r"", "Try it again (F). If it fails in the same way, open the page and look for the reason there."),
-)
+_ADVICE = {
+    "noai": "Nothing needs to be done: its author does not want it used this way, and no option changes that.",
+    "not-downloadable": "Nothing needs to be done: the model can only be looked at on its page.",
+    "licence": "To have it after all, allow its licence among the options, then look again at what was skipped.",
+    "gone": "Open the page to see for yourself; if the model is gone, take its line out of the list.",
+    "denied": "Open the page with the account that the crawl uses, and see whether it may download the model.",
+    "model": "Another attempt will bring the same file. Open the page: it may offer another format.",
+    "page": "The site may have changed. Look at the page as it was saved, then try again (F).",
+    "login": "Show the browser (among the options) and try again (F), to answer the site.",
+}
+"""What to do about a page, by the kind of the reason."""
 
 
-def advice(state: str, message: str) -> str:
+def advice(state: str, kind: str) -> str:
     """What to do about a page that failed or was skipped; empty for others."""
     if state not in ("failed", "skipped"):
         return ""
-    return next(text for pattern, text in _ADVICE if re.search(pattern, message.lower()))
+    otherwise = "Try it again (F). If it fails in the same way, open the page and look for the reason there."
+    return _ADVICE.get(kind, otherwise)

@@ -48,8 +48,8 @@ _STRANGE = 8
 """Pages in a row on which nothing was found: then the site looks different, and the list is not to be burnt."""
 
 
-class _Again(Exception):
-    """The page is to be opened anew."""
+class _Again(PageTrouble):
+    """The page is to be opened anew; trouble if that does not help."""
 
 
 class BrowserDownloader:
@@ -240,9 +240,9 @@ class _Visit:
                 self._open(self._page.url)
                 path = self._go()
                 break
-            except _Again as again:
+            except _Again:
                 if attempt == 2:
-                    raise PageTrouble(str(again)) from None
+                    raise
         for left in (self._failures / f"{self._page.key}{kind}" for kind in (".html", ".png")):
             left.unlink(missing_ok=True)
         return Download(path, self._rights or Rights(source_url=self._page.url))
@@ -313,7 +313,7 @@ class _Visit:
         if any(choice.format for choice in view.offered):
             return self._choose(view)
         if "removed" in found and "download" not in found:
-            raise PageFailed("The model does not exist any more: the page says that it was removed.")
+            raise PageFailed("The model does not exist any more: the page says that it was removed.", kind="gone")
         return self._ask_for_download(view)
 
     def _asked(self) -> bool:
@@ -338,7 +338,7 @@ class _Visit:
                 raise BrowserLost(text)  # it was there, and does not answer any more
             raise PageTrouble(text)
         if not loading and now - max(self._ready_at or now, self._moved) > limits.element:
-            wanted = "a choice of formats" if self._asked() else "the button for the download"
+            wanted, kind = ("a choice of formats", "") if self._asked() else ("the button for the download", "page")
             saved = self._save()
             text = f"Within {limits.element:g} s nothing on the page looked like {wanted}.{saved}"
             if self._owner.count_strange() >= _STRANGE:
@@ -346,7 +346,7 @@ class _Visit:
                     f"The crawl was stopped, as {_STRANGE} pages in a row looked different from what is known: the "
                     f"site may have been redesigned. The last: {text} Nothing is lost; a newer version may know it."
                 )
-            raise PageFailed(text)
+            raise PageFailed(text, kind=kind)
 
     # -- what the browser has seen ---------------------------------------------------------------------------
 
@@ -400,7 +400,7 @@ class _Visit:
         if status in (401, 403):
             raise AccessDenied(f"{site} does not let this account have the model ({status}).")
         if status in (404, 410):
-            raise PageFailed(f"The model does not exist, or no longer ({status}).")
+            raise PageFailed(f"The model does not exist, or no longer ({status}).", kind="gone")
         raise PageTrouble(f"{site} does not understand the request ({status}).")
 
     def _heed(self, notice: str) -> None:
@@ -458,7 +458,7 @@ class _Visit:
         choice = _best(view.offered)
         if choice is None:
             offered = ", ".join(dict.fromkeys(choice.format for choice in view.offered if choice.format))
-            raise PageFailed(f"The model is offered neither as GLB nor as glTF, only as {offered}.")
+            raise PageFailed(f"The model is offered neither as GLB nor as glTF, only as {offered}.", kind="model")
         if self._rights is None:
             rights = read_page(self._browser, self._page)
             if rights is None:
@@ -481,16 +481,17 @@ class _Visit:
             if owner._refused:
                 raise CrawlStopped(owner._refused)
             if owner._adopt(self._browser):
-                raise _Again("The login did not last.")
+                raise _Again("The login did not last.", kind="login")
             self._logins += 1
             if self._logins > 2:
-                raise PageTrouble(f"The site asks for the login again and again.{self._save()}")
+                raise PageTrouble(f"The site asks for the login again and again.{self._save()}", kind="login")
             account = owner._account
             if account is None:
                 self._wait_for_user("login")
             elif not account.belongs_to(view.url):
                 raise PageFailed(
-                    f"The page asks for a login at {urlsplit(view.url).netloc}, which has no account here."
+                    f"The page asks for a login at {urlsplit(view.url).netloc}, which has no account here.",
+                    kind="login",
                 )
             else:
                 self._say("logging in")
@@ -519,7 +520,7 @@ class _Visit:
                     return
             time.sleep(_BEAT)
             now = look(self._browser)
-        raise PageTrouble("The login changed while it was filled in.")
+        raise PageTrouble("The login changed while it was filled in.", kind="login")
 
     def _send_off(self, found: dict[str, Any], account: Account) -> bool:
         """Type and click; False if something was gone or covered meanwhile."""
@@ -557,7 +558,8 @@ class _Visit:
                 if "captcha" in found:
                     self._wait_for_user("captcha")
                     return
-                raise PageTrouble(f"The login led nowhere within {self._limits.login:g} s.{self._save()}")
+                text = f"The login led nowhere within {self._limits.login:g} s.{self._save()}"
+                raise PageTrouble(text, kind="login")
             time.sleep(_BEAT)
 
     @contextlib.contextmanager
@@ -587,7 +589,7 @@ class _Visit:
             return
         with self._alone(self._owner._attention, f"waiting for {wanted} in another window") as waited:
             if waited and what == "captcha":
-                raise _Again(f"{site} asks for a captcha again and again.")
+                raise _Again(f"{site} asks for a captcha again and again.", kind="login")
             self._show_window()
             seen = not self._browser.headless
             if not seen and what != "captcha":

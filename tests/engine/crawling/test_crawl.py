@@ -282,7 +282,8 @@ def test_repeated_refusal_stops_the_crawl_and_loses_nothing(make_crawl: MakeCraw
     with ModelSite(models) as site:
         with pytest.raises(CrawlStopped, match="refused 4 times in a row") as stopped:
             make_crawl(site, refusals=4).run()
-        assert "Nothing is lost" in str(stopped.value)
+        assert "Nothing is lost; run it again later, slower (--pause)" in str(stopped.value)
+        assert stopped.value.plain.endswith("later, slower or with fewer pages at once.")
         assert site.count("model") == 5
         records = Records.read(tmp_path / "models")
         assert len(records.downloaded) == 1 and not records.failed
@@ -345,9 +346,10 @@ def test_a_full_disk_stops_the_crawl(make_crawl: MakeCrawl, monkeypatch: pytest.
     usage = namedtuple("usage", "total used free")
     with ModelSite([SiteModel(0, size=300_000)], pause=0.05) as site:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1_000_000))
-        with pytest.raises(CrawlStopped, match=r"has only 0\.0 GB left"):
+        with pytest.raises(CrawlStopped, match=r"has only 0\.0 GB left.* choose less \(--keep-free\), and") as stopped:
             make_crawl(site, keep_free=2_000_000_000).run()
         monkeypatch.undo()
+        assert "choose less, and run it again" in stopped.value.plain
         assert not Records.read(tmp_path / "models").failed
 
 

@@ -21,16 +21,26 @@ def test_outcomes_are_read_again(tmp_path: Path) -> None:
         records.add_downloaded(page(1))
         records.add_downloaded(page(1))
         records.add_failed(page(2), "has\tgone\n(404)", 3)
-        records.add_failed(page(2), "has gone", 2)
+        records.add_failed(page(2), "has gone", 2, "gone")
         records.add_failed(page(3), "broke", 1)
         records.add_downloaded(page(3))
         records.add_skipped(page(4), "noai", "tagged NoAI")
     again = Records.read(tmp_path)
     assert [again.state(page(n)) for n in range(1, 6)] == ["done", "failed", "done", "skipped", "waiting"]
     assert (again.failed[page(2).key].reason, again.failed[page(2).key].attempts) == ("has gone", 5)
+    assert again.failed[page(2).key].kind == "gone"
     assert again.skipped[page(4).key].kind == "noai"
     assert (tmp_path / "downloaded_urls.txt").read_text() == f"{page(1).url}\n{page(3).url}\n"
     assert "has gone (404)\t3\t" in (tmp_path / "failed_urls.tsv").read_text()
+
+
+def test_failures_written_before_they_had_kinds_are_read(tmp_path: Path) -> None:
+    old = f"# url\treason\tattempts\ttime\n{page(1).url}\tbroke\t3\t2026-01-01T00:00:00+00:00\n"
+    (tmp_path / "failed_urls.tsv").write_text(old)
+    with Records.open(tmp_path) as records:
+        records.add_failed(page(2), "has gone", 1, "gone")
+    kept = Records.read(tmp_path).failed
+    assert [(kept[page(n).key].attempts, kept[page(n).key].kind) for n in (1, 2)] == [(3, ""), (1, "gone")]
 
 
 def test_every_cut_of_the_last_line_is_mended(tmp_path: Path) -> None:
