@@ -340,7 +340,8 @@ def _open(list_path: Path | None, folder: Path | None) -> Opened:
     pages = found.pages
     if list_path is None and records is not None:
         pages = [Page(url, key) for key, url in records.downloaded.items()]
-        pages += [entry.page for entry in (*records.skipped.values(), *records.failed.values())]
+        pages += [skip.page for skip in records.skipped.values()]
+        pages += [failure.page for failure in records.failed.values()]
     return Opened(
         list_path=list_path,
         folder=folder,

@@ -26,7 +26,8 @@ from widgets.evaluate import TRUTH, Choice, EvaluateTab, Found, Opened, Pace, Sa
 from widgets.kit.words import count
 
 if TYPE_CHECKING:
-    from engine.evaluation.study import Begun, Evaluation, Options
+    from engine.evaluation.options import Options
+    from engine.evaluation.study import Begun, Evaluation
     from engine.meshes.mesh import Mesh
 
 KEPT = 12
@@ -228,7 +229,7 @@ class EvaluateSession(JobSession[EvaluateTab, "Evaluation"]):
 def engine_options(choice: Choice) -> Options:
     """The engine's options."""
     from engine.evaluation.alignment import UP_AXES
-    from engine.evaluation.study import Options
+    from engine.evaluation.options import Options
 
     wanted = tuple(key for key in METRICS if key not in choice.without)
     return Options(

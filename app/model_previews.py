@@ -32,7 +32,7 @@ def mesh_of(preview: Preview) -> tuple[Mesh | None, str]:
     )
     note = " ".join([*notes, *preview.facts.warnings])
     mesh = mesh_of_parts(parts)
-    mesh.vertices = mesh.vertices / 2
+    mesh.vertices /= 2
     return mesh, note
 
 

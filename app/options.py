@@ -131,6 +131,7 @@ def _described(name: str, hint: Any, default: Any, about: Option) -> tuple[Seque
     kind, many = hint, any(get_origin(part) in (list, tuple) for part in (hint, *get_args(hint)))
     while get_args(kind):  # of `list[Path] | None` the Path
         kind = get_args(kind)[0]
+    kind = str if isinstance(kind, str) else kind  # of a literal
     named = any(flag.startswith("--") for flag in about.flags)
     flags = about.flags if named else (*about.flags, f"--{name.replace('_', '-')}")
     required = default in (Parameter.empty, MISSING)
@@ -139,7 +140,7 @@ def _described(name: str, hint: Any, default: Any, about: Option) -> tuple[Seque
     if about.text != argparse.SUPPRESS:
         more["help"] = about.text.rstrip(".").replace("%", "%%")
         if default not in (None, [], "") and default is not False and "(default" not in about.text:
-            value = "yes" if default is True else " ".join(map(str, default)) if many else default
+            value: Any = "yes" if default is True else " ".join(map(str, default)) if many else default
             value = f"{value / about.scale:g}" if kind is float or about.scale != 1 else value
             more["help"] += f" (default {value})"
     if kind is bool:

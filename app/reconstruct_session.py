@@ -320,8 +320,8 @@ class ReconstructSession:
         except OrielError as error:
             problem = str(error)
         if self._current_run is not None and self._current_run[0] == key:
-            *what, method = self._current_run
-            self.tab.follow_run(*what, contents, method=method)  # without what is just being written
+            _, name, first, method = self._current_run
+            self.tab.follow_run(key, name, first, contents, method=method)  # without what is just being written
             for event in list(self._previews):
                 self.tab.show_event(event)
             return

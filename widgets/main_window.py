@@ -146,7 +146,6 @@ class MainWindow(QMainWindow):
             if hasattr(tab, "badge_changed"):
                 tab.badge_changed.connect(partial(self._show_badge, i))
         self.models.closed.connect(lambda: self.show_tab(self._last_tab))
-        self.sheet = ShortcutSheet(self.centralWidget())
         self._bind_keys()
         theme.changed.connect(self._restyle)
 
@@ -208,6 +207,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self.pages, 1)
         column.addWidget(status)
         self.setCentralWidget(centre)
+        self.sheet = ShortcutSheet(centre)
         self._restyle()
 
     def _bind_keys(self) -> None:
@@ -337,7 +337,7 @@ class MainWindow(QMainWindow):
 
     def place(self) -> dict[str, Any]:
         """Size and parts of the window, as JSON values."""
-        geometry = self.saveGeometry().toBase64().data().decode()
+        geometry = bytes(self.saveGeometry().toBase64().data()).decode()
         return {"geometry": geometry} | {name: columns.sizes() for name, columns in self._columns.items()}
 
     def restore_place(self, place: dict[str, Any]) -> None:
@@ -404,7 +404,7 @@ class MainWindow(QMainWindow):
         event.acceptProposedAction()
         mime = event.mimeData()
         for_crawl = self.crawl if self._is_for_crawl(mime) else self.reconstruct
-        for_job = self.pages.currentWidget() if self._is_for_job(mime) else for_crawl
+        for_job: Any = self.pages.currentWidget() if self._is_for_job(mime) else for_crawl
         (self.screen_tab if self._is_for_screen(mime) else for_job).take(mime)
         self.activateWindow()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from app.commands.runs import execute, history, tell
 from app.history import free_folder, safe_name
@@ -13,7 +13,7 @@ from app.reporting import BAD_INPUT, complain
 from app.settings import Settings
 from engine import choices
 from engine.core.errors import Cancelled, InputError, OrielError
-from engine.reconstruct.options import FORMATS, MODES, QUALITIES, SAMPLERS, Options
+from engine.reconstruct.options import FORMATS, MODES, QUALITIES, SAMPLERS, Options, UpAxis
 from engine.reconstruct.run import Run
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
@@ -49,7 +49,7 @@ def reconstruct(
     seed: Annotated[int, option("seed of what is drawn by chance")] = 0,
     mode: Annotated[str, option("how the object is found", "--foreground", choices=MODES)] = "auto",
     box: Annotated[
-        tuple[int, ...] | None, option("box around it, in pixels", nargs=4, metavar=("X0", "Y0", "X1", "Y1"))
+        tuple[int, int, int, int] | None, option("box around it, in pixels", nargs=4, metavar=("X0", "Y0", "X1", "Y1"))
     ] = None,
     point: Annotated[
         tuple[tuple[float, float], ...],
@@ -62,7 +62,9 @@ def reconstruct(
         option("a pixel beside it, for --foreground sam; repeat for several", nargs=2, repeat=True, metavar=("X", "Y")),
     ] = (),
     mask: Annotated[Path | None, option("finished mask, white where the object is", metavar="FILE")] = None,
-    up: Annotated[str | None, option("up axis of the files (default: Y in GLB, else Z)", choices=("Y", "Z"))] = None,
+    up: Annotated[
+        UpAxis | None, option("up axis of the files (default: Y in GLB, else Z)", choices=get_args(UpAxis))
+    ] = None,
     height_m: Annotated[float | None, option("height of the object in metres", metavar="M")] = None,
     json: Annotated[bool, option("print one JSON object for each picture")] = False,
 ) -> int:
@@ -140,7 +142,7 @@ def _collect(given: list[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
 
 
 def _with_prompts(
-    options: Options, path: Path, box: tuple[int, ...] | None, points: list[tuple[float, float, bool]]
+    options: Options, path: Path, box: tuple[int, int, int, int] | None, points: list[tuple[float, float, bool]]
 ) -> Options:
     """Options with box and points, given in the file's pixels, in those of the picture as it is loaded."""
     import dataclasses
@@ -154,5 +156,8 @@ def _with_prompts(
     height, width = load_picture(path).shape[:2]
     with Image.open(path) as image:
         scale = max(height, width) / max(image.size)
-    box = None if not box else tuple(round(value * scale) for value in box)
-    return dataclasses.replace(options, box=box, points=tuple((x * scale, y * scale, add) for x, y, add in points))
+    if box:
+        x0, y0, x1, y1 = (round(value * scale) for value in box)
+        box = x0, y0, x1, y1
+    scaled = tuple((x * scale, y * scale, add) for x, y, add in points)
+    return dataclasses.replace(options, box=box or None, points=scaled)

@@ -31,7 +31,7 @@ _SPLITS: dict[str, range] = {
 _GRID = 16
 
 
-def split_seeds(split: Split) -> Sequence[int]:
+def split_seeds(split: str) -> Sequence[int]:
     """The seeds of a split; disjoint. Held-out: 200 objects and validation: 100, balanced over the families when the
     family is left to the seed; train: two thousand million."""
     if split not in _SPLITS:

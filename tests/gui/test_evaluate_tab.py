@@ -146,11 +146,11 @@ def test_linked_viewports_show_the_same_from_the_same_side(qtbot) -> None:
         qtbot.keyClick(first, Qt.Key.Key_G)
         assert second.style_shown == "normals" and second.wireframe and second.grid
         second.set_style("plain")
-        assert first.style == "plain" and place(first) == place(second)
+        assert first.chosen_style == "plain" and place(first) == place(second)
         tie.unlink()
         second.look_top()
         second.set_style("normals")
-        assert place(first) != place(second) and first.style == "plain"
+        assert place(first) != place(second) and first.chosen_style == "plain"
     finally:
         first.close()
         second.close()

@@ -274,7 +274,7 @@ def test_the_sheet_fills_as_frames_come_and_shows_depth(window, qtbot) -> None:
     small = sheet.cell("view_0").width()
     sheet.setFocus()
     qtbot.keyClick(sheet, Qt.Key.Key_D)
-    assert tab.details.depth.isChecked() and seen(tab, "view_7") == QColor("grey")
+    assert tab.details.depth_button.isChecked() and seen(tab, "view_7") == QColor("grey")
     assert sheet.cell("view_0_1_10").isEmpty() and sheet.cell("view_0").width() > small
     qtbot.keyClick(sheet, Qt.Key.Key_D)
     assert seen(tab, "view_7") == QColor("red")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
@@ -167,7 +168,7 @@ class ComparePanel(QWidget):
         self.styles = QToolBar()
         self._style_actions = {}
         for style, (text, key) in _STYLES.items():
-            action = self.styles.addAction(text, lambda style=style: self._set_style(style))
+            action = self.styles.addAction(text, partial(self._set_style, style))
             action.setCheckable(True)
             action.setToolTip(with_key(f"{text}, in both views", key))
             self._style_actions[style] = action
@@ -340,7 +341,9 @@ class ComparePanel(QWidget):
         shown = [name for name in (left, right) if name]
         both = len(shown) == 2 and left != right
         lines = []
-        for key in self._metrics if sample is not None else ():
+        for key in self._metrics:
+            if sample is None:
+                break
             one = METRICS[key]
             values = [sample.figure(name, key) for name in shown]
             cells = [Cell(figure(value, one)) for value in values]

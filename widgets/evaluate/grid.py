@@ -189,7 +189,7 @@ class Grid(QWidget):
         super().focusOutEvent(event)
         self.update()
 
-    def event(self, event: QEvent) -> bool:
+    def event(self, event: Any) -> bool:
         if event.type() == QEvent.Type.ToolTip:
             line = self._line_at(event.pos().y())
             if line is not None and line.hint:

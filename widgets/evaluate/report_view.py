@@ -29,7 +29,7 @@ class ReportView(WebView):
         self.path = path
         self.load(QUrl.fromLocalFile(str(path)).toString())
 
-    def scroll(self, pages: float) -> None:
+    def scroll_pages(self, pages: float) -> None:
         """Go down by pages, up by negative ones."""
         if self.page is not None:
             self.page.runJavaScript(f"window.scrollBy({{top: innerHeight * {pages}, behavior: 'smooth'}})")

@@ -131,7 +131,7 @@ class SetupPanel(setup_panel.SetupPanel):
         self.scheduler.setPlaceholderText("This machine alone")
         self.scheduler.setToolTip("Address of a Dask scheduler whose workers measure instead, as tcp://host:8786")
         self.scheduler.editingFinished.connect(self._option_changed)
-        for text, field in (
+        for text, edit in (
             ("CLIP", self.clip),
             ("LPIPS", self.lpips),
             ("Up axis", self.axis),
@@ -140,7 +140,7 @@ class SetupPanel(setup_panel.SetupPanel):
         ):
             at = grid.rowCount()
             grid.addWidget(label(text, "muted"), at, 0)
-            grid.addWidget(field, at, 1)
+            grid.addWidget(edit, at, 1)
             if isinstance(field, QComboBox):
                 field.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
                 field.setMinimumContentsLength(6)

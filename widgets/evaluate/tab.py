@@ -42,6 +42,9 @@ _JUMPS = {
 class EvaluateTab(JobPage):
     """Everything of an evaluation on one page."""
 
+    model: SampleTable
+    table: SampleView
+
     meshes_wanted = Signal()
     """What the two viewports show has changed."""
     folder_requested = Signal(str)
@@ -566,10 +569,10 @@ class DetailsPanel(Panel):
         self.body.addWidget(self.pages, 1)
         bind(self.compare, "L", self.compare.toggle_link)
         for key, act in (
-            ("PgDown", lambda: self.report.scroll(0.9)),
-            ("PgUp", lambda: self.report.scroll(-0.9)),
-            ("Down", lambda: self.report.scroll(0.15)),
-            ("Up", lambda: self.report.scroll(-0.15)),
+            ("PgDown", lambda: self.report.scroll_pages(0.9)),
+            ("PgUp", lambda: self.report.scroll_pages(-0.9)),
+            ("Down", lambda: self.report.scroll_pages(0.15)),
+            ("Up", lambda: self.report.scroll_pages(-0.15)),
             ("Home", lambda: self.report.jump(0)),
             ("End", lambda: self.report.jump(1)),
         ):

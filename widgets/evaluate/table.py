@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from PySide6.QtCore import Qt
@@ -40,8 +40,8 @@ class SampleTable(StateTable):
         if column == NAME:
             return row.name
         if column == DIFFERENCE:
-            found = row.difference(self.first, self.second, self.metric)
-            return "" if found is None else signed(found, metric)
+            change = row.difference(self.first, self.second, self.metric)
+            return "" if change is None else signed(change, metric)
         label = self.first if column == FIRST else self.second
         found = row.predictions.get(label)
         if found is None:
@@ -65,11 +65,11 @@ class SampleTable(StateTable):
         self.sorted_by, self.descending = column, descending
         self.set_rows(self.rows)
 
-    def set_rows(self, rows: list[Any]) -> None:
+    def set_rows(self, rows: Iterable[Any]) -> None:
         """Show these in place of what was there."""
         super().set_rows(self.ordered(rows, self.sorted_by, descending=self.descending))
 
-    def ordered(self, rows: list[Sample], column: int, *, descending: bool) -> list[Sample]:
+    def ordered(self, rows: Iterable[Sample], column: int, *, descending: bool) -> list[Sample]:
         """Rows in the order of a column."""
         by_name = sorted(rows, key=lambda row: row.name.lower(), reverse=descending and column == NAME)
         if column == NAME:
@@ -106,6 +106,8 @@ class SampleTable(StateTable):
 
 class SampleView(StateView):
     """The table on the screen; a click on a column's head sorts by it."""
+
+    _table: SampleTable
 
     def __init__(self, table: SampleTable) -> None:
         super().__init__(table, _Painting(table), ("", 1, "00.00000", "00.00000", "+0.00000"), padding=12)

@@ -521,16 +521,17 @@ class LegendButton(QAbstractButton):
 
 def _switch(
     row: QHBoxLayout, text: str, tip: str, key: str, on: bool | None, act: Callable[[bool], None]
-) -> QToolButton | None:
-    if on is None:
-        return None
+) -> QToolButton:
+    """A button that turns something on and off; hidden where there is no choice of it (`on` is None)."""
     button = QToolButton()
     button.setObjectName("flat")
     button.setText(text)
     button.setCheckable(True)
     button.setToolTip(with_key(tip, key))
     button.toggled.connect(act)
-    button.setChecked(on)
+    button.setChecked(bool(on))
+    if on is None:
+        button.hide()
     row.addWidget(button)
     return button
 

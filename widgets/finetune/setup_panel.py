@@ -88,8 +88,8 @@ class SetupPanel(setup_panel.SetupPanel):
         for widget in (self.new, self.rendered):
             widget.setEnabled(free)
         self.rendered.setVisible(self._offer is not None and self._offer != self.source_path)
-        for widget in (self.kept, self.new):
-            widget.setVisible(self._kept)
+        for kept in (self.kept, self.new):
+            kept.setVisible(self._kept)
         self.form.set_enabled(free, kept=self._kept)
         self.start.setText("Go on" if self._kept else "Start")
         tip = "Go on with the run from its last checkpoint" if self._kept else "Fine-tune on these models"

@@ -254,7 +254,7 @@ class FineTuneTab(JobPage):
 
     # -- a run -------------------------------------------------------------------------------------------
 
-    def begin(self, validate_every: int) -> None:
+    def begin(self, validate_every: int = 0) -> None:
         """A run begins, or goes on; `validate_every`: steps between its validations, 0 for none."""
         self._pace, self._event = Pace(validate_every), None
         if not self.run.resumable:

@@ -65,7 +65,7 @@ class Form(QWidget):
             field.toggled.connect(lambda _=False: self._edited())
             grid.addWidget(field, at, 0 if wide else 1, 1, 2 if wide else 1)
             return
-        if isinstance(field, QAbstractSpinBox):
+        if isinstance(field, QSpinBox | QDoubleSpinBox):
             indent(field)
             field.valueChanged.connect(lambda _=0: self._edited())
         elif isinstance(field, QComboBox):

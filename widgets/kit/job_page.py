@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -181,7 +182,7 @@ class JobPage(QWidget):
             button.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
             words = f"the {self.ITEM}s that are {self.STATES[state][0].lower()}" if state else f"all {self.ITEM}s"
             button.setToolTip(with_key(f"Show {words}", f"Alt+{at + 1}"))
-            bind(self, f"Alt+{at + 1}", lambda state=state: self.show_filter(state))
+            bind(self, f"Alt+{at + 1}", partial(self.show_filter, state))
         self._filters.idClicked.connect(lambda _: self._filter())
         self.model.counts_changed.connect(self._show_counts)
         self._no_match = hint(f"No {self.ITEM} fits the filter.", margin=0)

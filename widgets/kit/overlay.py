@@ -22,6 +22,7 @@ class Overlay(QWidget):
         self.setObjectName("overlay")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._below = parent
         self._before: QWidget | None = None
         parent.installEventFilter(self)
         self.hide()
@@ -29,7 +30,7 @@ class Overlay(QWidget):
     def open(self) -> None:
         """Show over the whole window and take the keyboard."""
         self._before = self.window().focusWidget()
-        self.setGeometry(self.parentWidget().rect())
+        self.setGeometry(self._below.rect())
         self.show()
         self.raise_()
         self.setFocus()
@@ -44,7 +45,7 @@ class Overlay(QWidget):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Resize and self.isVisible():
-            self.setGeometry(self.parentWidget().rect())
+            self.setGeometry(self._below.rect())
         return False
 
     def keyPressEvent(self, event: Any) -> None:
@@ -65,6 +66,7 @@ class Toast(QFrame):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("toast")
+        self._below = parent
         self.text = label()
         self.button = QPushButton()
         row = QHBoxLayout(self)
@@ -108,7 +110,7 @@ class Toast(QFrame):
             then()
 
     def _place(self) -> None:
-        room = self.parentWidget().rect()
+        room = self._below.rect()
         self.move((room.width() - self.width()) // 2, room.height() - self.height() - theme.px(44))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

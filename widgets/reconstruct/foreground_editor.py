@@ -470,7 +470,7 @@ class Canvas(QWidget):
         elif self._pixels is None:
             shape = Qt.CursorShape.ArrowCursor
         elif self.tool == "box" and self._pointer is not None:
-            grip = self._drag[1] if self._drag is not None else self._grip(self._pointer)
+            grip: Any = self._drag[1] if self._drag is not None else self._grip(self._pointer)
             shape = _GRIP_CURSORS.get(grip, shape)
             if self._drag is None and self._point_at(self._pointer) is not None:
                 shape = Qt.CursorShape.PointingHandCursor
@@ -576,7 +576,7 @@ class Canvas(QWidget):
         self._pointer = None
         self.update()
 
-    def event(self, event: QEvent) -> bool:
+    def event(self, event: Any) -> bool:
         # Esc ends a drag before it is the window's to cancel a run with.
         if event.type() == QEvent.Type.ShortcutOverride and event.key() == Qt.Key.Key_Escape and self._drag is not None:
             event.accept()

@@ -7,7 +7,7 @@ import binascii
 from pathlib import Path
 
 from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QMimeData
-from PySide6.QtGui import QImage
+from PySide6.QtGui import QImage, QImageWriter
 
 from widgets.reconstruct.request import Picture
 
@@ -54,8 +54,8 @@ def png_bytes(image: QImage) -> bytes:
     data = QByteArray()
     buffer = QBuffer(data)
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    image.save(buffer, "PNG")
-    return data.data()
+    QImageWriter(buffer, b"PNG").write(image)
+    return bytes(data.data())
 
 
 def _files(name: str) -> list[Path]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QImage, QPixmap
+from PySide6.QtGui import QImage, QPixmap, QStandardItemModel
 from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QGridLayout,
     QHBoxLayout,
+    QLayout,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -131,9 +133,9 @@ class ThumbnailStrip(QScrollArea):
             self._fill(i)
         self.setFixedHeight(side + (2 if fits else theme.px(12)))
         self._row.activate()
-        if self.widget() is not None:  # at once: a layout request would come after the paint
+        if (inside := self.widget()) is not None:  # at once: a layout request would come after the paint
             needed = self._row.minimumSize().width()
-            self.widget().resize(max(self.viewport().width(), needed), side)
+            inside.resize(max(self.viewport().width(), needed), side)
 
     def _fill(self, index: int) -> None:
         image, size = self._images[index][0], self._buttons[index].iconSize()
@@ -174,7 +176,7 @@ class QueueList(QWidget):
             line.setContentsMargins(0, 0, 0, 0)
             line.addWidget(ElidedLabel(entry.title), 1)
             tip = f"Take {entry.title} out of the queue"
-            line.addWidget(IconButton("cancel", tip, lambda key=entry.key: self.remove_requested.emit(key)))
+            line.addWidget(IconButton("cancel", tip, partial(self.remove_requested.emit, entry.key)))
             self._column.addWidget(row)
         if len(waiting) > 4:
             self._column.addWidget(label(f"and {len(waiting) - 4} more", "small"))
@@ -250,15 +252,14 @@ class InputPanel(QWidget):
         form.setColumnStretch(1, 1)
         for box in (self.mode, self.elevation_kind, self.quality, self.models.method):
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        for row, (text, field) in enumerate(
-            (
-                ("Object", self.mode),
-                ("Elevation", elevation_row),
-                ("Quality", self.quality),
-                ("Method", self.models.method),
-                ("Models", self.models),
-            )
-        ):
+        fields: dict[str, QWidget | QLayout] = {
+            "Object": self.mode,
+            "Elevation": elevation_row,
+            "Quality": self.quality,
+            "Method": self.models.method,
+            "Models": self.models,
+        }
+        for row, (text, field) in enumerate(fields.items()):
             form.addWidget(label(text, "muted"), row, 0)
             if isinstance(field, QWidget):
                 form.addWidget(field, row, 1)
@@ -358,7 +359,9 @@ class InputPanel(QWidget):
     def set_choices(self, choices: dict[str, list[Choice]], preferred: dict[str, str], note: str = "") -> None:
         """Offer models, by the part of the work that they do; see `ModelChoices.set_choices`."""
         present = {choice.name for choice in choices.get("foreground", []) if choice.present}
-        item = self.mode.model().item(list(MODES).index("sam"))
+        listed = self.mode.model()
+        assert isinstance(listed, QStandardItemModel)  # as of every combo box that was given no other
+        item = listed.item(list(MODES).index("sam"))
         item.setEnabled("sam" in present)
         item.setToolTip(MODES["sam"][1] if "sam" in present else MISSING_TIP)
         self.models.set_choices({part: c for part, c in choices.items() if part != "foreground"}, preferred, note)

@@ -83,7 +83,7 @@ class ModelChoices(QPushButton):
         more = QPushButton("All models…")
         more.setToolTip(with_key("What is on this machine, and how to get the rest", "Ctrl+M"))
         more.clicked.connect(lambda: (self.sheet.hide(), self.models_requested.emit()))
-        column = QVBoxLayout(self.sheet)
+        self._column = column = QVBoxLayout(self.sheet)
         column.setContentsMargins(18, 14, 18, 16)
         column.setSpacing(12)
         column.addWidget(label("Models of the next run", "heading"))
@@ -221,7 +221,7 @@ class ModelChoices(QPushButton):
         self._elide()
 
     def _fit_sheet(self) -> None:
-        layout, width = self.sheet.layout(), theme.px(545)
+        layout, width = self._column, theme.px(545)
         layout.activate()
         # Without the wrapping note there is no height for a width.
         by_width = layout.hasHeightForWidth()

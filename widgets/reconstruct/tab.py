@@ -616,13 +616,14 @@ class DropHint(QLabel):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self._below = parent
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.hide()
 
     def show_over(self, on: bool) -> None:
         """Show over the whole parent, or hide."""
         if on and not self.isVisible():
-            self.setGeometry(self.parentWidget().rect())
+            self.setGeometry(self._below.rect())
             self.raise_()
         self.setVisible(on)
 

@@ -67,14 +67,15 @@ class DetailsPanel(Panel):
         self.top.addWidget(self.files)
         self.state = ElidedLabel("", "muted")
         self.reason = plain_text(label("", wrap=True))
-        self.preview, self.test, self.depth, self.retry, self.first, self.cancel = (QPushButton() for _ in range(6))
-        for button in (self.preview, self.test, self.depth, self.retry, self.first, self.cancel):
+        pushes = [QPushButton() for _ in range(6)]
+        self.preview, self.test, self.depth_button, self.retry, self.first, self.cancel = pushes
+        for button in pushes:
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.depth.setCheckable(True)
-        self.depth.clicked.connect(lambda on: self.sheet.set_depth(on))
-        buttons = row(self.preview, self.test, self.depth, None, self.retry, self.first, self.cancel, spacing=6)
+        self.depth_button.setCheckable(True)
+        buttons = row(self.preview, self.test, self.depth_button, None, self.retry, self.first, self.cancel, spacing=6)
 
         self.sheet = ContactSheet()
+        self.depth_button.clicked.connect(self.sheet.set_depth)
         self.sheet.selected.connect(lambda _: (self._show_cameras(), self._turn()))
         self.sheet.hovered.connect(self._show_caption)
         self.caption = ElidedLabel("", "small")
@@ -124,8 +125,8 @@ class DetailsPanel(Panel):
             self._look.setCurrentWidget(self.log)
             self.log_wanted.emit()
         else:
-            mesh = self._viewport is not None and self._viewport.mesh is not None
-            self._look.setCurrentWidget(self._viewport if mesh else self.note)
+            viewport = self._viewport
+            self._look.setCurrentWidget(self.note if viewport is None or viewport.mesh is None else viewport)
 
     def set_settings(self, settings: RenderSettings) -> None:
         """The settings whose cameras are shown."""
@@ -210,7 +211,7 @@ class DetailsPanel(Panel):
 
     def toggle_depth(self) -> None:
         """Depth maps in place of pictures, and back."""
-        self.depth.click()
+        self.depth_button.click()
 
     def close_down(self) -> None:
         """Free the 3D viewport."""
@@ -243,7 +244,7 @@ class DetailsPanel(Panel):
 
     def _show_state(self) -> None:
         model = self.model
-        for button in (self.preview, self.test, self.depth):
+        for button in (self.preview, self.test, self.depth_button):
             button.setEnabled(model is not None)
         if model is None:
             return

@@ -199,6 +199,7 @@ def _field(name: str, usual: Any) -> QWidget:
     if isinstance(usual, bool):
         return QCheckBox()
     low, high = LIMITS[name]
+    spin: QSpinBox | QDoubleSpinBox
     if isinstance(usual, int):
         spin = QSpinBox(minimum=int(low), maximum=int(high), singleStep=int(_STEPS.get(name, 1)))
     else:

@@ -47,6 +47,8 @@ class Opened:
 class RenderTab(JobPage):
     """Everything of a rendering on one page."""
 
+    model: ModelTable
+
     retry_requested = Signal(list)
     """Render the models of these keys again."""
     cancel_requested = Signal(list)
@@ -90,8 +92,9 @@ class RenderTab(JobPage):
         self._pictures_delay = QTimer(self, singleShot=True, interval=_PICTURES_DELAY_MS)
         self._pictures_delay.timeout.connect(self._ask_pictures)
         details = self.details
-        for name in ("preview", "test", "depth", "first", "cancel"):
+        for name in ("preview", "test", "first", "cancel"):
             self.acts.dress(getattr(details, name), name)
+        self.acts.dress(details.depth_button, "depth")
         self.acts.dress(details.retry, "again")
         self.acts.dress(details.files, "file")
         self.acts.dress(self.setup.list, "list")
@@ -182,7 +185,8 @@ class RenderTab(JobPage):
         if opened.settings is not None:
             self.setup.form.set_values(opened.settings)
         self._totals, self._state, self._following = opened.totals, "", ""
-        self.title.setText(opened.source.name if opened.source else opened.folder.name if opened.models else "Render")
+        place = opened.source or (opened.folder if opened.models else None)
+        self.title.setText(place.name if place is not None else "Render")
         self.title.detail = f"{opened.source or 'no models'}\n{opened.folder or 'no folder'}"
         self.details.set_settings(self.setup.form.values())
         self.model.set_rows(opened.models)

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PySide6.QtCore import QElapsedTimer, QEvent, Qt, QTimer, Signal
-from PySide6.QtGui import QImage
+from PySide6.QtCore import QElapsedTimer, Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QImage, QShowEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from engine.cameras import camera_to_world
@@ -74,7 +74,8 @@ class ModelView(QWidget):
         self._hands = Hands(self._canvas)
         self._hands.dragged.connect(self._dragged)
         self._hands.zoomed.connect(self._nearer)
-        self._canvas.ren_win.AddObserver("EndEvent", self._on_drawn)
+        if (window := self._canvas.ren_win) is not None:
+            window.AddObserver("EndEvent", self._on_drawn)
         self._add_lights()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -350,11 +351,11 @@ class ModelView(QWidget):
             self._orbit.rotate(-240 * across, 180 * down)
         self._redraw(moving=True)
 
-    def showEvent(self, event: QEvent) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._run()
 
-    def closeEvent(self, event: QEvent) -> None:
+    def closeEvent(self, event: QCloseEvent) -> None:
         if not self._closed:
             self._closed = True
             self._timer.stop()

@@ -125,8 +125,8 @@ class ScreenTab(QWidget):
         head.addWidget(self.flagged)
         head.addWidget(self.badge)
         head.addWidget(self.rights, 2)
-        for button in (self.open_button, self.keys_button):
-            head.addWidget(button)
+        for tool in (self.open_button, self.keys_button):
+            head.addWidget(tool)
         self.banner = Banner()
 
         self.stage = QStackedWidget()
@@ -192,9 +192,9 @@ class ScreenTab(QWidget):
         row.setSpacing(12)
         row.addWidget(left, 1)
         row.addWidget(self.side)
-        for button in page.findChildren(QWidget):
-            if isinstance(button, QPushButton | IconButton):
-                button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        for child in page.findChildren(QWidget):
+            if isinstance(child, QPushButton | IconButton):
+                child.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         return page
 
     # -- what is shown -----------------------------------------------------------------------------------
@@ -469,7 +469,8 @@ class ScreenTab(QWidget):
         self.flagged.setToolTip(scene.note or "")
 
     def _show_facts(self, preview: Preview | None) -> None:
-        words, warnings = [], ()
+        words: list[str] = []
+        warnings: tuple[str, ...] = ()
         if preview is not None:
             facts = preview.facts
             words = [count(facts.triangles, "triangle")] if facts.triangles else []

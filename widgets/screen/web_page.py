@@ -34,7 +34,7 @@ class ItemPage(QWebEnginePage):
         self._wanted = url
         self.load(url)
 
-    def acceptNavigationRequest(self, url: QUrl, kind: QWebEnginePage.NavigationType, is_main_frame: bool) -> bool:
+    def acceptNavigationRequest(self, url: Any, kind: QWebEnginePage.NavigationType, is_main_frame: bool) -> bool:
         if not is_main_frame or url == self._wanted or url.scheme() == "about":
             return True
         kinds = QWebEnginePage.NavigationType
@@ -44,13 +44,13 @@ class ItemPage(QWebEnginePage):
     def createWindow(self, kind: QWebEnginePage.WebWindowType) -> Any:
         return None
 
-    def javaScriptAlert(self, origin: QUrl, text: str) -> None:
+    def javaScriptAlert(self, origin: Any, text: str) -> None:
         pass
 
-    def javaScriptConfirm(self, origin: QUrl, text: str) -> bool:
+    def javaScriptConfirm(self, origin: Any, text: str) -> bool:
         return False
 
-    def javaScriptPrompt(self, origin: QUrl, text: str, usual: str) -> Any:
+    def javaScriptPrompt(self, origin: Any, text: str, usual: str) -> Any:
         return False, ""
 
     def javaScriptConsoleMessage(self, level: Any, text: str, line: int, source: str) -> None:

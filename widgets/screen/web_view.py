@@ -153,7 +153,7 @@ class WebView(Widget):
         """End the page and what belongs to it."""
         self.release_all()
         theme.changed.disconnect(self._restyle)
-        if self._view is not None:
+        if self._view is not None and self._container is not None:
             self._view.setPage(None)
             self._page.deleteLater()
             self._container.deleteLater()
@@ -230,7 +230,7 @@ class WebView(Widget):
                 Qt.ScrollPhase.NoScrollPhase,
                 False,
             )
-            QApplication.sendEvent(self.target, spin)
+            self._send(spin)
         if not (x or y):
             return
         if self._grip is None:
@@ -255,7 +255,11 @@ class WebView(Widget):
         assert self._grip is not None
         button = Qt.MouseButton.NoButton if kind == QEvent.Type.MouseMove else Qt.MouseButton.LeftButton
         event = QMouseEvent(kind, self._grip, self._global(self._grip), button, buttons, Qt.KeyboardModifier.NoModifier)
-        QApplication.sendEvent(self.target, event)
+        self._send(event)
+
+    def _send(self, event: QEvent) -> None:
+        if (target := self.target) is not None:
+            QApplication.sendEvent(target, event)
 
     def _global(self, at: QPointF) -> QPointF:
         target = self.target

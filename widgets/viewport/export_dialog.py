@@ -78,25 +78,26 @@ class ExportDialog(QDialog):
         chosen = choice.get("formats") or [".glb"]
         self._formats: dict[str, QCheckBox] = {}
         for row, (suffix, (text, what)) in enumerate(FORMATS.items()):
-            box = QCheckBox(text, checked=suffix in chosen)
-            box.toggled.connect(self._update_note)
+            tick = QCheckBox(text)
+            tick.setChecked(suffix in chosen)
+            tick.toggled.connect(self._update_note)
             hint = QLabel(what)
             hint.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-            formats.addWidget(box, row, 0)
+            formats.addWidget(tick, row, 0)
             formats.addWidget(hint, row, 1)
-            self._formats[suffix] = box
+            self._formats[suffix] = tick
         formats.setColumnStretch(1, 1)
 
         self._up = QComboBox()
         for text, value in _AXES:
             self._up.addItem(text, value)
         self._up.setCurrentIndex([value for _, value in _AXES].index(choice.get("up")))
-        self._height = QDoubleSpinBox(
-            decimals=3, minimum=0.0, maximum=10_000.0, suffix=" m", specialValueText="unknown (model units)"
-        )
+        self._height = QDoubleSpinBox(decimals=3, minimum=0.0, maximum=10_000.0, suffix=" m")
+        self._height.setSpecialValueText("unknown (model units)")
         self._height.setValue(choice.get("height_m") or 0.0)
         self._height.setToolTip("Height of the real object, which gives the file its true scale")
-        self._floor = QCheckBox("Origin on the floor, below the middle", checked=choice.get("on_floor", True))
+        self._floor = QCheckBox("Origin on the floor, below the middle")
+        self._floor.setChecked(choice.get("on_floor", True))
 
         self._folder = QLineEdit(str(folder or choice.get("folder") or Path.home()))
         browse = QPushButton("Browse…", autoDefault=False)

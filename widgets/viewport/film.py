@@ -71,9 +71,11 @@ def _turntable(
     """A function that renders the mesh from an azimuth: (size, size, 3) uint8."""
     import pyvista as pv
 
-    plotter = pv.Plotter(off_screen=True, window_size=(size, size), lighting="none")
+    plotter = pv.Plotter(off_screen=True, window_size=[size, size], lighting="none")
     try:
-        plotter.render_window.SetMultiSamples(4)
+        window = plotter.render_window
+        assert window is not None
+        window.SetMultiSamples(4)
         scene = Scene(plotter, look)
         scene.style, scene.wireframe = style, wireframe
         scene.set_mesh(mesh)
@@ -85,7 +87,7 @@ def _turntable(
         def render(angle: float) -> np.ndarray:
             scene.look_from(angle, elevation)
             scene.apply_camera()
-            plotter.render_window.Render()
+            window.Render()
             return np.ascontiguousarray(plotter.image[..., :3])
 
         yield render

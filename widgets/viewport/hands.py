@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from PySide6.QtCore import QEvent, QObject, QPointF, Qt, QTimer, Signal
+from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QWidget
 
 
@@ -36,7 +39,7 @@ class Hands(QObject):
         self._canvas.removeEventFilter(self)
         self.blockSignals(True)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+    def eventFilter(self, watched: QObject, event: Any) -> bool:
         kind = event.type()
         if kind == QEvent.Type.MouseButtonPress:
             self._drag = (event.button(), event.position())
@@ -67,7 +70,7 @@ class Hands(QObject):
             return True
         return False
 
-    def _move(self, event: QEvent) -> None:
+    def _move(self, event: QMouseEvent) -> None:
         if self._drag is None:
             return
         button, before = self._drag

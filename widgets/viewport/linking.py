@@ -33,12 +33,12 @@ class Link:
 def link(first: Viewport, second: Viewport) -> Link:
     """Link two viewports; the second takes up what the first shows."""
     second.set_camera(first.camera)
-    _style(second, first.style)
+    _style(second, first.chosen_style)
     second.set_wireframe(first.wireframe)
     second.set_grid(first.grid)
     return Link(first, second)
 
 
 def _style(viewport: Viewport, style: Any) -> None:
-    if viewport.style != style:
+    if viewport.chosen_style != style:
         viewport.set_style(style)

@@ -104,7 +104,8 @@ class Scene:
         if self.mesh is not None:
             mesh = self.mesh
             surface = pv.PolyData.from_regular_faces(
-                np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int64)
+                np.asarray(mesh.vertices, np.float32),  # type: ignore[arg-type]  # pyvista's hints allow 64 bits only
+                np.asarray(mesh.faces, np.int64),  # type: ignore[arg-type]
             )
             normals = smooth_normals(np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int32))
             surface.point_data.active_normals = normals

@@ -14,10 +14,14 @@ from PySide6.QtCore import QElapsedTimer, QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAction,
     QActionGroup,
+    QCloseEvent,
     QGuiApplication,
+    QHideEvent,
     QImage,
+    QImageWriter,
     QKeySequence,
     QPalette,
+    QShowEvent,
 )
 from PySide6.QtWidgets import (
     QApplication,
@@ -128,7 +132,8 @@ class Viewport(QWidget):
         self._build_layout()
         self._paint_icons()
         self.show_mesh(None)
-        QApplication.instance().aboutToQuit.connect(self.close)
+        if (application := QApplication.instance()) is not None:
+            application.aboutToQuit.connect(self.close)
 
     # --- what is shown --------------------------------------------------------------------------
 
@@ -184,7 +189,7 @@ class Viewport(QWidget):
         return self._scene.shown_style
 
     @property
-    def style(self) -> Style:
+    def chosen_style(self) -> Style:
         """The style that was chosen."""
         return self._scene.style
 
@@ -305,7 +310,7 @@ class Viewport(QWidget):
         height, width = picture.shape[:2]
         image = QImage(picture.data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
         QGuiApplication.clipboard().setImage(image)
-        if not image.save(str(path), "PNG"):
+        if not QImageWriter(str(path), b"PNG").write(image):
             raise OutputError(f"The picture could not be written to {path}. Choose a folder that you may write to.")
 
     def save_turntable(
@@ -575,7 +580,9 @@ class Viewport(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         self._bar_text, self._bar = QLabel(), QProgressBar(maximum=1000, textVisible=False)
         self._bar.setMaximumHeight(8)
-        stop = QToolButton(text="Cancel", toolTip="Stop writing the film; nothing is kept of it")
+        stop = QToolButton()
+        stop.setText("Cancel")
+        stop.setToolTip("Stop writing the film; nothing is kept of it")
         stop.clicked.connect(self.cancel_film)
         row.addWidget(self._bar_text)
         row.addWidget(self._bar, 1)
@@ -627,15 +634,15 @@ class Viewport(QWidget):
             self._scene.set_look(DARK if self._is_dark() else LIGHT)
             self._redraw()
 
-    def showEvent(self, event: QEvent) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._on_turntable(self._actions["turntable"].isChecked())
 
-    def hideEvent(self, event: QEvent) -> None:
+    def hideEvent(self, event: QHideEvent) -> None:
         super().hideEvent(event)
         self._turn.stop()
 
-    def closeEvent(self, event: QEvent) -> None:
+    def closeEvent(self, event: QCloseEvent) -> None:
         if not self._closed:
             self._closed = True
             self._turn.stop()
