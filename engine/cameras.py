@@ -69,6 +69,10 @@ def camera_to_world(
 
     Args are degrees, degrees and world units, broadcast to a common shape (...). Returns (..., 4, 4)
     float32, OpenGL axes. Past the poles (elevation beyond +-90) the camera goes on over the top, upside down.
+
+    >>> c2w = camera_to_world(elevation=30, azimuth=90, radius=2)
+    >>> c2w[:3, 3].round(3).tolist()  # where it stands: sideways of the input, one unit up
+    [0.0, 1.7319999933242798, 1.0]
     """
     el, az, r = np.broadcast_arrays(*(np.asarray(a, np.float64) for a in (elevation, azimuth, radius)))
     el, az = np.radians(el), np.radians(az)
@@ -114,6 +118,10 @@ def project(points: npt.ArrayLike, c2w: npt.ArrayLike, k: npt.ArrayLike) -> tupl
 
     Returns pixels (N, 2) and depth (N,) along the viewing axis, positive in front of the camera. Points
     behind the camera get a pixel too: test the depth.
+
+    >>> pixels, depth = project([[0, 0, 0], [0, 0, 0.5]], camera_to_world(0, 0, 1.5), intrinsics(256))
+    >>> pixels.round().tolist(), depth.tolist()  # the origin in the middle; what is higher, further up
+    ([[128.0, 128.0], [128.0, 35.0]], [1.5, 1.5])
     """
     w2c, kk = world_to_camera(c2w), np.asarray(k, np.float32)
     cam = np.asarray(points, np.float32) @ w2c[:3, :3].T + w2c[:3, 3]
@@ -153,6 +161,9 @@ def principal_poses(elevation: float) -> list[Pose]:
 
     Four at the input's elevation (azimuths 0, 90, 180, 270), four at azimuths 30, 120, 210, 300: 30 degrees
     lower when the input's polar angle is at most 75 degrees, else 30 degrees higher.
+
+    >>> [(pose.elevation, pose.azimuth) for pose in principal_poses(20)[3:5]]
+    [(20, 270.0), (-10.0, 30.0)]
     """
     second = elevation - 30.0 if 90.0 - elevation <= 75.0 else elevation + 30.0
     first = [Pose(elevation, az) for az in (0.0, 90.0, 180.0, 270.0)]

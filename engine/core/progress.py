@@ -38,7 +38,15 @@ def ignore_progress(event: Progress) -> None:
 
 
 class CancelToken:
-    """Asked by a long job at least every 200 ms of work; may be cancelled from any thread."""
+    """Asked by a long job at least every 200 ms of work; may be cancelled from any thread.
+
+    >>> token = CancelToken()
+    >>> token.check()  # the job goes on
+    >>> token.cancel()
+    >>> token.check()
+    Traceback (most recent call last):
+    engine.core.errors.Cancelled
+    """
 
     def __init__(self) -> None:
         self._event = threading.Event()

@@ -73,7 +73,14 @@ def read_list(path: Path) -> PageList:
 
 
 def parse_list(lines: Iterable[str]) -> PageList:
-    """Read lines: blank ones and what follows a `#` after a blank are passed over, bad ones named."""
+    """Read lines: blank ones and what follows a `#` after a blank are passed over, bad ones named.
+
+    >>> found = parse_list(["# churches", "https://example.org/models/chapel.glb?utm_source=mail", "a chapel"])
+    >>> [page.url for page in found.pages]
+    ['https://example.org/models/chapel.glb']
+    >>> print(found.bad[0])
+    line 3: 'a chapel' is not one address: it holds blanks
+    """
     found = PageList()
     seen: set[str] = set()
     for number, line in enumerate(lines, 1):

@@ -75,6 +75,9 @@ def f_score_of(to_truth: npt.NDArray, to_prediction: npt.NDArray, threshold: flo
     """F = 2 P R / (P + R), in 0..1, of distances from points of each surface to the other one.
 
     P: share of the prediction's points within `threshold` of the truth; R: the other way round.
+
+    >>> f_score_of(np.array([0.01, 0.02]), np.array([0.01, 0.2]))  # nothing too much, half is missing
+    0.6666666666666666
     """
     precision, recall = float((to_truth < threshold).mean()), float((to_prediction < threshold).mean())
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0

@@ -31,6 +31,12 @@ def frame(picture: npt.NDArray[np.uint8], mask: npt.NDArray[Any], size: int = RE
     The bounding box of the mask (at 0.5) is centred and its longer side scaled to `FRAME_FRACTION` of `size`.
     Colours are averaged premultiplied, so that nothing of the background shines around the object.
     Raises `InputError` for an empty mask.
+
+    >>> picture, mask = np.zeros((100, 200, 4), np.uint8), np.zeros((100, 200))
+    >>> mask[20:60, 50:130] = 1  # 80 x 40 pixels
+    >>> framed = frame(picture, mask, size=64)
+    >>> framed.image.shape, (framed.image[..., 3] > 0.5).sum(axis=1).max()  # 0.75 of 64
+    ((64, 64, 4), np.int64(48))
     """
     alpha = np.clip(np.asarray(mask, np.float32), 0.0, 1.0)
     if alpha.shape != picture.shape[:2]:

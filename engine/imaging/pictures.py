@@ -49,6 +49,12 @@ def load_picture(source: str | Path | bytes | npt.NDArray[Any]) -> ByteArray:
     0..1. Rotation from EXIF and an embedded colour profile are applied; 16-bit, grey, palette and CMYK pictures
     are converted; of an animation the first picture is taken. The longer side is reduced to `WORK_SIDE`.
     Raises `InputError` for what is not a whole picture, is over `MAX_MEGAPIXELS` or under `MIN_SIDE` pixels a side.
+
+    >>> picture = load_picture("resources/samples/house.jpg")
+    >>> picture.shape[2], picture.dtype
+    (4, dtype('uint8'))
+    >>> load_picture(np.full((48, 64), 0.5)).tolist()[0][0]  # a grey of floats
+    [128, 128, 128, 255]
     """
     if isinstance(source, np.ndarray):
         _check_size("The picture", source.shape[1] if source.ndim > 1 else 0, source.shape[0] if source.ndim else 0)

@@ -57,6 +57,11 @@ def export_mesh(
 
     Files appear whole or not at all. Raises InputError for an unknown suffix or a height that is not positive,
     EmptyResultError for a mesh without faces, OutputError where the file cannot be written.
+
+    >>> corners = np.array([[0, 0, 0], [2, 0, 0], [0, 0, 1]], np.float32)
+    >>> export_mesh(Mesh(corners, np.array([[0, 1, 2]], np.int32)), folder / "wall.glb", height_m=3)
+    >>> trimesh.load_mesh(folder / "wall.glb").extents.tolist()  # Y is up in GLB
+    [6.0, 3.0, 0.0]
     """
     path = Path(path)
     suffix = _known_suffix(path)

@@ -15,7 +15,13 @@ FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 
 def read_model(path: Path) -> Model:
-    """The triangles of a model file, at rest, all scenes together. Raises Unreadable with a text for the annotator."""
+    """The triangles of a model file, at rest, all scenes together. Raises Unreadable with a text for the annotator.
+
+    >>> _ = (folder / "roof.obj").write_text("v 0 0 0\\nv 1 0 0\\nv 0 1 0\\nf 1 2 3\\n")
+    >>> model = read_model(folder / "roof.obj")
+    >>> [len(piece.triangles) for piece in model.pieces]
+    [1]
+    """
     if not path.is_file():
         what = f"There is no file {path.name} in {path.parent}."
         raise Unreadable(what, advice="Was it moved?", decision="Skip it, or put it back.")

@@ -19,6 +19,11 @@ class Mesh:
 
     Faces are counter-clockwise seen from outside. A textured mesh has `uv` and `texture`; vertices are
     then split along the seams of the atlas.
+
+    >>> corners = np.array([[0, 0, 0], [2, 0, 0], [0, 1, 0]], np.float32)
+    >>> triangle = Mesh(corners, np.array([[0, 1, 2]], np.int32))
+    >>> triangle.bounds.tolist()
+    [[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]]
     """
 
     vertices: FloatArray

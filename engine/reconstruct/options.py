@@ -60,7 +60,14 @@ QUALITIES = {
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may choose for a run."""
+    """What a user may choose for a run.
+
+    >>> Options(quality="draft", formats=("glb", "obj")).generator
+    'built-in'
+    >>> Options(elevation=120)
+    Traceback (most recent call last):
+    engine.core.errors.InputError: Elevation is 120 degrees, but has to lie between -60 and 89.
+    """
 
     mode: str = "auto"
     """How the foreground is found: one of `MODES`."""

@@ -72,7 +72,14 @@ _ORDER = tuple(_STEPS)
 
 
 class Run(RunFolder):
-    """One reconstruction and its folder. Open it anywhere; execute it in one thread at a time."""
+    """One reconstruction and its folder. Open it anywhere; execute it in one thread at a time.
+
+    >>> run = Run.create("resources/samples/house.jpg", folder / "house")
+    >>> run.name, run.status  # `run.execute()` makes the mesh
+    ('house', 'unfinished')
+    >>> Run.open(folder / "house").source
+    '...house.jpg'
+    """
 
     def __init__(self, folder: Path, record: dict[str, Any], report: dict[str, Any]) -> None:
         super().__init__(folder)

@@ -104,6 +104,14 @@ class ScreeningSession:
 
         `source` None opens the one that the folder was last opened with. The first item without a decision after
         the last decided one is current. InputError if there is nothing to screen or somebody else is at it.
+
+        >>> _ = (folder / "list.txt").write_text("church.glb\\ntower.glb\\n")
+        >>> session = ScreeningSession.open(folder / "list.txt", folder / "decisions", "Ada")
+        >>> session.decide("select").key  # what is next
+        'tower.glb'
+        >>> session.progress().left, [item.key for item in session.selected()]
+        (1, ['church.glb'])
+        >>> session.close()
         """
         annotator = " ".join((annotator or default_annotator()).split())
         settings = _read_settings(folder)

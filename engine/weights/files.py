@@ -218,7 +218,11 @@ def _listed(names: list[str], most: int = 3) -> str:
 
 
 def readable(size: float | None) -> str:
-    """Bytes for people, e.g. `2.6 GB`; `unknown` for None."""
+    """Bytes for people; `unknown` for None.
+
+    >>> readable(2_600_000_000)
+    '2.6 GB'
+    """
     if size is None:
         return "unknown"
     for unit in ("bytes", "kB", "MB"):
