@@ -27,6 +27,7 @@ class Choice:
 
 GENERATORS = {
     "built-in": Choice("Built-in (trained by Oriel on procedural architecture)", ("views",)),
+    "shape-prior": Choice("Built-in with a shape prior (train one: oriel train shape)", ("shape",)),
     "zero123-xl": Choice("Zero123-XL (published weights)", ("zero123-xl",)),
     "zero123": Choice("Zero123 (published weights)", ("zero123",)),
 }
@@ -72,7 +73,7 @@ METHODS = {
         "Direct",
         "The surface is the view generator's own solid: quick, and smooth on all sides",
         source_views=False,
-        generators=("built-in",),
+        generators=("built-in", "shape-prior"),
     ),
     "views": Method(
         "32 views (One-2-3-45)",

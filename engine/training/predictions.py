@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from engine import cameras
+from engine import cameras, choices
 from engine.core.errors import InputError, OrielError
 from engine.core.files import unwritable
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
@@ -165,8 +165,8 @@ class Predictions:
         generator = self._get()
         c2ws = np.stack([renders.c2ws[view] for view in names])
         offsets = placement.offsets(c2ws)
-        if generator.name != "built-in":
-            offsets[:, 2] = 0  # the built-in one draws a solid from anywhere; diffusion models know of one distance
+        if generator.name not in (choices.METHODS["field"].generators or ()):
+            offsets[:, 2] = 0  # a solid is drawn from anywhere; diffusion models know of one distance
         drawn = generator.generate(framed.image, offsets, elevation=elevation, size=SIZE, cancel=cancel)
         if self.whole:
             placement = self._register(model, placement, drawn, offsets)
@@ -208,7 +208,6 @@ class Predictions:
         return float(towards.min() + towards.max()) / 2
 
     def _get(self) -> ViewGenerator:
-        from engine import choices
         from engine.views import load_generator
 
         if self._loaded is None:
@@ -322,7 +321,7 @@ def _extent(view: FloatArray) -> FloatArray:
 
 def _digest(generator: str) -> str:
     """What tells the views of one generator's weights from another's: its name and the start of a checksum."""
-    from engine import choices, weights
+    from engine import weights
 
     if generator in choices.GENERATORS:
         choices.require("generator", generator)

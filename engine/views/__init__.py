@@ -22,10 +22,10 @@ def load_generator(
     name, `WeightsError` when the weights are missing or damaged.
     """
     choices.check("generator", name)
-    if name == "built-in":
+    if name in ("built-in", "shape-prior"):
         from engine.views.builtin import BuiltInGenerator
 
-        return BuiltInGenerator.load(path)
+        return BuiltInGenerator.load(path, with_prior=name == "shape-prior")
     from engine.views.zero123 import Zero123Generator
 
     return Zero123Generator.load(path, name=name, sampler=sampler, budget=budget)

@@ -45,7 +45,7 @@ and 0.2, ten held-back buildings have F-scores of 0.79, 0.77 and 0.75, and masks
 @dataclass
 class _Field:
     """What is known of the object in one picture, held to the picture's silhouette: the network's answer about the
-    picture and its mirror image, or a shape drawn from the prior."""
+    picture and its mirror image, and a shape drawn from the prior, if there is one."""
 
     network: SpatialNetwork
     code: SpatialCode
@@ -67,8 +67,12 @@ class _Field:
         return turned(points[None], self.code.azimuth[:1])[0]
 
     @torch.no_grad()
-    def draw(self, cells: int, cancel: CancelToken | None) -> None:
-        """Ask the network about a grid of `cells` a side in the object's own frame, and straighten its answer."""
+    def draw(self, cells: int, cancel: CancelToken | None, sample: Tensor | None = None) -> None:
+        """Ask the network about a grid of `cells` a side in the object's own frame, and straighten its answer.
+
+        A `sample` (1, n, n, n) of occupancy logits from the prior decides where the network is in doubt: what both say
+        is added up, so that what the network is sure of stays.
+        """
         points = self.to_world(cell_centres(cells))
         near = self._seen(self.silhouette, points)[0][0] > -2 * (2 * cameras.VOLUME_EXTENT / cells)
         answers = []
@@ -77,7 +81,11 @@ class _Field:
                 cancel.check()
             answers.append(_both(self.network, self.code, chunk, self.elevation, color=False)[0] + LEAN)
         values = torch.full((len(points),), -_SURE)
-        values[near] = torch.cat(answers).clamp(-_SURE, _SURE)
+        logits = torch.cat(answers).clamp(-_SURE, _SURE)
+        if sample is not None:
+            own = cell_centres(cells)[near][None] / cameras.VOLUME_EXTENT
+            logits = logits + sample_volume(sample.clamp(-_SURE, _SURE)[None], own)[0, :, 0]
+        values[near] = logits.clamp(-_SURE, _SURE)
         self.straighten(values.view(cells, cells, cells), points)
 
     def straighten(self, values: Tensor, points: Tensor) -> None:
@@ -205,19 +213,21 @@ def _elevation(code: FieldCode) -> float:
 class BuiltInGenerator:
     """Views of a network's solid: meshed once, then drawn from any side."""
 
-    name = "built-in"
-    label = choices.GENERATORS["built-in"].label
-
     def __init__(self, network: SpatialNetwork, prior: ShapePrior | None = None) -> None:
-        """With a `prior`, the solid is drawn from it: for another seed another that the picture allows."""
+        """With a `prior`, what the picture leaves open of the solid is drawn from it: for another seed another."""
+        self.name = "shape-prior" if prior else "built-in"
+        self.label = choices.GENERATORS[self.name].label
         self.network, self.prior = network.eval().requires_grad_(False), prior and prior.eval().requires_grad_(False)
         self._read: tuple[tuple[bytes, int], SpatialCode] | None = None
         self._drawn: tuple[tuple[bytes, int, float, int], _Field] | None = None
         self._last: tuple[bytes, float, Mesh] | None = None
 
     @classmethod
-    def load(cls, path: Path | None = None) -> BuiltInGenerator:
-        """From a file of weights, or those named `views` in the registry. `WeightsError` says what is wrong."""
+    def load(cls, path: Path | None = None, *, with_prior: bool = False) -> BuiltInGenerator:
+        """From a file of weights, or those named `views` in the registry, and the shape prior trained for them.
+
+        `WeightsError` says what is wrong.
+        """
         found = weights.find(path or "views")
         tensors = found.load(MODEL)
         try:
@@ -231,7 +241,7 @@ class BuiltInGenerator:
                 f"The weights {found.path} do not fit the built-in view generator ({error}). "
                 "Install Oriel again, or train new ones with `oriel train views`."
             ) from None
-        return cls(network)
+        return cls(network, ShapePrior.load(found.path) if with_prior else None)
 
     def estimate_elevation(self, image: FloatArray) -> float | None:
         """Elevation in degrees that the network reads off the picture (S, S, 4)."""
@@ -336,13 +346,13 @@ class BuiltInGenerator:
             return self._drawn[1]
         alpha = np.ascontiguousarray(image[..., 3], np.float32)
         field = _Field(self.network, code, elevation, alpha, _signed_distance(alpha))
-        if self.prior is None:
-            field.draw(cells, cancel)
-        else:
+        sample = None
+        if self.prior is not None:
             self.network.place(code, torch.full((len(code.lens),), elevation))
             assert code.pillars is not None and code.chosen is not None
             generator = torch.Generator().manual_seed(seed)
-            field.shape = self.prior.sample(code.pillars[:1], code.chosen[:1], generator=generator)[None]
+            sample = self.prior.sample(code.pillars[:1], code.chosen[:1], generator=generator)
+        field.draw(cells, cancel, sample)
         field.hold()
         self._drawn = (key, field)
         return field

@@ -16,11 +16,14 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from engine import weights
+from engine.core.errors import WeightsError
 from engine.core.options import Option
 from engine.views.network import zeroed
 from engine.views.spatial import put, take
@@ -94,6 +97,28 @@ class ShapePrior(nn.Module):
         self.to_cells = nn.Linear(c.width, cells)
         self.from_picture = zeroed(nn.Linear(c.known, cells))
         self.register_buffer("octaves", torch.exp(torch.linspace(0, math.log(1000), 32)), persistent=False)
+
+    @classmethod
+    def load(cls, views: Path) -> ShapePrior:
+        """The weights named `shape` in the registry, for a picture's network of the weights `views`.
+
+        `WeightsError` says what is wrong, also where they were trained for another network.
+        """
+        found = weights.find("shape")
+        tensors = found.load(MODEL)
+        try:
+            prior = cls(PriorConfig(**found.card["network"]))
+            prior.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+            missing = {name for name, _ in prior.named_parameters()} - set(tensors)
+            fits = not missing and found.card["views"] == weights.sha256(views)
+        except (KeyError, TypeError, RuntimeError):
+            fits = False
+        if not fits:
+            raise WeightsError(
+                f"The shape prior {found.path} was not trained for the view generator's weights {views}. Choose the "
+                "generator built-in, or train a prior for them: oriel train shape --stage 1."
+            )
+        return prior
 
     def forward(self, noisy: Tensor, time: Tensor, known: Tensor, chosen: Tensor, blind: Tensor) -> Tensor:
         """Logits (B, K, cells of a pillar) of the occupancy at `chosen` pillars (B, K).

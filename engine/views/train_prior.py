@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine import weights
 from engine.core.options import Option
 from engine.training import trainer
 from engine.training.muon import Muon
@@ -57,7 +58,8 @@ class PriorProblem(CasesProblem):
             ("stage", options.stage, options.stage == 1, "1, which is all there is"),
             ("noises", options.noises, options.noises >= 1, "at least 1"),
         )
-        views = BuiltInGenerator.load(options.views).network
+        self.views_path = weights.find(options.views or "views").path
+        views = BuiltInGenerator.load(self.views_path).network
         config = dataclasses.replace(options.network, side=views.side, known=views.config.width)
         super().__init__(options, CaseSize(picture=views.config.input_size, occupancy=config.cells))
         self.views = views.to(self.device)
@@ -126,7 +128,8 @@ class PriorProblem(CasesProblem):
     def export(self, network: nn.Module, path: Path, run: dict[str, Any]) -> None:
         """Write float16 weights and their card."""
         about = "Shape prior, stage one, trained by Oriel on the solids that its view generator learns from."
-        self.write(network, path, {"model": MODEL, "description": about}, "oriel train shape", run)
+        card = {"model": MODEL, "description": about, "views": weights.sha256(self.views_path)}
+        self.write(network, path, card, "oriel train shape", run)
 
 
 def unpacked(occupancy: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ from typing import Literal
 
 from engine.core.errors import WeightsError
 
-Kind = Literal["views", "matcher", "foreground", "surface", "similarity"]
+Kind = Literal["views", "shape", "matcher", "foreground", "surface", "similarity"]
 
 _PURPOSES: dict[Kind, str] = {
     "views": "draws the object from other sides",
+    "shape": "draws what a picture leaves open of the shape, another for each seed",
     "matcher": "matches points between views, for the camera's elevation",
     "foreground": "finds the object in a picture from a box or points",
     "surface": "turns views into a surface",
@@ -164,6 +165,7 @@ _INDOOR = None, "be9ff88b323ec27889114719f668ae41aff7034b56a4c4acbd46b8b180b87ed
 _CLIP_B = 605_143_316, "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"
 _MODELS = (
     Model("views", "Built-in generator", "views", "MIT"),
+    Model("shape", "Shape prior, trained by you", "shape", "MIT"),
     Model(
         "zero123-xl",
         "Zero123-XL",

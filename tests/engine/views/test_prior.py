@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine import cameras
-from engine.core.errors import InputError
+from engine import cameras, weights
+from engine.core.errors import InputError, WeightsError
 from engine.views.builtin import BuiltInGenerator
 from engine.views.prior import PriorConfig, ShapePrior, shifted
 from engine.views.raster import render_mesh
@@ -65,7 +65,7 @@ def test_a_seed_is_a_shape_and_guidance_is_towards_the_picture():
     assert (guided * towards).mean() > (plain * towards).mean()
 
 
-def test_it_learns_shapes_of_a_picture_and_goes_on_after_a_stop(tiny_views, tmp_path):
+def test_it_learns_shapes_of_a_picture_and_goes_on_after_a_stop(tiny_views, tmp_path, monkeypatch):
     train(options(tmp_path, steps=2))
     path = train(options(tmp_path, steps=3, resume=True))
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -74,6 +74,11 @@ def test_it_learns_shapes_of_a_picture_and_goes_on_after_a_stop(tiny_views, tmp_
     assert card["model"] == "oriel-shape-prior" and card["network"]["side"] == 8
     with pytest.raises(InputError, match="--stage is 2"):
         train(options(tmp_path / "other", steps=1, stage=2))
+    monkeypatch.setenv("ORIEL_WEIGHTS", str(tmp_path))
+    views = weights.find("views").path
+    assert ShapePrior.load(views).config == PRIOR
+    with pytest.raises(WeightsError, match="was not trained for"):
+        ShapePrior.load(path)
 
 
 def test_the_loss_falls_on_the_same_pictures(tiny_views, tmp_path):
