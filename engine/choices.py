@@ -135,7 +135,7 @@ def refusal(method: str, generator: str) -> str | None:
     label = names("generator").get(generator, generator)
     return (
         f"{label} has no solid of its own, which the method {method!r} takes for the surface. "
-        f"Choose the view generator {' or '.join(able)}, or the method 'views'."
+        f"Choose the view generator {able[0]}, or the method 'views'."
     )
 
 

@@ -69,7 +69,8 @@ def test_importing_the_registry_starts_no_heavy_library():
 
 
 def test_every_model_says_what_it_is():
-    assert {m.kind for m in weights.MODELS.values()} == {"views", "matcher", "foreground", "surface", "similarity"}
+    kinds = {"views", "shape", "matcher", "foreground", "surface", "similarity"}
+    assert {m.kind for m in weights.MODELS.values()} == kinds
     for key, model in weights.MODELS.items():
         assert model.key == key
         assert model.label and model.purpose and model.licence
