@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 
 from engine import cameras
@@ -28,3 +31,9 @@ def test_drawers_do_not_disturb_each_other() -> None:
     first = drawn()
     assert first[1].max() > 0 and first[2][..., 3].max() == 1
     assert all(np.array_equal(a, b) for a, b in zip(first, drawn(), strict=True))
+
+
+def test_networks_load_after_something_was_drawn() -> None:
+    code = "from engine.meshes import gl\nwith gl.context(): pass\nimport timm, torch._dynamo, torchvision.ops"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr  # crashed where triton's LLVM came after that of software OpenGL
