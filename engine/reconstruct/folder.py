@@ -24,7 +24,6 @@ import io
 import json
 import os
 import shutil
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -37,6 +36,7 @@ from PIL import Image
 
 from engine import cameras
 from engine.core.errors import InputError, OutputError
+from engine.core.files import whole_file
 from engine.core.progress import CancelToken
 from engine.meshes.mesh import Mesh
 from engine.reconstruct.options import Options
@@ -118,15 +118,8 @@ class RunFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole or not at all."""
-        path = self.folder / name
-        partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-        try:
+        with whole_file(self.folder / name, durable=False) as partial:
             partial.write_bytes(content)
-            partial.replace(path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
 
     def write_json(self, name: str, value: object) -> None:
         """Write a file of JSON."""

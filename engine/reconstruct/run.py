@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
-import psutil
 from PIL import Image
 
 from engine import choices, weights
 from engine.core import device
 from engine.core.errors import Cancelled, EmptyResultError, InputError, OrielError, OutputError
+from engine.core.processes import process_lives, process_started
 from engine.core.progress import CancelToken, ProgressCallback, ignore_progress
 from engine.reconstruct import stages
 from engine.reconstruct.folder import (
@@ -478,7 +478,7 @@ class Run(RunFolder):
                 error=None,
                 started=_now(),
                 pid=os.getpid(),
-                process_started=_process_start(os.getpid()),
+                process_started=process_started(os.getpid()),
             )
         try:
             with writing(self.folder), enough_memory():
@@ -521,8 +521,7 @@ class Run(RunFolder):
 
     def _owner_lives(self) -> bool:
         pid, started = self._record.get("pid"), self._record.get("process_started")
-        now = _process_start(pid) if isinstance(pid, int) else None
-        return now is not None and isinstance(started, int | float) and abs(now - started) < 1.0
+        return isinstance(pid, int) and isinstance(started, int | float) and process_lives(pid, started)
 
 
 def _up_to_date(record: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
@@ -550,15 +549,6 @@ def _by_stage(costs: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]
             if gpu := max(part.get("peak_gpu_mb", 0.0) for part in parts):
                 told[stage]["peak_gpu_mb"] = round(gpu, 1)
     return told
-
-
-def _process_start(pid: int) -> float | None:
-    """When process `pid` started, in seconds since 1970; None if it is gone or only waits to be collected."""
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
-        return None
 
 
 def _now() -> str:
