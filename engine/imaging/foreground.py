@@ -1,4 +1,4 @@
-"""Which pixels are the object: by alpha, by a plain background, by GrabCut or Segment Anything from what is drawn."""
+"""Which pixels are the object: by alpha, a plain background, what stands out, or by GrabCut or Segment Anything."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from engine.core.errors import InputError
 from engine.core.progress import CancelToken
+from engine.imaging.inspection import inspect_picture, object_labels
 
 if TYPE_CHECKING:
     from engine.imaging.sam import SamSegmenter
@@ -20,7 +21,7 @@ ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
-MODES = ("auto", "alpha", "plain", "grabcut", "sam", "whole")
+MODES = ("auto", "alpha", "plain", "salient", "grabcut", "sam", "whole")
 
 _NOTHING_FOUND = "No object was found in the picture. Draw a box around it or keep the whole picture."
 _MIN_SHARE = 0.002
@@ -30,6 +31,14 @@ _KEY_SIDE = 1024
 _GRABCUT_SIDE = 400
 """Longer side at which GrabCut runs: one iteration stays near 100 ms."""
 _GRABCUT_ITERATIONS = 6
+_SEE_THROUGH = 0.08
+"""Alpha above which a pixel may belong to a see-through object; below are traces of glow and rounding."""
+_PLAIN_NOISE = 2.0
+"""Noise of a background in Lab up to which it is plain beyond doubt."""
+_AGREE = 0.6
+"""IoU with what stands out above which a keyed background is believed nevertheless: its edge is sharper."""
+_UNSURE = 6.0
+"""Pixels at that size within which the edge of a salient object may still move."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +48,13 @@ class Foreground:
     mask: FloatArray
     """(H, W) in 0..1, soft at the edge."""
     method: str
-    """"alpha", "plain", "grabcut", "sam" or "whole"; "mask" where it was given."""
+    """"alpha", "plain", "salient", "grabcut", "sam" or "whole"; "mask" where it was given."""
     weights: Path | None = None
     """Whence the model came, if there was one."""
     device: str = "cpu"
     """Where it was found."""
+    notes: tuple[str, ...] = ()
+    """What is doubtful about it: sentences that say what to do."""
 
 
 def extract_foreground(
@@ -59,18 +70,32 @@ def extract_foreground(
     """Find the object in a straight RGBA picture, uint8 (H, W, 4).
 
     "auto" takes the alpha channel where there is one that says something, else keys a plain or smoothly graded
-    background, else runs GrabCut (Rother et al. 2004). `box` (x0, y0, x1, y1) in pixels holds the whole object.
-    `strokes` (H, W): 1 belongs to the object, 2 does not, 0 is open. On an alpha channel strokes paint; elsewhere
-    they are hard labels from which GrabCut corrects the rest. "whole" keeps every pixel.
+    background, else asks a network for the salient object, as "salient" does, else, where none of them is installed,
+    runs GrabCut (Rother et al. 2004). `box` (x0, y0, x1, y1) in pixels holds the whole object. `strokes` (H, W): 1
+    belongs to the object, 2 does not, 0 is open. On an alpha channel strokes paint; elsewhere they are hard labels
+    from which GrabCut corrects the rest. "whole" keeps every pixel. `points` (N, 3) of x and y in pixels and 1
+    (belongs to the object) or 0 (does not) choose among several objects that were found.
 
-    "sam" asks Segment Anything, which is never taken unasked: it needs weights. The box and the `points` (N, 3) of x
-    and y in pixels and 1 (belongs to the object) or 0 (does not) prompt it, strokes paint over its answer; without a
-    box and a point it looks in the middle. Other modes have no use for points. `model` is one of `sam.KEYS` or a path
-    of weights, else the choice of `sam.shared`.
+    "sam" asks Segment Anything, which is never taken unasked: it needs weights. Box and points prompt it, strokes
+    paint over its answer; without a box and a point it looks in the middle. `model` is for "salient" and "sam": one
+    of `salient.KEYS` or `sam.KEYS`, or a path of weights, else what is there.
 
     Raises `InputError` when nothing (or next to nothing) is found or the options do not fit the picture,
     `WeightsError` for weights of Segment Anything that are missing or damaged, and `Cancelled`.
     """
+    found = _extract(picture, mode, box, strokes, points, model, cancel or CancelToken())
+    return found if found.method == "whole" else replace(found, notes=inspect_picture(picture, found.mask))
+
+
+def _extract(
+    picture: ByteArray,
+    mode: str,
+    box: Box | None,
+    strokes: npt.NDArray[Any] | None,
+    points: npt.ArrayLike | None,
+    model: str | Path | None,
+    cancel: CancelToken,
+) -> Foreground:
     if mode not in MODES:
         raise InputError(f"Unknown way to find the foreground: '{mode}'. Use one of {', '.join(MODES)}.")
     if picture.ndim != 3 or picture.shape[2] != 4 or picture.dtype != np.uint8:
@@ -79,7 +104,6 @@ def extract_foreground(
     box = _checked_box(box, shape)
     strokes = _checked_strokes(strokes, shape)
     marks = _checked_points(points, shape)
-    cancel = cancel or CancelToken()
     cancel.check()
 
     if mode == "whole":
@@ -90,8 +114,8 @@ def extract_foreground(
             "or keep the whole picture."
         )
     if mode == "alpha" or (mode == "auto" and _alpha_is_meaningful(picture)):
-        mask = picture[..., 3].astype(np.float32) / 255.0
-        return _checked(_painted(mask, box, strokes), "alpha")
+        mask = _solid_alpha(picture)
+        return _checked(_painted(_chosen(mask, marks), box, strokes), "alpha")
 
     rgb = _over_white(picture)
     if mode == "sam":
@@ -100,20 +124,34 @@ def extract_foreground(
         segmenter = sam.shared(model)
         mask = _segmented(rgb, box, marks, strokes, segmenter, cancel)
         return replace(_checked(mask, "sam"), weights=segmenter.path, device=str(segmenter.device))
-    keyed: FloatArray | None = None
-    if mode in ("auto", "plain"):
-        keyed = _key_plain(rgb, cancel, demanding=mode == "auto")
-        if keyed is not None and box is not None:
-            keyed = _inside(keyed, box)
-            keyed = None if mode == "auto" and keyed.mean() < _MIN_SHARE else keyed
-    if keyed is None and mode == "plain":
+    from engine.imaging import salient
+
+    start: FloatArray | None = None
+    method, path = "grabcut", None
+    if mode in ("auto", "plain") and (keyed := _key_plain(rgb, cancel, demanding=mode == "auto")) is not None:
+        start, noise = keyed
+        method = "plain"
+        if box is not None:
+            start = _inside(start, box)
+            start = None if mode == "auto" and start.mean() < _MIN_SHARE else start
+    if start is None and mode == "plain":
         raise InputError(
             "The background is not plain enough to key out. Draw a box around the object or keep the whole picture."
         )
-    if keyed is not None and strokes is None:
-        return _checked(keyed, "plain")
-    mask = _grabcut(rgb, keyed, box, strokes, cancel)
-    return _checked(mask, "grabcut" if keyed is None else "plain")
+    doubtful = start is None or noise > _PLAIN_NOISE
+    if mode == "salient" or (mode == "auto" and doubtful and salient.available()):
+        stands_out, path = _salient(rgb, box, model, cancel)
+        # A lawn or a sky may be smooth enough to be keyed, which leaves all else: so the two have to agree.
+        if start is None or mode == "salient" or _overlap(start, stands_out) < _AGREE:
+            method, start = "salient", stands_out
+        else:
+            path = None
+    if start is None:
+        return _checked(_chosen(_grabcut(rgb, None, box, strokes, cancel), marks), "grabcut")
+    start = _chosen(start, marks)
+    if method == "salient" or strokes is not None:
+        start = _grabcut(rgb, start, box, strokes, cancel, sure=strokes is None)
+    return replace(_checked(start, method), weights=path)
 
 
 # Options
@@ -154,6 +192,27 @@ def _checked_points(points: npt.ArrayLike | None, shape: tuple[int, int]) -> Flo
     return marks
 
 
+def _chosen(mask: FloatArray, points: FloatArray) -> FloatArray:
+    """The mask without the objects that no point chose, or that a point refused; InputError for a point on nothing."""
+    if not len(points):
+        return mask
+    labels = object_labels(mask)
+    columns, rows = (np.minimum(points[:, i].astype(int), mask.shape[1 - i] - 1) for i in (0, 1))
+    at = labels[rows, columns]
+    wanted, refused = at[points[:, 2] == 1], at[points[:, 2] == 0]
+    if (wanted == 0).any():
+        x, y = points[points[:, 2] == 1][wanted == 0][0, :2]
+        raise InputError(f"No object was found at the point ({x:g}, {y:g}). Draw a box around it, or paint it.")
+    kept = np.ones(int(labels.max()) + 1, bool)
+    if len(wanted):
+        kept[:] = False
+        kept[wanted] = True
+    kept[refused] = False
+    # The soft edge belongs to the object that is nearest.
+    near = cv2.dilate(kept[labels].astype(np.uint8) * (labels > 0), np.ones((7, 7), np.uint8)) > 0
+    return np.where(near & ((labels == 0) | kept[labels]), mask, 0.0).astype(np.float32)
+
+
 def _checked(mask: FloatArray, method: str) -> Foreground:
     if float(mask.mean()) < _MIN_SHARE:
         if method == "alpha":
@@ -183,7 +242,26 @@ def _inside(mask: FloatArray, box: Box) -> FloatArray:
 
 def _alpha_is_meaningful(picture: ByteArray) -> bool:
     """Whether the alpha channel cuts something out; the rounded corners of a screenshot do not count."""
-    return float((picture[..., 3] < 128).mean()) > 0.01
+    low, high = int(picture[..., 3].min()), int(picture[..., 3].max())
+    return float((picture[..., 3] < 128).mean()) > 0.01 and (high > low or high == 0)
+
+
+def _solid_alpha(picture: ByteArray) -> FloatArray:
+    """The alpha channel (H, W) as a mask: what is see-through is as much the object as what is not, a shadow is none.
+
+    A see-through part is even and has a colour; at its edge the mask is the share of what is within.
+    """
+    alpha = picture[..., 3].astype(np.float32) / 255.0
+    shadow = (picture[..., :3].max(axis=2) < 48) & (alpha < 0.9)
+    near = np.ones((5, 5), np.uint8)
+    most = cv2.dilate(np.where(shadow, 0.0, alpha).astype(np.float32), near)
+    thin = (alpha > _SEE_THROUGH) & (alpha < 0.9) & ~shadow
+    # The soft edge of a solid object is thin as well, but no wider than a few pixels.
+    wide = cv2.dilate(cv2.erode(thin.astype(np.uint8), near), near) > 0
+    if wide.sum() < 0.02 * max(int((alpha > _SEE_THROUGH).sum()), 1):
+        return alpha
+    inside = cv2.erode(((alpha > _SEE_THROUGH) & ~shadow).astype(np.uint8), near) > 0
+    return np.where(inside, 1.0, np.where(shadow, alpha, alpha / np.maximum(most, 0.05))).clip(0, 1).astype(np.float32)
 
 
 def _over_white(picture: ByteArray) -> ByteArray:
@@ -197,8 +275,9 @@ def _over_white(picture: ByteArray) -> ByteArray:
 # Plain backgrounds
 
 
-def _key_plain(rgb: ByteArray, cancel: CancelToken, *, demanding: bool) -> FloatArray | None:
-    """Mask of what differs from a plain or smoothly graded background, None if the border is not one.
+def _key_plain(rgb: ByteArray, cancel: CancelToken, *, demanding: bool) -> tuple[FloatArray, float] | None:
+    """Mask of what differs from a plain or smoothly graded background, and the background's noise (standard deviation
+    in Lab); None if the border is not one.
 
     The background is a low-order polynomial in Lab fitted to the border, then refitted to all that it explains. Only
     what is connected to the border is background: windows and white walls inside the object stay.
@@ -238,7 +317,7 @@ def _key_plain(rgb: ByteArray, cancel: CancelToken, *, demanding: bool) -> Float
     object_mask = _main_components(_without_soft_shadow(object_mask, background, small, model, thick), 0.03)
     alpha = _edge_alpha(object_mask, small, model, tolerance)
     cancel.check()
-    return np.asarray(cv2.resize(alpha, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.resize(alpha, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32), sigma
 
 
 def _without_soft_shadow(
@@ -358,9 +437,18 @@ def _side_shares(background: npt.NDArray[np.bool_], thick: int) -> list[float]:
 
 
 def _grabcut(
-    rgb: ByteArray, start: FloatArray | None, box: Box | None, strokes: ByteArray | None, cancel: CancelToken
+    rgb: ByteArray,
+    start: FloatArray | None,
+    box: Box | None,
+    strokes: ByteArray | None,
+    cancel: CancelToken,
+    *,
+    sure: bool = False,
 ) -> FloatArray:
-    """GrabCut at a reduced size, refined along the picture's own edges."""
+    """GrabCut at a reduced size, refined along the picture's own edges.
+
+    `start` is where it begins, in 0..1; `sure`: where that is decided and not near its edge, it stands.
+    """
     small = _reduced(rgb, _GRABCUT_SIDE)
     height, width = small.shape[:2]
     scale_x, scale_y = width / rgb.shape[1], height / rgb.shape[0]
@@ -369,6 +457,14 @@ def _grabcut(
     if start is not None:
         probable = cv2.resize(start, (width, height), interpolation=cv2.INTER_AREA) > 0.5
         labels = np.where(probable, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+        if sure:
+            small_start = cv2.resize(start, (width, height), interpolation=cv2.INTER_AREA)
+            for hard, soft, decided in (
+                (cv2.GC_FGD, probable, small_start > 0.8),
+                (cv2.GC_BGD, ~probable, small_start < 0.2),
+            ):
+                deep = cv2.distanceTransform(soft.astype(np.uint8), cv2.DIST_L2, 3) > _UNSURE
+                labels[deep & decided] = hard
     elif box is None:
         labels = _salient_labels(small)
         cancel.check()
@@ -449,7 +545,86 @@ def _salient_labels(small: ByteArray) -> ByteArray:
     return labels
 
 
-# Segment Anything
+# Networks
+
+
+def _overlap(mask: FloatArray, other: FloatArray) -> float:
+    """Intersection over union at 0.5."""
+    return float(((mask > 0.5) & (other > 0.5)).sum() / max(((mask > 0.5) | (other > 0.5)).sum(), 1))
+
+
+def _without_path(mask: FloatArray) -> FloatArray:
+    """The mask without a way that leads from the lower border to the object's foot, wider the nearer it comes.
+
+    A strip is one if it is narrower than the object above it, by far the smaller part, and widens downwards, which no
+    upright stem does.
+    """
+    solid = mask > 0.5
+    height = len(solid)
+    runs: list[tuple[int, int]] = []  # of each row from the lowest: first column, and the one after the last
+    for row in solid[::-1]:
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], row.view(np.int8), [0]])))
+        pairs = edges.reshape(-1, 2)
+        if runs:
+            pairs = pairs[(pairs[:, 0] < runs[-1][1]) & (pairs[:, 1] > runs[-1][0])]
+        if not len(pairs):
+            return mask
+        first, last = pairs[np.argmax(pairs[:, 1] - pairs[:, 0])]
+        runs.append((int(first), int(last)))
+        widths = [b - a for a, b in runs]
+        if widths[-1] > 1.25 * min(widths) and int(np.argmin(widths)) > 0:
+            break
+    else:
+        return mask
+    top = int(np.argmin(widths))
+    above = solid[: height - top]
+    is_path = (
+        top > 0.03 * height
+        and widths[0] > 1.12 * widths[top]
+        and widths[top] < 0.7 * np.ptp(np.flatnonzero(above.any(axis=0)))
+        and above.sum() > 0.6 * solid.sum()
+        and runs[0][0] > 0
+        and runs[0][1] < solid.shape[1]
+    )
+    if not is_path:
+        return mask
+    mask = mask.copy()
+    mask[height - top :] = 0.0
+    return mask
+
+
+def _salient(rgb: ByteArray, box: Box | None, model: str | Path | None, cancel: CancelToken) -> tuple[FloatArray, Path]:
+    """How much each pixel belongs to the salient object, and the weights.
+
+    A small object is looked at once more, closer, and both looks count alike. A box is looked into alone.
+    """
+    from engine.imaging.salient import find_salient
+
+    first: FloatArray | None = None
+    bounds = box
+    if bounds is None:
+        first, path = find_salient(rgb, model)
+        cancel.check()
+        if not (first > 0.5).any():
+            return first, path
+        first = _without_path(first)
+        bounds = _bounds(_main_components(first > 0.5, 0.15))
+        if max((bounds[2] - bounds[0]) / rgb.shape[1], (bounds[3] - bounds[1]) / rgb.shape[0]) > 0.6:
+            return first, path
+    margin = 0.15 * max(bounds[2] - bounds[0], bounds[3] - bounds[1])
+    x0, y0 = (max(round(low - margin), 0) for low in bounds[:2])
+    x1, y1 = round(bounds[2] + margin), round(bounds[3] + margin)
+    closer, path = find_salient(rgb[y0:y1, x0:x1], model)
+    cancel.check()
+    mask = np.zeros(rgb.shape[:2], np.float32)
+    mask[y0:y1, x0:x1] = _without_path(closer)
+    return (_inside(mask, bounds) if first is None else (mask + first) / 2), path
+
+
+def _bounds(mask: npt.NDArray[np.bool_]) -> Box:
+    """x0, y0, x1, y1 of what is True."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _segmented(

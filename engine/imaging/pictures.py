@@ -25,8 +25,8 @@ MIN_SIDE = 16
 """Shorter side in pixels below which nothing can be reconstructed."""
 
 # An explicit list keeps Pillow from trying formats that start other programs (EPS) or need a renderer.
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_FORMATS_TEXT = "PNG, JPEG, WebP, AVIF, TIFF, BMP or GIF"
+_FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_FORMATS_TEXT = "PNG, JPEG, HEIC, WebP, AVIF, TIFF, BMP or GIF"
 
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
@@ -105,6 +105,9 @@ def _decode(file: Any, name: str) -> ByteArray:
 
 
 def _open(file: Any) -> Image.Image:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False)
     # Pillow has a limit of its own and does not say the size; ours is stricter, checked before any decoding.
     with _open_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -147,25 +150,98 @@ def _image_to_rgba(image: Image.Image) -> Image.Image:
     # The size falls before the colours are converted: less work, and Pillow premultiplies where there is alpha.
     if image.mode in ("RGB", "L", "CMYK", "RGBA", "LA"):
         size = _reduced_size(*image.size)
-        if size != image.size and "transparency" not in image.info:
+        if size != image.size and "transparency" not in image.info:  # a named colour is lost by averaging
             image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     return _in_srgb(image).convert("RGBA")
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
+    """The picture with its embedded colour profile applied; its alpha stays."""
     profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "CMYK", "L"):
+    if not profile:
         return image
+    alpha = None
+    if image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
+    if image.mode not in ("RGB", "CMYK", "L"):
+        image = image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
     try:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a damaged profile only costs exact colours
-    if converted is None:
-        return image
-    if "transparency" in image.info and image.mode == "RGB":
-        return image  # the transparent colour is named in the picture's own values
+        converted = None  # a damaged profile only costs exact colours
+    converted = converted or image.convert("RGB")
+    if alpha is not None:
+        converted.putalpha(alpha)
     return converted
+
+
+def load_mask(source: str | Path | bytes | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Read a mask (H, W) in 0..1, 1 where the object is, in the forms that programs write them in.
+
+    Transparency that says something counts alone: a cut-out, or white with alpha. Else white is the object: bilevel,
+    grey of 8, 16 or 32 bits or of floats, where the largest value is at most 1 that is the object (labels). Of two
+    colours the brighter is the object, of an indexed picture with more than two all but the first. Rotation from EXIF
+    is applied. `InputError` for what is not a picture, and for an indexed picture with several objects.
+    """
+    if isinstance(source, np.ndarray):
+        if source.ndim == 2:
+            return _mask_of_array(source)
+        buffer = io.BytesIO()
+        Image.fromarray(_array_to_rgba(source)).save(buffer, "PNG", compress_level=1)
+        source = buffer.getvalue()
+    name = "The mask" if isinstance(source, bytes) else f"The mask '{Path(source).name}'"
+    try:
+        file: Any = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+        with file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = _open(file)
+            _check_size(name, *image.size)
+            image.load()
+    except InputError:
+        raise
+    except OSError as error:
+        reason = error.strerror.lower() if error.strerror else f"use {_FORMATS_TEXT}"
+        raise InputError(f"{name} cannot be read as a picture: {reason}.") from error
+    except Exception as error:  # as of pictures
+        raise InputError(f"{name} is damaged ({error}). Save it again.") from error
+    orientation = _orientation(image)
+    if orientation in _ORIENTATIONS:
+        image = image.transpose(_ORIENTATIONS[orientation])
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
+        if alpha.max() > alpha.min():
+            return alpha
+        image = image.convert("LA" if image.mode.startswith("L") else "RGBA").convert("RGB")
+    if image.mode == "P":
+        used = [index for _, index in image.getcolors() or []]
+        colours = np.asarray(image.convert("RGB"))
+        if len(used) > 2 and np.ptp(colours, axis=2).any():
+            if 0 not in used:
+                raise InputError(f"{name} has {len(used)} labels and no background (0). Save the object's alone.")
+            if len(used) > 3:
+                raise InputError(
+                    f"{name} has {len(used) - 1} labels beside the background (0). Save the one of the object alone, "
+                    "as a black and white picture."
+                )
+            return (np.asarray(image) > 0).astype(np.float32)
+        image = image.convert("RGB")
+    if image.mode in ("RGB", "CMYK", "YCbCr", "HSV", "LAB"):
+        colours = np.asarray(image.convert("RGB"))
+        if not np.ptp(colours, axis=2).any():
+            return _mask_of_array(colours[..., 0])
+        if len(image.convert("RGB").getcolors(2) or []) == 2:
+            grey = np.asarray(image.convert("L"))
+            return (grey > grey.min()).astype(np.float32)
+        return _mask_of_array(colours.max(axis=2))
+    return _mask_of_array(np.asarray(image))
+
+
+def _mask_of_array(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    numbers = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(numbers.max(initial=0.0))
+    full = next((float(full) for full in (1, 255, 65535) if top <= full), top)
+    return np.clip(numbers / full, 0.0, 1.0)
 
 
 def _deep_grey_to_unit(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -222,7 +222,9 @@ def options_to_json(options: Options, folder: Path) -> dict[str, Any]:
     for name, file in (("strokes", "strokes.png"), ("mask", "given_mask.png")):
         value = record[name]
         if isinstance(value, np.ndarray) or value not in (None, folder / file):
-            RunFolder(folder).write(file, _png(as_pixels(value).astype(np.uint8)))
+            RunFolder(folder).write(
+                file, _png(_mask_pixels(value) if name == "mask" else as_pixels(value).astype(np.uint8))
+            )
         record[name] = None if value is None else file
     return record
 
@@ -256,6 +258,12 @@ def read_image(path: Path, mode: str) -> ByteArray:
 def as_pixels(value: ByteArray | Path) -> ByteArray:
     """(H, W) of an array, or of a picture file that holds it."""
     return read_image(value, "L") if isinstance(value, Path) else value
+
+
+def _mask_pixels(value: npt.NDArray[Any] | Path) -> ByteArray:
+    from engine.imaging import load_mask
+
+    return np.rint(load_mask(value) * 255).astype(np.uint8)
 
 
 def unit(pixels: ByteArray) -> FloatArray:

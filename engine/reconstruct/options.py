@@ -19,7 +19,7 @@ UpAxis = Literal["Y", "Z"]
 
 STAGES = ("foreground", "views", "elevation", "surface", "texture")
 """The work as people see it: see `engine.reconstruct.run` for its steps."""
-MODES = ("auto", "alpha", "plain", "grabcut", "sam", "whole")
+MODES = ("auto", "alpha", "plain", "salient", "grabcut", "sam", "whole")
 FORMATS = ("glb", "obj", "ply", "stl")
 SAMPLERS = ("fast", "published")
 """Few steps of a multistep solver, or the steps and noise of the published code."""

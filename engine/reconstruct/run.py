@@ -88,7 +88,7 @@ class Run(RunFolder):
 
         `used`: for `foreground`, `generator`, `matcher` and, where the method takes one, `surface` what did the work:
         `name`, `label`, `device`, and `path` and `source` of its weights, None where it needs none. For `method` its
-        `name` and `label`.
+        `name` and `label`. `notes`: what is doubtful about the picture, in sentences.
         """
         self._record = record
         self._drawer: ViewGenerator | None = None
@@ -308,8 +308,9 @@ class Run(RunFolder):
         from engine.imaging import sam
 
         found, framed = stages.find_object(self.picture(), self.options, work)
-        segmenter = None if found.weights is None else sam.shared(found.weights)
+        segmenter = sam.shared(found.weights) if found.method == "sam" else None
         self._note_used("foreground", found.method, segmenter, found.weights)
+        self.report["notes"] = list(found.notes)
         self.write_picture("mask.png", found.mask)
         self.write_picture("framed.png", framed)
         del self._kept["input"]  # large, and not needed before the texture

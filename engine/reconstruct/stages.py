@@ -21,7 +21,7 @@ from engine import cameras, choices
 from engine.core.errors import InputError
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.meshes.mesh import Mesh
-from engine.reconstruct.folder import NEIGHBOURS, PRINCIPAL, SOURCES, as_pixels, unit
+from engine.reconstruct.folder import NEIGHBOURS, PRINCIPAL, SOURCES, as_pixels
 from engine.reconstruct.options import QUALITIES, Options
 
 if TYPE_CHECKING:
@@ -70,10 +70,12 @@ class Neighbours:
 def find_object(picture: ByteArray, options: Options, work: Work) -> tuple[Foreground, FloatArray]:
     """The object in a picture (H, W, 4), straight RGBA, and (256, 256, 4) the picture as the generator sees it."""
     from engine.imaging import Foreground, extract_foreground, frame
+    from engine.imaging.inspection import inspect_picture
 
     work.report("foreground", 0, 3, "Finding the object")
     if options.mask is not None:
-        found = Foreground(_given_mask(options.mask, picture.shape[:2]), "mask")
+        mask = _given_mask(options.mask, picture.shape[:2])
+        found = Foreground(mask, "mask", notes=inspect_picture(picture, mask))
     else:
         found = extract_foreground(
             picture,
@@ -245,7 +247,9 @@ def _surface(mesh: Mesh, work: Work) -> Mesh:
 
 
 def _given_mask(given: ByteArray | Path, shape: tuple[int, ...]) -> FloatArray:
-    mask, (height, width) = as_pixels(given), shape
+    from engine.imaging import load_mask
+
+    mask, (height, width) = load_mask(given), shape
     if abs(mask.shape[1] / mask.shape[0] - width / height) > 0.02 * width / height:
         name = f" {given.name}" if isinstance(given, Path) else ""
         raise InputError(
@@ -254,7 +258,7 @@ def _given_mask(given: ByteArray | Path, shape: tuple[int, ...]) -> FloatArray:
         )
     if mask.shape != shape:
         mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR))
-    return unit(mask)
+    return mask
 
 
 def _resize(picture: FloatArray, size: int) -> FloatArray:

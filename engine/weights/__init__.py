@@ -1,8 +1,8 @@
 """Model weights: what each model is for, where its weights are, how they are got, checked and read.
 
 `MODELS` lists every model. Its weights are looked for (`locate`), first to last: at a path from the settings, in the
-folder that `ORIEL_WEIGHTS` names, in folders that were added, in the cache of the Hugging Face hub, among those
-built in. Nothing is downloaded but by `fetch`, which is called only when a user asked for it. Weights trained by this
+folder that `ORIEL_WEIGHTS` names, in folders that were added, in the cache of the Hugging Face hub or rembg's folder,
+in an installed package, among those built in. Nothing is downloaded but by `fetch`, which is called only when a user asked for it. Weights trained by this
 project (`Weights`) are found by name too, and a path of a file works in place of a name.
 
 Importing this package starts neither torch nor the hub's library.
@@ -13,12 +13,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from engine.core.errors import WeightsError
 from engine.core.progress import CancelToken, ProgressCallback, ignore_progress
-from engine.weights import hub
+from engine.weights import hub, releases
 from engine.weights.checks import check_layout, check_sums
 from engine.weights.files import (
     BUILT_IN_FOLDER,
@@ -32,13 +33,13 @@ from engine.weights.files import (
     save,
     sha256,
 )
-from engine.weights.models import MODELS, Model, model
+from engine.weights.models import MODELS, Model, Source, model
 
 __all__ = ["BUILT_IN_FOLDER", "CHECKPOINT_SUFFIXES", "MODELS", "Located", "Weights", "add_folder", "available", "check"]
 __all__ += ["commit", "fetch", "find", "folders", "load_into", "locate", "paths", "read_card", "read_checkpoint"]
 __all__ += ["read_header", "readable", "remove", "require", "save", "set_paths", "sha256", "unfinished", "use"]
 
-CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
+CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".onnx")
 _added: list[Path] = []
 _paths: dict[str, Path] = {}
 
@@ -50,7 +51,8 @@ class Located:
     model: Model
     path: Path
     """A file, or a folder where the layout is one."""
-    source: Literal["settings", "environment", "hub cache", "built in"]
+    source: Literal["settings", "environment", "hub cache", "package", "built in"]
+    """The hub's cache stands for rembg's folder as well: what was fetched."""
 
     @property
     def size(self) -> int:
@@ -91,10 +93,28 @@ def locate(key: str) -> Located | None:
         if folder != BUILT_IN_FOLDER and (path := _in_folder(found, folder)) is not None:
             return Located(found, path, "environment" if folder == named else "settings")
     for source in found.sources:
-        if (cached := hub.cached(source.origin, source.names)) is not None:
-            return Located(found, source.weights_in(cached), "hub cache")
+        if (cached := _cached(source)) is not None:
+            return Located(found, cached, "hub cache")
+    if (path := _in_package(found.package)) is not None:
+        return Located(found, path, "package")
     path = BUILT_IN_FOLDER / f"{key}.safetensors"
     return Located(found, path, "built in") if path.is_file() else None
+
+
+def _cached(source: Source) -> Path | None:
+    """What to load of weights that were fetched, by this program or another."""
+    if source.release is not None:
+        return releases.cached(source.names[0])
+    folder = hub.cached(source.origin, source.names)
+    return None if folder is None else source.weights_in(folder)
+
+
+def _in_package(name: str) -> Path | None:
+    """A file of an installed package, which is not imported."""
+    package, _, inside = name.partition("/")
+    spec = find_spec(package) if package else None
+    places = (spec.submodule_search_locations or ()) if spec is not None else ()
+    return next((path for place in places if (path := Path(place) / inside).is_file()), None)
 
 
 def require(key: str) -> Path:
@@ -220,20 +240,26 @@ def use(key: str, path: str | Path) -> Located:
 
 
 def fetch(key: str, progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> Path:
-    """Download a model's weights into the hub's cache, where `locate` finds them; returns their path.
+    """Download a model's weights into the hub's cache or rembg's folder, where `locate` finds them; returns their path.
 
     Called only when a user asked for it; see `hub.download` for what it honours, reports and raises.
     """
     found = model(key)
     if not found.sources:
         raise WeightsError(f"The weights of {found.label} come with the program and cannot be fetched. {_advice(key)}")
-    folder = hub.download(found.origin, {file.name: file.sha256 for file in found.files}, progress, cancel)
-    return found.sources[0].weights_in(folder)
+    source = found.sources[0]
+    if source.release is not None:
+        file = source.files[0]
+        return releases.download(source.origin, *source.release, file.name, file.checksum, progress, cancel)
+    folder = hub.download(found.origin, {file.name: file.checksum for file in found.files}, progress, cancel)
+    return source.weights_in(folder)
 
 
 def unfinished(key: str) -> int:
     """Bytes received by a fetch that was cancelled or broke, from which the next one goes on."""
     found = model(key)
+    if found.sources and found.sources[0].release is not None:
+        return releases.unfinished(found.files[0].name)
     return hub.unfinished(found.origin, [file.name for file in found.files])
 
 
@@ -250,6 +276,8 @@ def remove(key: str) -> int:
         raise WeightsError(f"The weights of {found.label} are at {located.path}. Delete them there if you want to.")
     if located is None and not unfinished(key):
         raise WeightsError(f"There are no weights of {found.label} on this machine.")
+    if found.sources[0].release is not None:
+        return releases.remove(found.files[0].name)
     freed = hub.remove(found.origin, [file.name for file in found.files]) if unfinished(key) else 0
     cached = next((source for source in found.sources if hub.cached(source.origin, source.names)), None)
     if cached is not None:

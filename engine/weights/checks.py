@@ -22,6 +22,9 @@ def check_layout(found: Model, path: Path) -> None:
         if card.get("model") is None:
             raise WeightsError(f"{path} has no card {path.stem}.json beside it that says which model it is. Copy both.")
         return
+    if (side := found.layouts[0].side) and not path.is_dir():
+        _check_onnx(found, path, side)
+        return
     layouts = [layout for layout in found.layouts if layout.folder == path.is_dir()]
     if not layouts:
         is_, needs = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
@@ -31,6 +34,21 @@ def check_layout(found: Model, path: Path) -> None:
         raise WeightsError(
             f"{path} is not {found.label}: {missing[0]}. It may be another model's; choose the right one, or fetch it "
             f"with `oriel weights fetch {found.key}`."
+        )
+
+
+def _check_onnx(found: Model, path: Path, side: int) -> None:
+    """WeightsError unless the file is a network in ONNX that takes pictures of this side."""
+    import onnxruntime
+
+    try:
+        wanted = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()[0].shape
+    except Exception as error:  # the runtime has a dozen types of its own, none of them public
+        raise damaged(path, "it cannot be read as a network in ONNX") from error
+    if list(wanted)[1:] != [3, side, side]:
+        raise WeightsError(
+            f"{path} is not {found.label}: it takes pictures {wanted}, not (1, 3, {side}, {side}). It may be another "
+            f"model's; choose the right one, or fetch it with `oriel weights fetch {found.key}`."
         )
 
 
@@ -57,7 +75,7 @@ def check_sums(found: Model, path: Path, report: ProgressCallback, cancel: Cance
     """WeightsError unless all files have the checksum that was published, that the hub's cache or that they state."""
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     total, done = sum(file.stat().st_size for file in files), 0
-    known = {Path(file.name).name: file.sha256 for source in found.sources for file in source.files}
+    known = {Path(file.name).name: file.checksum for source in found.sources for file in source.files}
     for file in files:
         stated = known.get(file.name) if found.sources else read_card(file).get("sha256")
         if file.is_symlink() and re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}", file.readlink().name):

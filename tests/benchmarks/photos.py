@@ -1,0 +1,70 @@
+"""Photographs of held-out buildings in a scene, with the true mask and camera: what is found in them without a click."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from engine.data import make_object, split_seeds
+from engine.data.objects import family_of
+from engine.rendering.blender import find_blender
+
+_FAMILIES = (
+    *("castle", "church", "gabled_house", "hipped_house", "terrace", "tower", "temple", "domed_hall", "pagoda"),
+    *("skyscraper", "monument", "stepped_pyramid"),
+)
+_WORKER = Path(__file__).with_name("scene_worker.py")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One picture of a set."""
+
+    path: Path
+
+    @cached_property
+    def camera(self) -> dict[str, float]:
+        """Degrees of `elevation` to the building's middle and of the camera's `tilt`, `lens` in mm of a 36 mm film."""
+        return json.loads(self.path.with_suffix(".json").read_text())
+
+    @cached_property
+    def mask(self) -> npt.NDArray[np.float32]:
+        """(H, W) the building's true share of each pixel."""
+        with Image.open(self.path.with_name(f"{self.path.stem}-mask.png")) as image:
+            return np.asarray(image.getchannel("A"), np.float32) / 255
+
+
+def photos(folder: Path, kind: str, families: tuple[str, ...] = _FAMILIES) -> list[Photo]:
+    """The pictures of a kind, one a family; "castle" from -3 to 25 degrees at 28 to 60 mm, "street" from eye height.
+
+    Those that `folder` lacks are rendered by Blender, a minute each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for at, family in enumerate(families):
+        rng = np.random.default_rng([at, len(kind)])
+        seeds = [seed for seed in split_seeds("heldout") if family_of(seed) == family]
+        seed = seeds[(kind == "street") % len(seeds)]
+        out = folder / f"{kind}-{family}"
+        job: dict[str, Any] = {"out": str(out), "seed": at, "azimuth": float(-90 + rng.uniform(-55, 55))}
+        job |= {"lens": 24 + 11 * rng.random(), "eye": 1.7} if kind == "street" else {"lens": 28 + 32 * rng.random()}
+        if kind != "street":
+            job |= {"elevation": float(rng.uniform(-3, 25)), "room": float(rng.uniform(0.9, 1.4))}
+        if not out.with_suffix(".json").exists():
+            model = out.with_suffix(".glb")
+            make_object(seed).to_scene().export(model)
+            jobs.append(job | {"model": str(model)})
+    if jobs:
+        listed = folder / f"{kind}.jobs"
+        listed.write_text(json.dumps(jobs))
+        start = find_blender().command[:-1]  # the last is the worker of the farm
+        subprocess.run([*start, str(_WORKER), "--", str(listed)], check=True, capture_output=True)
+    return [Photo(folder / f"{kind}-{family}.jpg") for family in families]
