@@ -254,14 +254,15 @@ def _solid_alpha(picture: ByteArray) -> FloatArray:
     alpha = picture[..., 3].astype(np.float32) / 255.0
     shadow = (picture[..., :3].max(axis=2) < 48) & (alpha < 0.9)
     near = np.ones((5, 5), np.uint8)
-    most = cv2.dilate(np.where(shadow, 0.0, alpha).astype(np.float32), near)
-    thin = (alpha > _SEE_THROUGH) & (alpha < 0.9) & ~shadow
-    # The soft edge of a solid object is thin as well, but no wider than a few pixels.
-    wide = cv2.dilate(cv2.erode(thin.astype(np.uint8), near), near) > 0
-    if wide.sum() < 0.02 * max(int((alpha > _SEE_THROUGH).sum()), 1):
+    even = cv2.dilate(alpha, near) - cv2.erode(alpha, near) < 0.06  # a feathered edge is steeper
+    thin = (alpha > _SEE_THROUGH) & (alpha < 0.9) & even & ~shadow
+    if thin.sum() < 0.02 * (alpha > _SEE_THROUGH).sum() or not thin.any():
         return alpha
+    there = cv2.dilate(thin.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     inside = cv2.erode(((alpha > _SEE_THROUGH) & ~shadow).astype(np.uint8), near) > 0
-    return np.where(inside, 1.0, np.where(shadow, alpha, alpha / np.maximum(most, 0.05))).clip(0, 1).astype(np.float32)
+    most = cv2.dilate(np.where(shadow, 0.0, alpha).astype(np.float32), near)
+    solid = np.where(inside, 1.0, np.where(shadow, alpha, alpha / np.maximum(most, 0.05)))
+    return np.where(there, solid, alpha).clip(0, 1).astype(np.float32)
 
 
 def _over_white(picture: ByteArray) -> ByteArray:

@@ -26,7 +26,6 @@ def inspect_picture(picture: npt.NDArray[np.uint8], mask: npt.NDArray[Any]) -> t
     solid = np.asarray(mask) >= 0.5
     if not solid.any():
         return ()
-    height, width = solid.shape
     rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
     side = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
     notes = []
@@ -42,7 +41,8 @@ def inspect_picture(picture: npt.NDArray[np.uint8], mask: npt.NDArray[Any]) -> t
     count = int(object_labels(np.asarray(mask, np.float32)).max())
     if count > 1:
         notes.append(f"{count} objects were found. Click the one that is meant, or all become one mesh.")
-    if float((picture[..., 3][solid] < 230).mean()) > 0.05 and picture[..., 3].max() > 0:
+    inner = cv2.erode(solid.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0  # without a feathered edge
+    if inner.any() and float((picture[..., 3][inner] < 230).mean()) > 0.05:
         notes.append("The object is see-through in places. It is taken as solid.")
     if side < _SMALL:
         notes.append(f"The object is only {side} pixels large, so that little can be seen of it. Use a larger picture.")

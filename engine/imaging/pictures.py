@@ -192,8 +192,10 @@ def load_mask(source: str | Path | bytes | npt.NDArray[Any]) -> npt.NDArray[np.f
         source = buffer.getvalue()
     name = "The mask" if isinstance(source, bytes) else f"The mask '{Path(source).name}'"
     try:
-        file: Any = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
-        with file, warnings.catch_warnings():
+        with (
+            io.BytesIO(source if isinstance(source, bytes) else Path(source).read_bytes()) as file,
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             image = _open(file)
             _check_size(name, *image.size)

@@ -2,8 +2,9 @@
 
 `MODELS` lists every model. Its weights are looked for (`locate`), first to last: at a path from the settings, in the
 folder that `ORIEL_WEIGHTS` names, in folders that were added, in the cache of the Hugging Face hub or rembg's folder,
-in an installed package, among those built in. Nothing is downloaded but by `fetch`, which is called only when a user asked for it. Weights trained by this
-project (`Weights`) are found by name too, and a path of a file works in place of a name.
+in an installed package, among those built in. Nothing is downloaded but by `fetch`, which is called only when a user
+asked for it. Weights trained by this project (`Weights`) are found by name too, and a path of a file works in place of
+a name.
 
 Importing this package starts neither torch nor the hub's library.
 """

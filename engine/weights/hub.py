@@ -344,12 +344,13 @@ class Transfer:
             status = error.response.status_code
             if isinstance(error, GatedRepoError) or status in (401, 403):
                 return WeightsError(
-                    f"{place} is closed to you ({status}): its owner gives it only to whom they know. Ask for access on "
-                    f"that page, log in with `hf auth login` or set HF_TOKEN, and fetch again; {instead}."
+                    f"{place} is closed to you ({status}): its owner gives it only to whom they know. Ask for access "
+                    f"on that page, log in with `hf auth login` or set HF_TOKEN, and fetch again; {instead}."
                 )
             if status in (404, 410):
                 return WeightsError(
-                    f"{place} or a file of it does not exist there ({status}). Check HF_ENDPOINT if you set it, {instead}."
+                    f"{place} or a file of it does not exist there ({status}). Check HF_ENDPOINT if you set it, "
+                    f"{instead}."
                 )
             return WeightsError(f"{place} answers with the error {status}. Fetch again later, {instead}.")
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from engine.core.errors import OrielError, OutputError, WeightsError
+from engine.core.errors import OutputError
 from engine.core.progress import CancelToken, ProgressCallback
 from engine.weights import hub
 

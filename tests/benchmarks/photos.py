@@ -1,4 +1,4 @@
-"""Photographs of held-out buildings in a scene, with the true mask and camera: what is found in them without a click."""
+"""Photographs of held-out buildings in a scene, each with the true mask and camera."""
 
 from __future__ import annotations
 

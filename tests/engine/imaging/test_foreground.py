@@ -96,7 +96,7 @@ def test_plain_backgrounds_are_keyed(background, method, least):
 def test_textured_background_with_a_box():
     picture, truth = composed(textured())
     start = time.perf_counter()
-    found = extract_foreground(picture, box=BOX)
+    found = extract_foreground(picture, mode="grabcut", box=BOX)
     assert time.perf_counter() - start < 6.0
     assert found.method == "grabcut"
     assert iou(found.mask, truth) >= 0.94
@@ -104,9 +104,12 @@ def test_textured_background_with_a_box():
 
 def test_textured_background_without_a_box():
     picture, truth = composed(textured())
-    found = extract_foreground(picture)
+    found = extract_foreground(picture, mode="grabcut")
     assert found.method == "grabcut"
     assert iou(found.mask, truth) >= 0.9
+    found = extract_foreground(picture)
+    assert found.method == "salient" and found.weights is not None
+    assert iou(found.mask, truth) >= 0.95
 
 
 def test_white_walls_and_windows_of_the_background_colour_stay():

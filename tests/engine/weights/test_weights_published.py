@@ -69,16 +69,16 @@ def test_importing_the_registry_starts_no_heavy_library():
 
 
 def test_every_model_says_what_it_is():
-    kinds = {"views", "shape", "matcher", "foreground", "surface", "similarity"}
+    kinds = {"views", "shape", "matcher", "foreground", "salient", "surface", "similarity"}
     assert {m.kind for m in weights.MODELS.values()} == kinds
     for key, model in weights.MODELS.items():
         assert model.key == key
         assert model.label and model.purpose and model.licence
         assert bool(model.origin) == bool(model.files)
         for source in model.sources:
-            assert source.layout.parts
+            assert source.layout.parts or source.layout.side
             for file in source.files:
-                assert file.sha256 is None or len(file.sha256) == 64
+                assert file.checksum is None or len(file.checksum) == (32 if source.release else 64)
 
 
 def test_an_unknown_model_is_told_with_the_known_ones():
