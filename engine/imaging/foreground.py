@@ -143,7 +143,7 @@ def _extract(
         stands_out, path = _salient(rgb, box, model, cancel)
         # A lawn or a sky may be smooth enough to be keyed, which leaves all else: so the two have to agree.
         if start is None or mode == "salient" or _overlap(start, stands_out) < _AGREE:
-            method, start = "salient", stands_out
+            method, start = "salient", stands_out if len(marks) else _without_scenery(stands_out)
         else:
             path = None
     if start is None:
@@ -594,6 +594,18 @@ def _without_path(mask: FloatArray) -> FloatArray:
     return mask
 
 
+def _without_scenery(mask: FloatArray) -> FloatArray:
+    """The mask without smaller things that the picture's sides or upper border cut off, unless the largest is too."""
+    labels = object_labels(mask)
+    if labels.max() < 2:
+        return mask
+    rim = np.concatenate([labels[0], labels[:, 0], labels[:, -1]])
+    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    dropped = [label for label in np.unique(rim[rim > 0]) if label != largest] if largest not in rim else []
+    near = cv2.dilate(np.isin(labels, dropped).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    return np.where(near, 0.0, mask).astype(np.float32)
+
+
 def _salient(rgb: ByteArray, box: Box | None, model: str | Path | None, cancel: CancelToken) -> tuple[FloatArray, Path]:
     """How much each pixel belongs to the salient object, and the weights.
 
@@ -619,7 +631,13 @@ def _salient(rgb: ByteArray, box: Box | None, model: str | Path | None, cancel: 
     cancel.check()
     mask = np.zeros(rgb.shape[:2], np.float32)
     mask[y0:y1, x0:x1] = _without_path(closer)
-    return (_inside(mask, bounds) if first is None else (mask + first) / 2), path
+    if first is None:
+        return _inside(mask, bounds), path
+    # It adds detail, no other things.
+    reach = round(margin / 4) | 1
+    mask[cv2.dilate((first > 0.2).astype(np.uint8), np.ones((reach, reach), np.uint8)) == 0] = 0.0
+    mask = (mask + first) / 2
+    return (mask if (mask > 0.5).sum() > 0.6 * (first > 0.5).sum() else first), path
 
 
 def _bounds(mask: npt.NDArray[np.bool_]) -> Box:
