@@ -20,11 +20,10 @@ from app.tasks import Tasks, unexpected
 from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken, Progress
 from engine.reconstruct.folder import PRINCIPAL, SOURCES, as_pixels
-from engine.reconstruct.options import Options
+from engine.reconstruct.options import PICTURE_SUFFIXES, Options
 from engine.reconstruct.run import Run
 from widgets.kit.images import opaque, to_qimage
 from widgets.kit.theme import RESOURCES
-from widgets.reconstruct.incoming import SUFFIXES
 from widgets.reconstruct.model_choices import ROWS
 from widgets.reconstruct.request import HistoryEntry, Picture, QueueEntry, Request
 from widgets.reconstruct.stage_bar import STAGES, seconds_text
@@ -158,7 +157,7 @@ class ReconstructSession:
             self.tab.input.show_problem(picture, str(error))
             return
         if not cancel.cancelled:
-            self.tab.input.show_mask(picture, found.mask, found.method)
+            self.tab.input.show_mask(picture, found.mask, found.method, found.notes)
 
     # -- jobs --------------------------------------------------------------------------------------------
 
@@ -465,7 +464,7 @@ def _small(source: Path | bytes) -> QImage:
 
 def _samples() -> list[tuple[Path, QImage]]:
     folder = RESOURCES / "samples"
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     return [(path, image) for path in files if not (image := _thumbnail(path)).isNull()]
 
 

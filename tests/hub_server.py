@@ -84,7 +84,8 @@ class HubServer:
         self.asked.append((request.command, host, part, request.headers.get("Authorization")))
         if self.silent is not None:
             self.silent.wait(30)
-        resolved = re.fullmatch(r"/(.+)/resolve/[^/]+/(.+)|/content/(.+)", request.path.split("?")[0])
+        path = request.path.split("?")[0].replace("/releases/download/", "/resolve/")  # as GitHub has it
+        resolved = re.fullmatch(r"/(.+)/resolve/[^/]+/(.+)|/content/(.+)", path)
         name = None if resolved is None else resolved[3] or f"{resolved[1]}/{resolved[2]}"
         if self.status is not None or name not in self.files:
             self._send(request, self.status or 404, {"X-Error-Code": self.error_code or "EntryNotFound"})

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.reconstruct.options import PICTURE_SUFFIXES
 from widgets.about import AboutDialog
 from widgets.crawl import CrawlTab
 from widgets.crawl.incoming import folder_in, list_in
@@ -30,7 +31,7 @@ from widgets.kit.labels import ElidedLabel, label
 from widgets.kit.overlay import ShortcutSheet
 from widgets.kit.theme import theme
 from widgets.models import ModelsPage
-from widgets.reconstruct.incoming import SUFFIXES, may_hold_picture
+from widgets.reconstruct.incoming import may_hold_picture
 from widgets.reconstruct.tab import ReconstructTab
 from widgets.render import RenderTab
 from widgets.screen import ScreenTab
@@ -422,7 +423,7 @@ class MainWindow(QMainWindow):
         """A list is for the Crawl tab wherever else it is dropped; there, so is everything but a picture's file."""
         if list_in(mime) is not None:
             return True
-        pictures = any(url.toLocalFile().lower().endswith(SUFFIXES) for url in mime.urls()) or mime.hasImage()
+        pictures = any(url.toLocalFile().lower().endswith(PICTURE_SUFFIXES) for url in mime.urls()) or mime.hasImage()
         return self.pages.currentWidget() is self.crawl and not pictures
 
     def _show_badge(self, tab: int, text: str) -> None:

@@ -12,11 +12,10 @@ from app.options import option
 from app.reporting import BAD_INPUT, complain
 from app.settings import Settings
 from engine import choices
-from engine.core.errors import Cancelled, InputError, OrielError
-from engine.reconstruct.options import FORMATS, MODES, QUALITIES, SAMPLERS, Options, UpAxis
+from engine.core.errors import Cancelled, OrielError
+from engine.reconstruct.options import FORMATS, MODES, PICTURE_SUFFIXES, QUALITIES, SAMPLERS, Options, UpAxis
 from engine.reconstruct.run import Run
 
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 _BEST = "(default: published weights if they are here, else what is built in; `oriel weights list`)"
 
 Quality = Annotated[str, option("what it may cost", choices=tuple(QUALITIES))]
@@ -54,12 +53,15 @@ def reconstruct(
     point: Annotated[
         tuple[tuple[float, float], ...],
         option(
-            "a pixel on the object, for --foreground sam; repeat for several", nargs=2, repeat=True, metavar=("X", "Y")
+            "a pixel on the object, to choose it among several; repeatable",
+            nargs=2,
+            repeat=True,
+            metavar=("X", "Y"),
         ),
     ] = (),
     remove_point: Annotated[
         tuple[tuple[float, float], ...],
-        option("a pixel beside it, for --foreground sam; repeat for several", nargs=2, repeat=True, metavar=("X", "Y")),
+        option("a pixel on what is not meant; repeatable", nargs=2, repeat=True, metavar=("X", "Y")),
     ] = (),
     mask: Annotated[Path | None, option("finished mask, white where the object is", metavar="FILE")] = None,
     up: Annotated[
@@ -69,8 +71,6 @@ def reconstruct(
     json: Annotated[bool, option("print one JSON object for each picture")] = False,
 ) -> int:
     """Reconstruct a mesh from each picture."""
-    if (point or remove_point) and mode != "sam":
-        raise InputError("--point and --remove-point are for --foreground sam. Add it, or leave the points out.")
     points = [(*at, True) for at in point] + [(*at, False) for at in remove_point]
     options = Options(
         mode=mode,

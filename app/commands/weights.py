@@ -22,6 +22,10 @@ Models = Annotated[tuple[str, ...], option(_KEY, metavar="MODEL")]
 Json = Annotated[bool, option("print JSON")]
 
 
+def _checksum(known: str | None) -> dict[str, str | None]:
+    return {"sha256": None, "md5": known} if known is not None and len(known) == 32 else {"sha256": known}
+
+
 def describe_model(key: str) -> dict[str, Any]:
     """What is known of a model and of its weights on this machine; cheap, reads no weights."""
     model, located = weights.MODELS[key], weights.locate(key)
@@ -32,7 +36,7 @@ def describe_model(key: str) -> dict[str, Any]:
         "purpose": model.purpose,
         "licence": model.licence,
         "origin": model.origin or None,
-        "files": [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in model.files],
+        "files": [{"name": f.name, "size": f.size, **_checksum(f.checksum)} for f in model.files],
         "source": located.source if located else None,
         "path": str(located.path) if located else None,
         "bytes": located.size if located else None,

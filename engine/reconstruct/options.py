@@ -21,6 +21,8 @@ STAGES = ("foreground", "views", "elevation", "surface", "texture")
 """The work as people see it: see `engine.reconstruct.run` for its steps."""
 MODES = ("auto", "alpha", "plain", "salient", "grabcut", "sam", "whole")
 FORMATS = ("glb", "obj", "ply", "stl")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".heic", ".heif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+"""Endings of files that are taken for pictures in a folder or a file dialog."""
 SAMPLERS = ("fast", "published")
 """Few steps of a multistep solver, or the steps and noise of the published code."""
 ELEVATION_RANGE = (-60.0, 89.0)
@@ -74,7 +76,8 @@ class Options:
     box: tuple[int, int, int, int] | None = None
     """x0, y0, x1, y1 around the object, in pixels of the picture as `load_picture` returns it."""
     points: tuple[tuple[float, float, bool], ...] = ()
-    """x, y in the same pixels, and whether the object (True) or the background (False) is there; for the mode `sam`."""
+    """x, y in the same pixels, and whether the object (True) or something else (False) is there: they choose among
+    several objects, and prompt the mode `sam`."""
     strokes: npt.NDArray[np.uint8] | Path | None = None
     """(H, W) corrections to the foreground, 0 none, 1 add, 2 remove: an array, or a PNG that holds it."""
     mask: npt.NDArray[np.uint8] | Path | None = None

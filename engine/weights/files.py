@@ -10,10 +10,10 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from engine.core.errors import WeightsError
 from engine.core.files import whole_file, writing
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[2]
 BUILT_IN_FOLDER = _ROOT / "resources" / "weights"
+_Any = TypeVar("_Any")
 _LONGEST_HEADER = 100_000_000
 """Bytes of the longest header of a safetensors file, as its own library has it."""
 
@@ -31,9 +32,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a published checkpoint by name, on the CPU, mapped from the file where its form allows it.
 
     Reads `.safetensors`, and what `torch.save` wrote (`.ckpt`, `.pth`, `.pt`, `.bin`; both its forms), whatever the
-    file's name. No code in the file is run. Of a checkpoint that wraps its tensors as `state_dict` or `model` these
-    are returned; of one that holds several networks all of them, each under its name and a dot. What else is kept
-    beside them (optimiser, step) is left out. WeightsError if the file is damaged, cut short, or wants to run code.
+    file's name. No code in the file is run. Of a checkpoint that wraps its tensors as `state_dict`, `model` or the
+    like these are returned; of one that holds several networks all of them, each under its name and a dot. What else
+    is kept beside them (optimiser, step) is left out, as is `module.` or `_orig_mod.` before all names. WeightsError
+    if the file is damaged, cut short, or wants to run code.
     """
     path = Path(path)
     form = _form(path)
@@ -41,8 +43,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         read_header(path)
         from safetensors.torch import load_file
 
-        return dict(load_file(path))
-    return _named_tensors(_unpickle(path, mapped=form == "zip"), path)
+        return _plainly_named(load_file(path))
+    return _plainly_named(_named_tensors(_unpickle(path, mapped=form == "zip"), path))
+
+
+def _plainly_named(tensors: Mapping[str, _Any]) -> dict[str, _Any]:
+    """The tensors without what was put before all of their names by the way they were trained."""
+    named = dict(tensors)
+    while named and all(_PREFIX.search(name) for name in named):
+        named = {_PREFIX.sub("", name, count=1): tensor for name, tensor in named.items()}
+    return named
 
 
 def _form(path: Path) -> Literal["safetensors", "zip", "pickle"]:
@@ -82,19 +92,39 @@ def damaged(path: Path, reason: str) -> WeightsError:
     return WeightsError(f"The weights {path} are damaged: {reason}. Copy or download them again.")
 
 
-class _Ignored:
-    """Stands in a checkpoint for an object of a training framework; takes anything and does nothing."""
+class _Ignored(dict[Any, Any]):
+    """Stands in a checkpoint for an object beside the tensors; takes anything and does nothing. What a mapping held
+    stays in it: some keep their tensors in one of a kind of their own."""
 
     def __init__(self, *arguments: object) -> None:
-        pass
+        super().__init__()
 
     def __setstate__(self, state: object) -> None:
-        pass
+        if isinstance(state, dict):
+            self.update(state)
 
 
-_BOOKKEEPING = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "omegaconf.", "numpy.", "yacs.")
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "collections.deque": lambda *_: [],
+    "collections.defaultdict": lambda *_: {},
+}
+"""What is read as a list or a mapping: only to these, and to none of their kind, things may be added."""
+
+
+_BOOKKEEPING = (
+    *("pytorch_lightning.", "lightning.", "lightning_fabric.", "omegaconf.", "numpy.", "yacs.", "ldm.", "sgm."),
+    *("easydict.", "addict.", "munch.", "box.", "ml_collections.", "hydra."),
+    *("argparse.Namespace", "types.SimpleNamespace", "pathlib.", "collections.", "datetime.", "decimal.", "fractions."),
+    *("uuid.UUID", "typing.", "builtins.range", "builtins.slice", "builtins.complex", "builtins.frozenset"),
+    *("builtins.dict", "builtins.list", "builtins.int", "builtins.float", "builtins.str", "builtins.bool"),
+)
 """Beginnings of names that training frameworks leave in checkpoints beside the tensors: a step number of NumPy,
-Lightning's callbacks. They are read as `_Ignored`, so nothing of those libraries runs or need be installed."""
+Lightning's callbacks, the settings of a run, plain data of Python's own library. They are read as `_Ignored`, so
+nothing of those libraries runs or need be installed."""
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network", "params_ema", "params", "weights")
+"""What checkpoints call the mapping that holds the tensors, the one taken first."""
+_PREFIX = re.compile(r"^module\.|(?:^|(?<=\.))_orig_mod\.")
+"""What training on several GPUs and `torch.compile` put before the names of tensors."""
 
 
 def _unpickle(path: Path, mapped: bool) -> Any:
@@ -108,7 +138,7 @@ def _unpickle(path: Path, mapped: bool) -> Any:
             f"{path} is a TorchScript program, which is code and not only weights, so it was not loaded. Take the "
             "weights from their publisher."
         )
-    ignored: dict[str, type[_Ignored]] = {}
+    ignored: dict[str, Any] = {}
     while True:
         try:
             with torch.serialization.safe_globals([(stub, name) for name, stub in ignored.items()]):
@@ -117,13 +147,13 @@ def _unpickle(path: Path, mapped: bool) -> Any:
             wanted = re.search(r"GLOBAL (\S+)", str(error))
             if wanted is None:
                 raise damaged(path, "its contents cannot be read") from None
-            name = wanted[1]
+            name = wanted[1] if "." in wanted[1] else f"builtins.{wanted[1]}"
             if not name.startswith(_BOOKKEEPING) or name in ignored:
                 raise WeightsError(
                     f"{path} wants to run code when it is loaded ({name}), which weights have no need to do, so it was "
                     "not loaded. Take the weights from their publisher, if possible as .safetensors."
                 ) from None
-            ignored[name] = type(name, (_Ignored,), {})
+            ignored[name] = _PLAIN.get(name) or type(name, (_Ignored,), {})
         except MemoryError:
             raise
         except Exception:  # torch raises many types for a damaged file
@@ -137,7 +167,7 @@ def _named_tensors(top: Any, path: Path) -> dict[str, Tensor]:
         items = value.items() if isinstance(value, Mapping) else ()
         return {name: t for name, t in items if isinstance(name, str) and isinstance(t, torch.Tensor)}
 
-    for wrapper in ("state_dict", "model"):
+    for wrapper in _WRAPPERS:
         if isinstance(top, Mapping) and (inside := tensors(top.get(wrapper))):
             return inside
     found = tensors(top)
@@ -151,7 +181,7 @@ def _named_tensors(top: Any, path: Path) -> dict[str, Tensor]:
 def tensor_names(path: Path) -> set[str]:
     """Names of the tensors in a checkpoint, as `read_checkpoint` gives them; reads no tensor of a safetensors file."""
     if _form(path) == "safetensors":
-        return set(read_header(path)) - {"__metadata__"}
+        return set(_plainly_named({name: None for name in read_header(path) if name != "__metadata__"}))
     return set(read_checkpoint(path))
 
 

@@ -70,7 +70,7 @@ class ModelEntry:
     """One of `STATES`."""
     path: Path | None = None
     source: str = ""
-    """How it was found: `settings`, `environment`, `hub cache`, `built in`."""
+    """How it was found: `settings`, `environment`, `hub cache`, `package`, `built in`."""
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,8 @@ class ModelsPage(QWidget):
         sources = {
             "settings": "a file of yours",
             "environment": "in the folder that ORIEL_WEIGHTS names",
-            "hub cache": "in the hub's cache",
+            "hub cache": "in rembg's folder" if entry.origin.endswith("rembg") else "in the hub's cache",
+            "package": "in a package that the set-up installs",
         }
         found = sources.get(entry.source)
         self._values["State"].setText(f"{words}, {found}" if found else words)

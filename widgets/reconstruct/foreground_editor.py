@@ -189,9 +189,12 @@ class ForegroundEditor(QWidget):
         """Fade what is not the object: `mask` is float (H, W) in 0..1, None to fade nothing."""
         self.canvas.set_mask(mask)
 
-    def allow_points(self, allowed: bool) -> None:
-        """Let clicks of the box tool set points, and show those there are; else they are kept out of sight."""
-        self.canvas.allow_points(allowed)
+    def allow_points(self, allowed: bool, *, hint: bool = True) -> None:
+        """Let clicks of the box tool set points, and show those there are; else they are kept out of sight.
+
+        With `hint` the picture says so until there is one.
+        """
+        self.canvas.allow_points(allowed, hint)
         tip = with_key(_POINTS_TIP if allowed else _BOX_TIP, "B")
         self.tool_buttons["box"].setToolTip(tip)
         self.tool_buttons["box"].setAccessibleName(tip)
@@ -246,7 +249,7 @@ class Canvas(QWidget):
         self.edits = Edits()
         self.has_strokes = False
         self.tool = "box"
-        self.points_allowed = False
+        self.points_allowed = self._hint = False
         self._pixels: Any = None
         self._shown = QImage()
         self._reduced = QImage()
@@ -333,9 +336,9 @@ class Canvas(QWidget):
         self._update_cursor()
         self.update()
 
-    def allow_points(self, allowed: bool) -> None:
+    def allow_points(self, allowed: bool, hint: bool) -> None:
         """Set points by clicks of the box tool, and show them."""
-        self.points_allowed = allowed
+        self.points_allowed, self._hint = allowed, hint
         self._update_cursor()
         self.update()
 
@@ -625,7 +628,7 @@ class Canvas(QWidget):
         if box is not None:
             self._paint_box(painter, box)
         self._paint_points(painter)
-        if self.points_allowed and self.tool == "box" and box is None and not self._shown_points:
+        if self.points_allowed and self._hint and self.tool == "box" and box is None and not self._shown_points:
             self._paint_hint(painter)
         if self.tool != "box" and self._pointer is not None and not self._space:
             radius = self._brush * self._scale / 2

@@ -9,10 +9,9 @@ from pathlib import Path
 from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QMimeData
 from PySide6.QtGui import QImage, QImageWriter
 
+from engine.reconstruct.options import PICTURE_SUFFIXES
 from widgets.reconstruct.request import Picture
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-"""Endings of files that are taken for pictures in a folder or a file dialog."""
 NO_DOWNLOAD = "Oriel does not download anything. Copy the picture itself, or save it to a file, and drop that here."
 
 
@@ -62,7 +61,7 @@ def _files(name: str) -> list[Path]:
     path = Path(name)
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    return sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def _data_address(text: str) -> bytes | None:

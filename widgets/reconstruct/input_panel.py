@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ from widgets.reconstruct.model_choices import MISSING_TIP, ModelChoices
 from widgets.reconstruct.request import Choice, Picture, QueueEntry, Request
 
 MODES = {
-    "auto": ("Automatic", "Alpha if the picture has it, else a plain background, else GrabCut"),
+    "auto": ("Automatic", "Alpha if the picture has it, else a plain background, else what stands out"),
     "alpha": ("Alpha channel", "The picture's own transparency"),
     "plain": ("Plain background", "Remove a background of one colour"),
+    "salient": ("What stands out", "U-2-Net or its like: the object of a photograph, without a click"),
     "grabcut": ("Box and strokes", "GrabCut: draw a box around the object, correct it with strokes"),
     "sam": ("Segment Anything", "SAM: click on the object, or draw a box around it"),
     "whole": ("Whole picture", "Keep everything"),
@@ -48,6 +50,7 @@ QUALITIES = {
 FOUND = {
     "alpha": "Found by its alpha channel",
     "plain": "Found on its plain background",
+    "salient": "Found as what stands out",
     "grabcut": "Found by GrabCut",
     "sam": "Found by Segment Anything",
     "whole": "The whole picture is kept",
@@ -288,6 +291,7 @@ class InputPanel(QWidget):
         self._delay.setSingleShot(True)
         self._delay.setInterval(EDIT_DELAY_MS)
         self._delay.timeout.connect(self._want_preview)
+        self._mode_changed()
         self._refresh()
 
     # -- pictures ----------------------------------------------------------------------------------------
@@ -327,11 +331,11 @@ class InputPanel(QWidget):
             self.note.setText("Looking for the object…")
             self._want_preview()
 
-    def show_mask(self, picture: Picture, mask: Any, method: str) -> None:
-        """Show the foreground that was found, float (H, W)."""
+    def show_mask(self, picture: Picture, mask: Any, method: str, notes: Sequence[str] = ()) -> None:
+        """Show the foreground that was found, float (H, W), and what is doubtful about it."""
         if picture is self.picture:
             self.editor.set_mask(mask)
-            self.note.setText(f"{FOUND.get(method, method)}.")
+            self.note.setText(" ".join([f"{FOUND.get(method, method)}.", *notes]))
 
     def show_problem(self, picture: Picture, text: str, *, usable: bool = True) -> None:
         """Say what is wrong with the picture or its foreground; `usable` if another mode or a box may mend it."""
@@ -361,9 +365,10 @@ class InputPanel(QWidget):
         present = {choice.name for choice in choices.get("foreground", []) if choice.present}
         listed = self.mode.model()
         assert isinstance(listed, QStandardItemModel)  # as of every combo box that was given no other
-        item = listed.item(list(MODES).index("sam"))
-        item.setEnabled("sam" in present)
-        item.setToolTip(MODES["sam"][1] if "sam" in present else MISSING_TIP)
+        for mode in ("salient", "sam"):
+            item = listed.item(list(MODES).index(mode))
+            item.setEnabled(mode in present)
+            item.setToolTip(MODES[mode][1] if mode in present else MISSING_TIP)
         self.models.set_choices({part: c for part, c in choices.items() if part != "foreground"}, preferred, note)
 
     @property
@@ -455,7 +460,8 @@ class InputPanel(QWidget):
         self._show_strip()
 
     def _mode_changed(self) -> None:
-        self.editor.allow_points(self.mode.currentData() == "sam")
+        mode = self.mode.currentData()
+        self.editor.allow_points(mode not in ("grabcut", "whole"), hint=mode == "sam")
         self._want_preview()
 
     def _elevation_kind_changed(self, index: int) -> None:

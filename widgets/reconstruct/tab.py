@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
 
 from engine import cameras, choices
 from engine.core.progress import Progress
+from engine.reconstruct.options import PICTURE_SUFFIXES
 from widgets.kit.banner import Banner
 from widgets.kit.buttons import IconButton, with_key
 from widgets.kit.images import opaque, to_qimage
@@ -35,7 +36,7 @@ from widgets.kit.panel import Panel
 from widgets.kit.theme import theme
 from widgets.reconstruct.elevation_panel import ElevationPanel
 from widgets.reconstruct.history_panel import HistoryPanel
-from widgets.reconstruct.incoming import SUFFIXES, pictures_from_mime
+from widgets.reconstruct.incoming import pictures_from_mime
 from widgets.reconstruct.input_panel import InputPanel
 from widgets.reconstruct.preview import Invitation, LivePreview
 from widgets.reconstruct.request import HistoryEntry, Picture, short_label
@@ -229,7 +230,7 @@ class ReconstructTab(QWidget):
 
     def open_dialog(self) -> None:
         """Ask for picture files."""
-        kinds = " ".join(f"*{suffix}" for suffix in SUFFIXES)
+        kinds = " ".join(f"*{suffix}" for suffix in PICTURE_SUFFIXES)
         names, _ = QFileDialog.getOpenFileNames(self, "Open pictures", self.last_folder, f"Pictures ({kinds});;All (*)")
         if names:
             self.last_folder = str(Path(names[0]).parent)

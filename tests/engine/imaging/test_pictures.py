@@ -43,6 +43,46 @@ def test_alpha_is_kept_straight(suffix, colours, tmp_path):
     assert np.abs(loaded[..., :3].astype(int) - colours).mean() < 4
 
 
+def test_heic_photos_open(colours, tmp_path):
+    import pillow_heif
+
+    pillow_heif.from_pillow(Image.fromarray(colours)).save(tmp_path / "photo.heic", quality=95)
+    loaded = load_picture(tmp_path / "photo.heic")
+    assert loaded.shape == (64, 96, 4)
+    assert np.abs(loaded[..., :3].astype(int) - colours).mean() < 4
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "tRNS"])
+def test_a_colour_profile_counts_in_every_mode(mode, tmp_path):
+    from PIL import ImageCms
+
+    profile = ImageCms.createProfile("sRGB")
+    wide = bytearray(ImageCms.ImageCmsProfile(profile).tobytes())
+    # The same profile with its red and green primaries exchanged shows whether it is applied at all.
+    red, green = wide.index(b"rXYZ"), wide.index(b"gXYZ")
+    wide[red : red + 4], wide[green : green + 4] = b"gXYZ", b"rXYZ"
+    square = np.full((64, 64, 3), (200, 60, 50), np.uint8)
+    alpha = np.zeros((64, 64), np.uint8)
+    alpha[16:48, 16:48] = 255
+    options = {}
+    if mode == "RGBA":
+        image = Image.fromarray(np.dstack([square, alpha]))
+    elif mode in ("L", "LA"):
+        image = Image.fromarray(square[..., 0]) if mode == "L" else Image.fromarray(np.dstack([square[..., 0], alpha]))
+        wide = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    else:
+        image = Image.fromarray(square)
+        image = image.convert("P", palette=Image.Palette.ADAPTIVE) if mode == "P" else image
+        options = {"transparency": (1, 2, 3)} if mode == "tRNS" else {}
+    image.save(tmp_path / "picture.png", icc_profile=bytes(wide), **options)
+    loaded = load_picture(tmp_path / "picture.png")
+    expected = (200, 200, 200) if mode in ("L", "LA") else (60, 200, 50)
+    assert np.abs(loaded[32, 32, :3].astype(int) - expected).max() <= 3
+    assert loaded[32, 32, 3] == 255
+    if mode in ("RGBA", "LA"):
+        assert loaded[2, 2, 3] == 0
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation_is_applied(orientation, colours, tmp_path):
     exif = Image.Exif()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import itertools
 import os
 import threading
@@ -16,7 +18,7 @@ from safetensors.torch import save
 from engine import weights
 from engine.core.errors import Cancelled, OrielError, OutputError, WeightsError
 from engine.core.progress import CancelToken, Progress
-from engine.weights import hub
+from engine.weights import hub, releases
 from tests.hub_server import HubServer
 
 KEY = "one-2-3-45-surface"
@@ -311,3 +313,70 @@ def test_built_in_weights_are_neither_fetched_nor_removed(server):
     with pytest.raises(WeightsError, match="Delete them there"):
         weights.remove("surface")
     assert server.asked == []
+
+
+@pytest.fixture
+def releases_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """Serves `u2net.onnx` as the release does, with the checksum that the registry is made to state."""
+    model = weights.MODELS["u2net"]
+    source = dataclasses.replace(
+        model.sources[0], files=(dataclasses.replace(model.files[0], checksum=hashlib.md5(CONTENT).hexdigest()),)
+    )
+    monkeypatch.setitem(weights.MODELS, "u2net", dataclasses.replace(model, sources=(source,)))
+    monkeypatch.setattr(weights, "_paths", {})
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_hub_alone")
+    for name in ("U2NET_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("REMBG_HOME", str(tmp_path / "rembg"))
+    with HubServer({"danielgatis/rembg/u2net.onnx": CONTENT}) as running:
+        monkeypatch.setattr(releases, "ADDRESS", running.url)
+        yield running
+
+
+def test_a_network_of_rembg_is_fetched_from_its_release_into_rembgs_folder(releases_server, tmp_path):
+    assert weights.locate("u2net") is None
+    path = weights.fetch("u2net")
+    assert path == tmp_path / "rembg" / "models" / "u2net" / "u2net.onnx"
+    assert path.read_bytes() == CONTENT
+    assert weights.locate("u2net") == weights.Located(weights.MODELS["u2net"], path, "hub cache")
+    assert not any(token for *_, token in releases_server.asked), "the hub's token was sent to another server"
+    assert weights.remove("u2net") == len(CONTENT)
+    assert weights.locate("u2net") is None
+
+
+def test_a_broken_fetch_from_a_release_goes_on_and_a_spoilt_one_is_discarded(releases_server, tmp_path):
+    releases_server.pause = 0.05
+    cancel = CancelToken()
+    with pytest.raises(Cancelled):
+        weights.fetch("u2net", lambda event: cancel.cancel() if event.done else None, cancel)
+    releases_server.pause = 0.0
+    received = weights.unfinished("u2net")
+    assert received > 0
+    assert weights.fetch("u2net").read_bytes() == CONTENT
+    assert any(int(part.removeprefix("bytes=").rstrip("-")) > 0 for part in releases_server.ranges_asked)
+    weights.remove("u2net")
+    releases_server.spoilt = True
+    with pytest.raises(WeightsError, match="arrived damaged"):
+        weights.fetch("u2net")
+    assert weights.locate("u2net") is None and weights.unfinished("u2net") == 0
+
+
+def test_what_earlier_versions_of_rembg_kept_is_found(releases_server, tmp_path, monkeypatch):
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "old"))
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "u2net.onnx").write_bytes(CONTENT)
+    assert weights.locate("u2net").path == tmp_path / "old" / "u2net.onnx"
+
+
+def test_the_small_network_is_there_after_set_up_and_whole():
+    found = weights.locate("u2netp")
+    assert found is not None and found.source in ("package", "hub cache")
+    assert weights.check("u2netp") == []
+
+
+def test_another_network_in_onnx_is_told(tmp_path):
+    small = weights.require("u2netp")
+    for wrong in ("isnet-general-use.onnx", "noise.onnx"):
+        (tmp_path / wrong).write_bytes(small.read_bytes() if wrong.startswith("isnet") else CONTENT)
+        with pytest.raises(WeightsError, match=r"not IS-Net.*1024|cannot be read as a network"):
+            weights.use("isnet-general-use", tmp_path / wrong)

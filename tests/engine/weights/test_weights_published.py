@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
+import datetime
 import json
 import os
 import pickle
 import subprocess
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -212,6 +215,41 @@ def test_what_frameworks_keep_beside_the_tensors_is_left_out(tmp_path, monkeypat
     for name in [n for n in sys.modules if n.startswith("pytorch_lightning")]:
         monkeypatch.delitem(sys.modules, name)
     assert set(weights.read_checkpoint(path)) == set(LOFTR)
+
+
+PLAIN = {
+    "arguments": argparse.Namespace(lr=0.1, out=Path("runs")),
+    "namespace": types.SimpleNamespace(lr=0.1),
+    "path": Path("/data"),
+    "time": datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC),
+    "defaultdict": collections.defaultdict(list, {"a": [1]}),
+    "deque": collections.deque([1, 2]),
+    "counter": collections.Counter("abca"),
+    "range": range(3),
+    "others": (slice(1, 2), frozenset([1]), 1j, {1, 2}),
+}
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_plain_data_of_pythons_own_library_is_no_code(tmp_path, kind, zipped):
+    top = {"state_dict": LOFTR, "beside": {"kept": PLAIN[kind]}}
+    path = write(tmp_path / "x.ckpt", top, _use_new_zipfile_serialization=zipped)
+    assert set(weights.read_checkpoint(path)) == set(LOFTR)
+    assert weights.use("loftr", path).path == path
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("form", ["model_state_dict", "net", "", "safetensors"])
+def test_prefixes_of_how_a_network_was_trained_are_taken_off(tmp_path, prefix, form):
+    tensors = {prefix + name: tensor for name, tensor in LOFTR.items()}
+    path = tmp_path / "x.ckpt"
+    if form == "safetensors":
+        save_file(tensors, path)
+    else:
+        write(path, {form: tensors} if form else tensors)
+    assert set(weights.read_checkpoint(path)) == set(LOFTR)
+    assert weights.use("loftr", path).path == path
 
 
 class Harm:
