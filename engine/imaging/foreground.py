@@ -460,11 +460,11 @@ def _grabcut(
         labels = np.where(probable, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
         if sure:
             small_start = cv2.resize(start, (width, height), interpolation=cv2.INTER_AREA)
-            for hard, soft, decided in (
+            for hard, side, decided in (
                 (cv2.GC_FGD, probable, small_start > 0.8),
                 (cv2.GC_BGD, ~probable, small_start < 0.2),
             ):
-                deep = cv2.distanceTransform(soft.astype(np.uint8), cv2.DIST_L2, 3) > _UNSURE
+                deep = cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 3) > _UNSURE
                 labels[deep & decided] = hard
     elif box is None:
         labels = _salient_labels(small)
@@ -512,9 +512,8 @@ def _grabcut(
         if not inside.any() or inside.all() or np.count_nonzero(inside != ((before & 1) == 1)) < 1e-3 * inside.size:
             break
     cancel.check()
-    mask = _main_components((labels & 1) == 1, 0.15, keep=added)
-    mask = _fill_small_holes(mask, removed)
-    soft = _refined(mask, rgb, cancel)
+    solid = _fill_small_holes(_main_components((labels & 1) == 1, 0.15, keep=added), removed)
+    soft = _refined(solid, rgb, cancel)
     return _painted(soft, None, strokes)
 
 
@@ -636,7 +635,7 @@ def _salient(rgb: ByteArray, box: Box | None, model: str | Path | None, cancel: 
     # It adds detail, no other things.
     reach = round(margin / 4) | 1
     mask[cv2.dilate((first > 0.2).astype(np.uint8), np.ones((reach, reach), np.uint8)) == 0] = 0.0
-    mask = (mask + first) / 2
+    mask = (mask + first) / np.float32(2)
     return (mask if (mask > 0.5).sum() > 0.6 * (first > 0.5).sum() else first), path
 
 

@@ -63,10 +63,10 @@ def sharpness(picture: npt.NDArray[np.uint8], solid: npt.NDArray[np.bool_]) -> f
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = min(1.0, 384 / max(solid[part].shape))
     size = max(1, round(solid[part].shape[1] * scale)), max(1, round(solid[part].shape[0] * scale))
-    grey = cv2.cvtColor(np.ascontiguousarray(picture[part][..., :3]), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    inside = cv2.resize(solid[part].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    inside = cv2.erode(inside, np.ones((9, 9), np.uint8)) > 0
+    grey: npt.NDArray[Any] = cv2.cvtColor(np.ascontiguousarray(picture[part][..., :3]), cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(grey.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(solid[part].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    inside = cv2.erode(reduced, np.ones((9, 9), np.uint8)) > 0
     if inside.sum() < 100:
         return 1.0
     fine, coarse = (np.abs(grey - cv2.GaussianBlur(grey, (0, 0), sigma))[inside] for sigma in (2.0, 6.0))

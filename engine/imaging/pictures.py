@@ -211,7 +211,7 @@ def load_mask(source: str | Path | bytes | npt.NDArray[Any]) -> npt.NDArray[np.f
     if orientation in _ORIENTATIONS:
         image = image.transpose(_ORIENTATIONS[orientation])
     if image.has_transparency_data:
-        alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / np.float32(255)
         if alpha.max() > alpha.min():
             return alpha
         image = image.convert("LA" if image.mode.startswith("L") else "RGBA").convert("RGB")

@@ -43,7 +43,7 @@ def find_salient(rgb: ByteArray, model: str | Path | None = None) -> tuple[Float
     path = located.path if located is not None else weights.require(key) if key in KEYS else Path(key)
     session = _loaded(path, key if key in KEYS else path.stem)
     found = session.predict(Image.fromarray(np.ascontiguousarray(rgb)))[0]
-    return np.asarray(found, np.float32) / 255, path
+    return np.asarray(found, np.float32) / np.float32(255), path
 
 
 def _loaded(path: Path, key: str) -> Any:

@@ -122,7 +122,7 @@ def test_fetch_check_and_remove(server, capsys):
     assert path.is_file()
     assert listed(capsys)[KEY]["source"] == "hub cache"
     assert weights_command("check") == 0
-    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {"views", "surface", KEY}
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {"views", "surface", "u2netp", KEY}
     assert weights_command("remove", KEY) == 0
     assert "freed" in capsys.readouterr().out
     assert listed(capsys)[KEY]["source"] is None
