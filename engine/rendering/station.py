@@ -59,8 +59,7 @@ class Outcome:
     """How it went."""
 
     kind: str
-    """`done`; `failed` (the model's fault); `trouble` or `unfit` (the worker's: for now, or for good); `needs` (the
-    worker does not see the file and wants its bytes); `cancelled`."""
+    """`done`; `failed` (the model's fault); `trouble` or `unfit` (the worker's: for now, or for good); `cancelled`."""
     message: str = ""
     log: str = ""
     """What Blender said, or a traceback."""
@@ -120,8 +119,9 @@ def close_blender() -> None:
             _one_at_a_time.release()
 
 
-def render_job(job: Job, content: dict[str, bytes] | None = None) -> Outcome:
-    """Render a model; `content` are its files by name, its own first, for a worker that does not see them."""
+def render_job(job: Job, content: dict[str, bytes] | None = None) -> Outcome | None:
+    """Render a model; None from a worker that does not see its file and wants `content`: its files by name, its own
+    first."""
     worker = get_worker()
     token = _TaskToken(worker.state.tasks, worker.get_current_task())
     # Another client's job, or one that is just being cancelled, may still have the Blender.
@@ -153,7 +153,7 @@ def render_job(job: Job, content: dict[str, bytes] | None = None) -> Outcome:
         _one_at_a_time.release()
 
 
-def _render(job: Job, content: dict[str, bytes] | None, scratch: Path, token: _TaskToken) -> Outcome:
+def _render(job: Job, content: dict[str, bytes] | None, scratch: Path, token: _TaskToken) -> Outcome | None:
     worker = get_worker()
     path = Path(job.path)
     if content is not None:
@@ -165,7 +165,7 @@ def _render(job: Job, content: dict[str, bytes] | None, scratch: Path, token: _T
             target.write_bytes(data)
         path = scratch / "model" / next(iter(content))
     elif not path.is_file() or layout.sha256_of(path) != job.sha256:
-        return Outcome("needs")
+        return None
     try:
         blender = _the_blender(worker.state.nthreads)
     except InputError as error:
