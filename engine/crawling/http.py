@@ -59,6 +59,10 @@ class Answer:
         self._pull, self._limits, self._cancel = pull, limits, cancel
         self.status, self.headers = self._take(limits.connect + limits.stall)
 
+    def raise_for_refusal(self) -> None:
+        """PageTrouble if it asks to come again later."""
+        raise_for_refusal(self.status, retry_after(self.headers.get("Retry-After")), self._pull.host)
+
     def chunks(self) -> Iterator[bytes]:
         """The content; PageTrouble when it stalls or the connection breaks."""
         while (chunk := self._take(self._limits.stall)) is not None:
@@ -169,7 +173,7 @@ class Http:
     ) -> tuple[int, dict[str, Any]]:
         """Status and object of an API's answer; PageTrouble for 408, 429, 5xx and what is no object."""
         with self.get(url, cancel, params=params, authorization=authorization) as answer:
-            raise_for_refusal(answer, urlsplit(url).netloc)
+            answer.raise_for_refusal()
             content = bytearray()
             for chunk in answer.chunks():
                 content += chunk
@@ -186,15 +190,14 @@ class Http:
         return answer.status, found
 
 
-def raise_for_refusal(answer: Answer, host: str) -> None:
-    """PageTrouble for an answer that asks to come again later."""
-    wait = retry_after(answer.headers.get("Retry-After"))
+def raise_for_refusal(status: int, wait: float | None, host: str) -> None:
+    """PageTrouble for an answer that asks to come again later, in `wait` seconds if it says so."""
     said = "" if wait is None else f" It asks to wait {wait:.0f} s."
-    if answer.status == 429:
+    if status == 429:
         raise PageTrouble(f"{host} has had too many requests (429).{said}", busy=True, retry_after=wait)
-    if answer.status >= 500:
-        raise PageTrouble(f"{host} is in trouble ({answer.status}).{said}", refused=True, retry_after=wait)
-    if answer.status == 408:
+    if status >= 500:
+        raise PageTrouble(f"{host} is in trouble ({status}).{said}", refused=True, retry_after=wait)
+    if status == 408:
         raise PageTrouble(f"{host} waited too long for the request (408).")
 
 
@@ -262,7 +265,7 @@ class _Transfer:
             return  # came whole, and the crawl ended before it was put away
         headers = {"Range": f"bytes={held}-", "If-Range": mark} if held else {}
         with self._http.get(self._url, self._cancel, headers=headers) as answer:
-            raise_for_refusal(answer, self._host)
+            answer.raise_for_refusal()
             if answer.status in (401, 403, 410):
                 raise Expired
             if answer.status == 416:

@@ -106,7 +106,7 @@ def measure_model(
     except Cancelled:
         raise
     except Exception as error:
-        return [_failed(p, f"The true model cannot be measured: {_words(error)}") for p in predictions]
+        return [failed(p, f"The true model cannot be measured: {_words(error)}") for p in predictions]
     found = []
     for prediction in predictions:
         start = time.perf_counter()
@@ -115,7 +115,7 @@ def measure_model(
         except Cancelled:
             raise
         except Exception as error:
-            measured = _failed(prediction, _words(error))
+            measured = failed(prediction, _words(error))
         measured.seconds = time.perf_counter() - start
         measured.pictures |= {"truth": truth.thumbnail} | _given_pictures(model, prediction)
         found.append(measured)
@@ -337,7 +337,8 @@ def _strip(pictures: Any) -> bytes:
     return raw.getvalue()
 
 
-def _failed(prediction: Prediction, problem: str) -> Measured:
+def failed(prediction: Prediction, problem: str) -> Measured:
+    """What there is of a prediction that could not be measured."""
     return Measured(prediction.label, prediction.name, {}, None, {}, problem, [], {})
 
 

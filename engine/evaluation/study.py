@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,9 +27,9 @@ import psutil
 from engine import weights
 from engine.core import ledger
 from engine.core.errors import InputError, WeightsError
-from engine.core.files import lock_folder, read_object, sync, write_whole, writing
+from engine.core.files import locked_folder, read_object, sync, write_whole, writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
-from engine.evaluation.measuring import Measured, Settings, measure_model, pack
+from engine.evaluation.measuring import Measured, Settings, failed, measure_model, pack
 from engine.evaluation.metrics import METRICS
 from engine.evaluation.options import Options
 from engine.evaluation.pairs import Model, Pairs, Prediction, find_pairs
@@ -213,6 +212,8 @@ class Evaluation:
     async def _farm(
         self, jobs: list[tuple[Model, list[Prediction]]], settled: Callable[[list[Measured]], None]
     ) -> None:
+        from dask.system import CPU_COUNT
+
         from engine import cluster
 
         async with contextlib.AsyncExitStack() as stack:
@@ -220,7 +221,7 @@ class Evaluation:
             if address is None:
                 workers = self.options.workers
                 if workers is None:
-                    workers = max(1, min(_cores(), psutil.virtual_memory().available // _WORKER_BYTES))
+                    workers = max(1, min(CPU_COUNT, psutil.virtual_memory().available // _WORKER_BYTES))
                 folder = stack.enter_context(cluster.scratch())
                 here = cluster.local_cluster(min(workers, len(jobs)), 1, folder)
                 address = await stack.enter_async_context(here)
@@ -229,7 +230,7 @@ class Evaluation:
             async def attempt(job: _Job, worker: Worker) -> None:
                 files, call = partial(pack, job.model, job.predictions), (job.model, job.predictions, self.settings)
                 try:
-                    found = await dispatcher.call(client, job, worker, _work, call, files)
+                    found = await dispatcher.call(job, worker, _work, call, files)
                 except OSError as error:
                     settled(_lost(job.predictions, f"Its file cannot be read: {error.strerror}."))
                 else:
@@ -266,12 +267,7 @@ def _work(job: tuple[Model, list[Prediction], Settings], contents: dict[str, byt
 
 
 def _lost(predictions: list[Prediction], problem: str) -> list[Measured]:
-    return [Measured(p.label, p.name, {}, None, {}, problem, [], {}) for p in predictions]
-
-
-def _cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [failed(prediction, problem) for prediction in predictions]
 
 
 # -- weights and files ---------------------------------------------------------------------------------------
@@ -396,11 +392,8 @@ class _Records:
 def _records(out: Path) -> Iterator[_Records]:
     """The records of a folder, which no other evaluation may use meanwhile."""
     busy = f"Another evaluation is at work in {out}. Wait for it, or choose another folder."
-    lock = lock_folder(out, ".evaluate.lock", busy)
-    try:
+    with locked_folder(out, ".evaluate.lock", busy):
         with writing(out / RECORDS):
             records = _Records(out)
             sync(out)
         yield records
-    finally:
-        lock.release()

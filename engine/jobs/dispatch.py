@@ -95,6 +95,7 @@ class Dispatcher(Generic[AnyTask]):
         self._at_work: set[AnyTask] = set()
         self._named = 0
         self._failure: Exception | None = None
+        self._client: Client
         self._loop: asyncio.AbstractEventLoop | None = None
         self._poked = asyncio.Event()
 
@@ -116,6 +117,7 @@ class Dispatcher(Generic[AnyTask]):
         `Trouble`, and OrielError once no worker is fit or the scheduler is gone.
         """
         looked = answered = 0.0
+        self._client = client
         self._loop = asyncio.get_running_loop()
         try:
             while True:
@@ -123,7 +125,7 @@ class Dispatcher(Generic[AnyTask]):
                 self._poked.clear()
                 if now - looked >= 1:
                     looked = now
-                    if await self._look_at_workers(client, scheduler):
+                    if await self._look_at_workers(scheduler):
                         answered = time.monotonic()
                     elif answered and now - answered > _SILENCE:
                         raise OrielError(
@@ -149,8 +151,7 @@ class Dispatcher(Generic[AnyTask]):
 
     async def call(
         self,
-        client: Client,
-        task: Task,
+        task: AnyTask,
         worker: Worker,
         function: Callable[[Any, Any], Any],
         argument: Any,
@@ -161,11 +162,11 @@ class Dispatcher(Generic[AnyTask]):
         It is then called with what `read` gives, on a thread, instead of None. Raises `Trouble`, and what `read` does.
         """
         files = await asyncio.to_thread(read) if worker.apart else None
-        found = await self._call(client, task, worker, function, argument, files)
+        found = await self._call(task, worker, pickle.dumps((function, argument)), files)
         if found is None and files is None:
             files = await asyncio.to_thread(read)
             worker.apart = True
-            found = await self._call(client, task, worker, function, argument, files)
+            found = await self._call(task, worker, pickle.dumps((function, argument)), files)
         return found
 
     def cancel(self, task: AnyTask) -> None:
@@ -189,9 +190,9 @@ class Dispatcher(Generic[AnyTask]):
 
     # -- workers ---------------------------------------------------------------------------------------------
 
-    async def _look_at_workers(self, client: Client, scheduler: str | None) -> bool:
+    async def _look_at_workers(self, scheduler: str | None) -> bool:
         """Learn which workers there are and end the attempts of lost ones; returns whether the scheduler answered."""
-        remote: Any = client.scheduler
+        remote: Any = self._client.scheduler
         try:
             found = (await asyncio.wait_for(remote.identity(n_workers=-1), 10))["workers"]
         except (OSError, TimeoutError):
@@ -275,17 +276,7 @@ class Dispatcher(Generic[AnyTask]):
         self.queue.appendleft(task)
         self._ended(task, "again", why)
 
-    # -- one call --------------------------------------------------------------------------------------------
-
-    async def _call(
-        self,
-        client: Client,
-        task: Task,
-        worker: Worker,
-        function: Callable[[Any, Any], Any],
-        argument: Any,
-        files: Any,
-    ) -> Any:
+    async def _call(self, task: AnyTask, worker: Worker, call: bytes, files: Any) -> Any:
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
 
@@ -293,10 +284,9 @@ class Dispatcher(Generic[AnyTask]):
         try:
             content: Any = None
             if files is not None:
-                [content] = await client.scatter([files], workers=[worker.address], hash=False)
+                [content] = await self._client.scatter([files], workers=[worker.address], hash=False)
             name = f"oriel-{task.key}-{secrets.token_hex(10)}"
-            call = pickle.dumps((function, argument))
-            future = client.submit(_carrier(), call, content, key=name, workers=[worker.address], pure=False)
+            future = self._client.submit(_carrier(), call, content, key=name, workers=[worker.address], pure=False)
             return await future
         except FutureCancelledError:
             raise Trouble("the scheduler has dropped the model") from None

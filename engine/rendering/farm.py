@@ -46,8 +46,6 @@ from engine.rendering.jobs import (
 from engine.rendering.records import Records, read_status
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from engine.rendering.station import Outcome
 
 __all__ = ["FarmOptions", "RenderRun", "read_status", "render_frame"]
@@ -104,7 +102,6 @@ class RenderRun:
         self._commands: deque[tuple[str, list[str]]] = deque()
         self._dispatcher: Dispatcher[_Item] = Dispatcher(self._attempt, self._ended, what="render", log=log)
         self._records: Records
-        self._client: Client
         self._state = "starting"
         self._notice = ""
         self._fatal: Exception | None = None
@@ -283,14 +280,14 @@ class RenderRun:
         from engine.rendering import station
 
         scheduler = self.options.scheduler
-        async with self._scheduler() as address, cluster.connect(address, "oriel-render") as self._client:
-            self._client.subscribe_topic(station.TOPIC, self._heard)
+        async with self._scheduler() as address, cluster.connect(address, "oriel-render") as client:
+            client.subscribe_topic(station.TOPIC, self._heard)
             try:
-                await self._dispatcher.work(self._client, scheduler, self._turn)
+                await self._dispatcher.work(client, scheduler, self._turn)
             finally:
                 if scheduler is not None:
                     with contextlib.suppress(Exception):  # those of machines that live on
-                        await asyncio.wait_for(self._client.run(station.close_blender, on_error="ignore"), 5)
+                        await asyncio.wait_for(client.run(station.close_blender, on_error="ignore"), 5)
 
     @asynccontextmanager
     async def _scheduler(self) -> AsyncIterator[str]:
@@ -327,7 +324,7 @@ class RenderRun:
             sha256 = await asyncio.to_thread(layout.sha256_of, path)
             job = Job(self._id, item.key, str(path.absolute()), sha256, self.settings, code_version())
             read = partial(_read_files, path)
-            outcome: Outcome = await self._dispatcher.call(self._client, item, worker, render_job, job, read)
+            outcome: Outcome = await self._dispatcher.call(item, worker, render_job, job, read)
         except InputError as error:  # the model has just gone
             self._failed(item, worker, str(error), "", sha256)
             return

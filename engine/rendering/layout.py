@@ -287,7 +287,7 @@ def finish(work: Path, model: ModelFile, sha256: str, settings: RenderSettings, 
     depths = {stem: np.where(alphas[stem] > 0, depth, 0) for stem, depth in depths.items()}
     solid = sum(int((alphas[stem] == 255).sum()) for stem in principal)
     without = sum(int(((alphas[stem] == 255) & (depths[stem] == 0)).sum()) for stem in principal)
-    shown = _for_the_eye(depths)
+    shown = for_the_eye(depths)
     with writing(work):
         for stem, depth in depths.items():
             Image.fromarray(_millimetres(depth, name)).save(work / f"{stem}_depth_mm.png")
@@ -374,7 +374,7 @@ def _millimetres(depth: FloatArray, model: str) -> npt.NDArray[np.uint16]:
     return mm.astype(np.uint16)
 
 
-def _for_the_eye(depths: dict[str, FloatArray]) -> dict[str, npt.NDArray[np.uint8]]:
+def for_the_eye(depths: dict[str, FloatArray]) -> dict[str, npt.NDArray[np.uint8]]:
     """Depth as grey pictures, near bright, all of one scale; black where nothing is."""
     seen = [depth[depth > 0] for depth in depths.values() if (depth > 0).any()]
     near = min((float(s.min()) for s in seen), default=0.0)

@@ -216,11 +216,7 @@ def _small_depth(depth: npt.NDArray[np.float32]) -> bytes:
     """Depth (S, S; inf where nothing is) as a small grey PNG: near is bright, black where nothing is."""
     step = -(-len(depth) // THUMBNAIL)
     small = np.asarray(depth[::step, ::step])
-    seen = np.isfinite(small)
-    shown = np.zeros(small.shape, np.uint8)
-    if seen.any():
-        near, far = small[seen].min(), small[seen].max()
-        shown[seen] = 255 - 200 * (small[seen] - near) / max(far - near, 1e-6)
+    shown = layout.for_the_eye({"": np.where(np.isfinite(small), small, 0)})[""]
     raw = io.BytesIO()
     Image.fromarray(shown).save(raw, "PNG", compress_level=1)
     return raw.getvalue()

@@ -390,8 +390,6 @@ def chosen_items(folder: Path, decision: str = "select") -> tuple[list[Item], li
     Items that the list does not have any more come last, and all of them in the order of their decisions where
     the list is not known.
     """
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. Name the folder that the decisions are in.")
     settings, notices = _read_settings(folder), []
     found = ItemList()
     if settings:

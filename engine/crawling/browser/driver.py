@@ -440,9 +440,7 @@ class Browser:
             raise BrowserLost(self._why or "it is not running")
         try:
             yield self._driver
-        except _GONE:
-            raise
-        except TimeoutException:
+        except (TimeoutException, *_GONE):
             raise
         except (WebDriverException, HTTPError, OSError) as error:
             if self.cancel.cancelled:

@@ -43,7 +43,7 @@ def work(keys: list[str], folder: Path, said: dict[str, list[str]], *, stop: str
                 if task.key == "troublesome":
                     raise Trouble("no luck")
                 argument = task.key, str(folder / "mark")
-                found = await dispatcher.call(client, task, worker, job, argument, lambda: "sent")
+                found = await dispatcher.call(task, worker, job, argument, lambda: "sent")
                 said.setdefault(task.key, []).append(found)
 
             def ended(task: Task, how: str, why: str) -> None:

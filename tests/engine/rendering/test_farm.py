@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ import pytest
 from distributed import Client
 from PIL import Image
 
-from engine.core.errors import Cancelled, InputError, OrielError, OutputError
+from engine.core.errors import Cancelled, InputError, OutputError
 from engine.core.progress import CancelToken, Progress
 from engine.jobs import Board
 from engine.rendering import layout
@@ -314,7 +314,6 @@ def test_what_cannot_go_well_is_said_at_once(
         read_status(tmp_path)
     with pytest.raises(InputError, match="There is no file"):
         render_frame(tmp_path / "x.glb", QUICK, frames(QUICK)[0])
-    assert issubclass(OutputError, OrielError)
 
 
 def test_one_frame(models: list[ModelFile]) -> None:
@@ -334,8 +333,8 @@ def test_records_survive_a_torn_line(tmp_path: Path) -> None:
         records.add("d", "cancelled")
         records.add("a", "again")
         records.add("a", "failed", "third")
-        with pytest.raises(InputError, match="Another run"):
-            Records.open(tmp_path)
+        with pytest.raises(InputError, match="Another run"), Records.open(tmp_path):
+            pass
     path = tmp_path / "render.jsonl"
     whole = path.read_bytes()
     for size in range(1, len(whole.splitlines(keepends=True)[-1])):
@@ -374,4 +373,3 @@ def test_progress_tells_whether_its_process_lives(tmp_path: Path) -> None:
     assert (read_progress(tmp_path) or pytest.fail("nothing was said"))[2] is False
     path.write_text("{")
     assert read_progress(tmp_path) is None
-    assert Counter([1, 1])[1] == 2
