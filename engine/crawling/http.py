@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
-from engine.core.errors import Cancelled
 from engine.core.progress import CancelToken, Progress, ProgressCallback
 from engine.crawling.downloader import PageFailed, PageTrouble
 
@@ -234,15 +233,7 @@ def download(http: Http, url: str, partial: Path, progress: ProgressCallback, ca
             # A refusal is for the whole crawl to wait for, not for one download.
             if trouble.refused or idle >= _IDLE or transfer.late():
                 raise
-            if _cancelled_within(cancel, http.limits.rest * idle):
-                raise Cancelled from trouble
-
-
-def _cancelled_within(cancel: CancelToken, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not cancel.cancelled and time.monotonic() < end:
-        time.sleep(0.05)
-    return cancel.cancelled
+            cancel.sleep(http.limits.rest * idle)
 
 
 class _Transfer:

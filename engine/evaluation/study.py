@@ -231,8 +231,8 @@ class Evaluation:
                 files, call = partial(pack, job.model, job.predictions), (job.model, job.predictions, self.settings)
                 try:
                     found = await dispatcher.call(job, worker, _work, call, files)
-                except OSError as error:
-                    settled(_lost(job.predictions, f"Its file cannot be read: {error.strerror}."))
+                except (OSError, InputError) as error:
+                    settled(_lost(job.predictions, f"A file cannot be sent: {error}"))
                 else:
                     settled(_lost(job.predictions, "Its file is no longer there.") if found is None else found)
 

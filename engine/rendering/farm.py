@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import shutil
 import tempfile
@@ -30,6 +29,7 @@ from engine.core.files import writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.jobs import Board, Pace, log_to, seconds_for
 from engine.jobs.dispatch import LOSSES, Dispatcher, Task, Trouble, Worker
+from engine.meshes.companions import read_files
 from engine.rendering import layout
 from engine.rendering.blender import BlenderProcess, find_blender
 from engine.rendering.jobs import (
@@ -323,7 +323,7 @@ class RenderRun:
         try:
             sha256 = await asyncio.to_thread(layout.sha256_of, path)
             job = Job(self._id, item.key, str(path.absolute()), sha256, self.settings, code_version())
-            read = partial(_read_files, path)
+            read = partial(read_files, path)
             outcome: Outcome = await self._dispatcher.call(item, worker, render_job, job, read)
         except InputError as error:  # the model has just gone
             self._failed(item, worker, str(error), "", sha256)
@@ -501,22 +501,6 @@ def render_frame(
     with tempfile.TemporaryDirectory(prefix="oriel-frame-") as folder, BlenderProcess(find_blender(blender)) as process:
         process.render(model, Path(folder), settings, [frame], cancel=cancel)
         return (Path(folder) / f"{frame.name}.png").read_bytes()
-
-
-def _read_files(path: Path) -> dict[str, bytes]:
-    """A model's files by names below one folder, its own first."""
-    beside = layout.companions(path)
-    # Some use files above their own folder.
-    depth = max((Path(os.path.normpath(name)).parts.count("..") for name in beside), default=0)
-    below = "/".join(["up"] * depth)
-    try:
-        found = {os.path.normpath(f"{below}/{path.name}" if below else path.name): path.read_bytes()}
-        for name, file in beside.items():
-            if file.is_file():
-                found[os.path.normpath(f"{below}/{name}" if below else name)] = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be read: {error.strerror}. Check that it is there.") from error
-    return found
 
 
 def _has_changed(model: ModelFile, sha256: str) -> bool:

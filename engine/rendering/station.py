@@ -92,10 +92,6 @@ class _TaskToken(CancelToken):
         task = self._tasks.get(self._key)
         return super().cancelled or task is None or task.state not in ("executing", "long-running")
 
-    def check(self) -> None:
-        if self.cancelled:
-            raise Cancelled
-
 
 _one_at_a_time = threading.Lock()
 _blender: BlenderProcess | None = None
