@@ -135,10 +135,6 @@ class RenderRun:
         """Render these next, in this order."""
         self._command("first", keys)
 
-    def states(self) -> list[ModelState]:
-        """All models as they are now, in their order."""
-        return self.board.rows()
-
     def _command(self, what: str, keys: Iterable[str]) -> None:
         self._commands.append((what, list(keys)))
         self._dispatcher.poke()

@@ -193,7 +193,7 @@ def test_every_fault_ends_as_the_right_record_and_the_crawl_goes_on(bench: Bench
         pages = [page_of(bench.site, m) for m in bench.site.models if m.uid in models]
         crawl = Crawl(pages, tmp_path / "models", Shared(bench.downloader), replace(QUICK, parallel=2, attempts=2))
         crawl.run()
-        shown[design] = iter(crawl.states())
+        shown[design] = iter(crawl.board.rows())
     for design, case, state, text in cases:
         found = next(shown[design])
         assert (found.state, case) == (state, case), found

@@ -199,7 +199,7 @@ def test_a_run_is_steered_and_survives_its_workers(models: list[ModelFile], tmp_
         run.retry([first])
         run.prioritise([third])
         run.resume()
-    final = {state.model.key: state for state in run.states()}
+    final = {state.model.key: state for state in run.board.rows()}
     assert {key for key, state in final.items() if state.state == "cancelled"} == {second, third}
     assert [final[key].state for key in (first, fourth, fifth, last)] == ["done"] * 4
     assert all(state.attempts == 0 for state in final.values())
@@ -247,7 +247,7 @@ def test_odd_models_get_the_right_record_and_the_rest_goes_on(models: list[Model
     run = RenderRun(list(found.values()), out, settings, FarmOptions(workers=2, keep_free=0, attempts=1))
     run.prioritise([found["hanging.gltf"].key])
     totals = run.run()
-    states = {state.model.path.name: state for state in run.states()}
+    states = {state.model.path.name: state for state in run.board.rows()}
     assert {name for name, state in states.items() if state.state == "done"} == good
     assert totals.failed == len(bad) + 2
     for name in bad:
@@ -261,7 +261,7 @@ def test_odd_models_get_the_right_record_and_the_rest_goes_on(models: list[Model
     again = RenderRun(list(found.values()), out, settings, FarmOptions(workers=1, keep_free=0, attempts=1))
     totals = again.run()
     assert (totals.done, totals.failed) == (len(good) + 1, len(bad) + 1)
-    after = {state.model.path.name: state for state in again.states()}
+    after = {state.model.path.name: state for state in again.board.rows()}
     assert after["flat.glb"].state == "done" and not log_path(out, "flat").exists()
     assert after["noise.glb"].earlier and after["noise.glb"].message == states["noise.glb"].message
 
