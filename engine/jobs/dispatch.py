@@ -236,19 +236,13 @@ class Dispatcher(Generic[AnyTask]):
     async def _hold(self, task: AnyTask, worker: Worker) -> None:
         """One attempt, and what becomes of the task where nothing came of it."""
         try:
-            await self._attempt(task, worker)
-            worker.troubles = 0
-        except asyncio.CancelledError:
-            self._end(task)
-        except Trouble as trouble:
-            if task.ended:
+            try:
+                await self._attempt(task, worker)
+                worker.troubles = 0
+            except asyncio.CancelledError:
                 self._end(task)
-                return
-            worker.troubles += 1
-            if trouble.unfit or worker.troubles >= _TROUBLES:
-                worker.unfit = str(trouble)
-            self._log.warning("%s: %s", worker.name, trouble)
-            self._again(task, str(trouble))
+            except Trouble as trouble:
+                self._note_trouble(task, worker, trouble)
         except Exception as error:
             self._failure = self._failure or error
             self._again(task, str(error))
@@ -257,6 +251,16 @@ class Dispatcher(Generic[AnyTask]):
             self._at_work.discard(task)
             task.attempt = None
             self._poked.set()
+
+    def _note_trouble(self, task: AnyTask, worker: Worker, trouble: Trouble) -> None:
+        if task.ended:
+            self._end(task)
+            return
+        worker.troubles += 1
+        if trouble.unfit or worker.troubles >= _TROUBLES:
+            worker.unfit = str(trouble)
+        self._log.warning("%s: %s", worker.name, trouble)
+        self._again(task, str(trouble))
 
     def _end(self, task: AnyTask) -> None:
         if task.ended == "cancelled":

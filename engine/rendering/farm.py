@@ -288,7 +288,8 @@ class RenderRun:
     @asynccontextmanager
     async def _scheduler(self) -> AsyncIterator[str]:
         from engine import cluster
-        from engine.rendering.cluster import leave, sizes
+        from engine.rendering.cluster import sizes
+        from engine.rendering.station import close_blender
 
         if self.options.scheduler is not None:
             yield self.options.scheduler
@@ -297,7 +298,7 @@ class RenderRun:
         scratch = layout.new_work(self.out, "workers")
         environment = {} if self.options.blender is None else {"ORIEL_BLENDER": self.options.blender}
         self._notice = f"starting {workers} workers"
-        async with cluster.local_cluster(workers, threads, scratch, environment, leave) as address:
+        async with cluster.local_cluster(workers, threads, scratch, environment, close_blender) as address:
             yield address
 
     def _turn(self) -> None:

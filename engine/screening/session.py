@@ -136,7 +136,7 @@ class ScreeningSession:
         return session
 
     def close(self) -> None:
-        """Give the folder free for others."""
+        """Release the folder for others."""
         self._records.close()
 
     def __enter__(self) -> ScreeningSession:

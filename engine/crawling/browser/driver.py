@@ -197,7 +197,7 @@ class Slot:
         raise OrielError(f"All {_SLOTS} browser profiles in {base} are in use. End other crawls first.")
 
     def release(self) -> None:
-        """Give it free."""
+        """Release it."""
         self._lock.release()
 
 
