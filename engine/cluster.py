@@ -129,20 +129,15 @@ async def local_cluster(
     folder: Path,
     environment: dict[str, str] | None = None,
     leave: Callable[[], None] | None = None,
-    *,
-    allowed_failures: int | None = None,
 ) -> AsyncIterator[str]:
     """A scheduler in this process and workers in processes of their own; gives the scheduler's address.
 
-    `folder` is for the workers' files; `leave` is called by each worker before it ends. `allowed_failures` is how
-    many workers a task may take with it before it is given up; None for what Dask says.
+    `folder` is for the workers' files; `leave` is called by each worker before it ends.
     """
     web = f"{_LOOPBACK}:0"  # Dask serves its state there, and would do so to the whole network
     async with AsyncExitStack() as stack:
         with start_troubles():
-            scheduler = Scheduler(
-                host=_LOOPBACK, port=0, dashboard=False, dashboard_address=web, allowed_failures=allowed_failures
-            )
+            scheduler = Scheduler(host=_LOOPBACK, port=0, dashboard=False, dashboard_address=web)
             await stack.enter_async_context(scheduler)
             await stack.enter_async_context(
                 nannies(scheduler.address, workers, threads, folder, _LOOPBACK, environment, leave)

@@ -249,7 +249,7 @@ def _carry_out(work: RenderRun, json: bool) -> int:
         say_json(asdict(totals))
     else:
         print(_summary(totals, work.out))
-    failed = [state for state in work.states() if state.state == "failed"]
+    failed = [state for state in work.board.rows() if state.state == "failed"]
     for state in failed[:20]:
         log = log_path(work.out, state.model.key)
         complain(f"{state.model.key} failed: {state.message}" + (f" ({log})" if log.is_file() else ""))

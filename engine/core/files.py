@@ -121,6 +121,16 @@ def lock_folder(folder: Path, name: str, busy: str) -> FileLock:
     return lock
 
 
+@contextlib.contextmanager
+def locked_folder(folder: Path, name: str, busy: str) -> Iterator[None]:
+    """`lock_folder` for as long as the block takes."""
+    lock = lock_folder(folder, name, busy)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def claim_run(folder: Path, checkpoint: str, log: str, *, resume: bool) -> Path:
     """Make a training run's folder and see that its `log` can be written; returns the path of its last `checkpoint`.
 

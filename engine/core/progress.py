@@ -62,5 +62,10 @@ class CancelToken:
 
     def check(self) -> None:
         """Raise `Cancelled` once `cancel` was called."""
-        if self._event.is_set():
+        if self.cancelled:
             raise Cancelled
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but raise `Cancelled` as soon as `cancel` is called."""
+        self._event.wait(seconds)
+        self.check()

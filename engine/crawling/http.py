@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
-from engine.core.errors import Cancelled
 from engine.core.progress import CancelToken, Progress, ProgressCallback
 from engine.crawling.downloader import PageFailed, PageTrouble
 
@@ -58,6 +57,10 @@ class Answer:
     def __init__(self, pull: _Pull, limits: Limits, cancel: CancelToken) -> None:
         self._pull, self._limits, self._cancel = pull, limits, cancel
         self.status, self.headers = self._take(limits.connect + limits.stall)
+
+    def raise_for_refusal(self) -> None:
+        """PageTrouble if it asks to come again later."""
+        raise_for_refusal(self.status, retry_after(self.headers.get("Retry-After")), self._pull.host)
 
     def chunks(self) -> Iterator[bytes]:
         """The content; PageTrouble when it stalls or the connection breaks."""
@@ -169,7 +172,7 @@ class Http:
     ) -> tuple[int, dict[str, Any]]:
         """Status and object of an API's answer; PageTrouble for 408, 429, 5xx and what is no object."""
         with self.get(url, cancel, params=params, authorization=authorization) as answer:
-            raise_for_refusal(answer, urlsplit(url).netloc)
+            answer.raise_for_refusal()
             content = bytearray()
             for chunk in answer.chunks():
                 content += chunk
@@ -186,15 +189,14 @@ class Http:
         return answer.status, found
 
 
-def raise_for_refusal(answer: Answer, host: str) -> None:
-    """PageTrouble for an answer that asks to come again later."""
-    wait = retry_after(answer.headers.get("Retry-After"))
+def raise_for_refusal(status: int, wait: float | None, host: str) -> None:
+    """PageTrouble for an answer that asks to come again later, in `wait` seconds if it says so."""
     said = "" if wait is None else f" It asks to wait {wait:.0f} s."
-    if answer.status == 429:
+    if status == 429:
         raise PageTrouble(f"{host} has had too many requests (429).{said}", busy=True, retry_after=wait)
-    if answer.status >= 500:
-        raise PageTrouble(f"{host} is in trouble ({answer.status}).{said}", refused=True, retry_after=wait)
-    if answer.status == 408:
+    if status >= 500:
+        raise PageTrouble(f"{host} is in trouble ({status}).{said}", refused=True, retry_after=wait)
+    if status == 408:
         raise PageTrouble(f"{host} waited too long for the request (408).")
 
 
@@ -231,15 +233,7 @@ def download(http: Http, url: str, partial: Path, progress: ProgressCallback, ca
             # A refusal is for the whole crawl to wait for, not for one download.
             if trouble.refused or idle >= _IDLE or transfer.late():
                 raise
-            if _cancelled_within(cancel, http.limits.rest * idle):
-                raise Cancelled from trouble
-
-
-def _cancelled_within(cancel: CancelToken, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not cancel.cancelled and time.monotonic() < end:
-        time.sleep(0.05)
-    return cancel.cancelled
+            cancel.sleep(http.limits.rest * idle)
 
 
 class _Transfer:
@@ -262,7 +256,7 @@ class _Transfer:
             return  # came whole, and the crawl ended before it was put away
         headers = {"Range": f"bytes={held}-", "If-Range": mark} if held else {}
         with self._http.get(self._url, self._cancel, headers=headers) as answer:
-            raise_for_refusal(answer, self._host)
+            answer.raise_for_refusal()
             if answer.status in (401, 403, 410):
                 raise Expired
             if answer.status == 416:

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from engine.core import ledger
 from engine.core.errors import InputError
-from engine.core.files import lock_folder, read_object, unwritable, write_whole, writing
+from engine.core.files import locked_folder, read_object, write_whole, writing
 from engine.crawling.lists import Page, parse_page
 
 DOWNLOADED, FAILED, SKIPPED = "downloaded_urls.txt", "failed_urls.tsv", "skipped_urls.tsv"
@@ -63,7 +62,6 @@ class Records:
         """Addresses by key."""
         self.failed: dict[str, Failure] = {}
         self.skipped: dict[str, Skip] = {}
-        self._lock: FileLock | None = None
         self._writing = threading.Lock()
 
     # -- opening ---------------------------------------------------------------------------------------------
@@ -78,35 +76,21 @@ class Records:
         return records
 
     @classmethod
-    def open(cls, folder: Path, known: Collection[str] = ()) -> Records:
-        """Lock the folder, mend what a kill tore and read the records; `close` them at the end.
+    @contextmanager
+    def open(cls, folder: Path, known: Collection[str] = ()) -> Iterator[Records]:
+        """Lock the folder, which is made if needed, mend what a kill tore and read the records.
 
         `known` are keys of pages: a last line without an end that names one of them is whole.
         """
         busy = f"Another crawl is at work in {folder}. Wait for it, stop it, or choose another folder."
-        lock = lock_folder(folder, ".crawl.lock", busy)
-        records = cls(folder)
-        records._lock = lock
-        try:
-            ledger.mend(folder / DOWNLOADED, lambda line: _is_address(line, known))
-            for name in (FAILED, SKIPPED):
-                ledger.mend(folder / name)
-            records._load()
-        except OSError as error:
-            lock.release()
-            raise unwritable(folder, error) from error
-        return records
-
-    def close(self) -> None:
-        """Give the folder free for other crawls."""
-        if self._lock is not None:
-            self._lock.release()
-
-    def __enter__(self) -> Records:
-        return self
-
-    def __exit__(self, *arguments: object) -> None:
-        self.close()
+        with locked_folder(folder, ".crawl.lock", busy):
+            records = cls(folder)
+            with writing(folder):
+                ledger.mend(folder / DOWNLOADED, lambda line: _is_address(line, known))
+                for name in (FAILED, SKIPPED):
+                    ledger.mend(folder / name)
+                records._load()
+            yield records
 
     # -- writing ---------------------------------------------------------------------------------------------
 

@@ -231,10 +231,6 @@ class Crawl:
         """End once the pages at work are done."""
         self._finishing = True
 
-    def states(self) -> list[PageState]:
-        """All pages as they are now, in the order of the list."""
-        return self.board.rows()
-
     # -- the run ---------------------------------------------------------------------------------------------
 
     def run(self, progress: ProgressCallback = ignore_progress, cancel: CancelToken | None = None) -> Totals:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +15,17 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from engine.core.errors import InputError, OrielError
+from engine.core.errors import InputError
 from engine.core.options import Option
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from engine.crawling.credentials import find_secret, keep_secret
 from engine.crawling.downloader import AccessDenied, CrawlStopped, Download, PageFailed, PageTrouble
 from engine.crawling.http import Expired, Http, download
 from engine.crawling.lists import Page
 from engine.crawling.rights import Policy, Rights, Skipped, licence_key, tags_of
 
 TOKEN_VARIABLE, API_VARIABLE = "ORIEL_SKETCHFAB_TOKEN", "ORIEL_SKETCHFAB_API"
-_KEYRING = ("oriel", "sketchfab-token")
+_SECRET = "sketchfab-token"
 _FORMATS = ("glb", "gltf")
 """What is taken of what the API offers, the best first; glTF comes as an archive."""
 _PER_PAGE = 24
@@ -47,33 +47,13 @@ class Token:
 
 def find_token() -> Token | None:
     """The user's token, from the environment or the system's keyring; None if there is none."""
-    secret = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if not secret:
-        try:
-            import keyring
-
-            secret = (keyring.get_password(*_KEYRING) or "").strip()
-        except Exception:  # no keyring on this system, or a locked one
-            secret = ""
+    secret = os.environ.get(TOKEN_VARIABLE, "").strip() or find_secret(_SECRET).strip()
     return Token(secret) if secret else None
 
 
 def keep_token(secret: str | None) -> None:
     """Put the token into the system's keyring, or take it out (None)."""
-    import keyring
-    import keyring.errors
-
-    try:
-        if secret is None:
-            keyring.delete_password(*_KEYRING)
-        else:
-            keyring.set_password(*_KEYRING, secret.strip())
-    except keyring.errors.PasswordDeleteError:
-        pass  # there was none
-    except Exception as error:  # every kind of keyring raises kinds of its own
-        raise OrielError(
-            f"The system's keyring cannot be used ({type(error).__name__}). Set {TOKEN_VARIABLE} instead."
-        ) from None
+    keep_secret(_SECRET, None if secret is None else secret.strip(), TOKEN_VARIABLE)
 
 
 # -- the API -------------------------------------------------------------------------------------------------
@@ -171,7 +151,7 @@ class SketchfabApi:
                 if not results or not following or following == {k: str(v) for k, v in asked.items()}:
                     break
                 asked = following
-                _sleep(pause, cancel)
+                cancel.sleep(pause)
 
     def _ask(self, path: str, cancel: CancelToken, params: dict[str, Any] | None = None) -> dict[str, Any]:
         authorization = f"Token {self._token.secret}" if self._token else ""
@@ -201,15 +181,8 @@ def _patiently(ask: Callable[[], _T], cancel: CancelToken, backoff: float) -> _T
             wait = backoff * 2**attempt if trouble.retry_after is None else trouble.retry_after
             if wait > 3600:
                 raise CrawlStopped(f"{trouble} Search again then.") from trouble
-            _sleep(wait, cancel)
+            cancel.sleep(wait)
     raise AssertionError
-
-
-def _sleep(seconds: float, cancel: CancelToken) -> None:
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        cancel.check()
-        time.sleep(min(left, 0.1))
 
 
 def _found(entry: Any, licence: str) -> Found | None:

@@ -26,7 +26,7 @@ from engine.evaluation.lpips import Lpips
 from engine.evaluation.pairs import Model, Prediction
 from engine.evaluation.pictures import POSES, Shape, draw_shape, hidden_points, outer_points, read_shape
 from engine.evaluation.views import mask_iou, psnr, ssim
-from engine.meshes.loading import FORMATS
+from engine.meshes.companions import read_files
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -40,7 +40,6 @@ _UNLIT = POSES[::4]
 """Cameras of the pictures without light."""
 _PICTURE_METRICS = {"clip", "psnr", "ssim", "lpips", "likeness", "mask_iou"}
 _SURFACE_METRICS = {"f_score", "far_f_score", "chamfer", "normal_consistency"}
-_MOST_SENT = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,9 @@ def measure_model(
                 path = Path(folder) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            moved = [replace(p, path=Path(folder) / str(i) / p.path.name) for i, p in enumerate(predictions)]
+            moved = [replace(p, path=Path(folder) / _sent(contents, str(i), p.path)) for i, p in enumerate(predictions)]
             case = replace(model.case, picture=_moved_picture(model, Path(folder)))
-            there = replace(model, path=Path(folder) / "model" / model.path.name, case=case)
+            there = replace(model, path=Path(folder) / _sent(contents, "model", model.path), case=case)
             return measure_model(there, moved, settings, None, check)
     if not all(path.exists() for path in (model.path, *(p.path for p in predictions))):
         return None
@@ -106,7 +105,7 @@ def measure_model(
     except Cancelled:
         raise
     except Exception as error:
-        return [_failed(p, f"The true model cannot be measured: {_words(error)}") for p in predictions]
+        return [failed(p, f"The true model cannot be measured: {_words(error)}") for p in predictions]
     found = []
     for prediction in predictions:
         start = time.perf_counter()
@@ -115,7 +114,7 @@ def measure_model(
         except Cancelled:
             raise
         except Exception as error:
-            measured = _failed(prediction, _words(error))
+            measured = failed(prediction, _words(error))
         measured.seconds = time.perf_counter() - start
         measured.pictures |= {"truth": truth.thumbnail} | _given_pictures(model, prediction)
         found.append(measured)
@@ -134,12 +133,7 @@ def pack(model: Model, predictions: list[Prediction]) -> dict[str, bytes]:
             for inside in (*sorted(path.glob("input.*"))[:1], *sorted(path.glob("views/view_?.png"))[:4]):
                 found[f"{folder}/{path.name}/{inside.relative_to(path).as_posix()}"] = inside.read_bytes()
             return
-        found[f"{folder}/{path.name}"] = path.read_bytes()
-        if path.suffix.lower() in (".gltf", ".obj"):
-            for beside in sorted(path.parent.iterdir()):
-                used = beside.is_file() and beside.suffix.lower() not in FORMATS
-                if used and sum(map(len, found.values())) + beside.stat().st_size < _MOST_SENT:
-                    found[f"{folder}/{beside.name}"] = beside.read_bytes()
+        found.update((f"{folder}/{name}", content) for name, content in read_files(path).items())
 
     add("model", model.path)
     if model.case.picture is not None and model.case.picture.is_file():
@@ -147,6 +141,12 @@ def pack(model: Model, predictions: list[Prediction]) -> dict[str, bytes]:
     for i, prediction in enumerate(predictions):
         add(str(i), prediction.path)
     return found
+
+
+def _sent(contents: Mapping[str, bytes], part: str, path: Path) -> str:
+    """Where a model or run lies among the files of its part, of which a model's own comes first."""
+    names = (name for name in contents if name.startswith(f"{part}/") and name.endswith(f"/{path.name}"))
+    return next(names, f"{part}/{path.name}")
 
 
 def _moved_picture(model: Model, folder: Path) -> Path | None:
@@ -337,7 +337,8 @@ def _strip(pictures: Any) -> bytes:
     return raw.getvalue()
 
 
-def _failed(prediction: Prediction, problem: str) -> Measured:
+def failed(prediction: Prediction, problem: str) -> Measured:
+    """What there is of a prediction that could not be measured."""
     return Measured(prediction.label, prediction.name, {}, None, {}, problem, [], {})
 
 

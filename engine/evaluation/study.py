@@ -16,9 +16,9 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,21 @@ import psutil
 from engine import weights
 from engine.core import ledger
 from engine.core.errors import InputError, WeightsError
-from engine.core.files import lock_folder, read_object, sync, write_whole, writing
+from engine.core.files import locked_folder, read_object, sync, write_whole, writing
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
-from engine.evaluation.measuring import Measured, Settings, measure_model, pack
+from engine.evaluation.measuring import Measured, Settings, failed, measure_model, pack
 from engine.evaluation.metrics import METRICS
 from engine.evaluation.options import Options
 from engine.evaluation.pairs import Model, Pairs, Prediction, find_pairs
 from engine.evaluation.report import Results, picture_path, write_report
+from engine.jobs.dispatch import LOSSES, Dispatcher, Task, Worker
 
 STUDY, RECORDS, PICTURES = "study.json", "measures.jsonl", "pictures"
 _VERSION = 1
 """Of the measures; raised when they change, so that older records are measured again."""
 _WORKER_BYTES = 1 << 30
-_SILENCE_SECONDS = 20
-_GONE = "The Dask scheduler has gone. Start it, and the evaluation again: it goes on from here."
+_AT_A_TIME = 2
+"""Models that a worker with several threads measures at a time."""
 _log = logging.getLogger(__name__)
 
 
@@ -211,6 +212,8 @@ class Evaluation:
     async def _farm(
         self, jobs: list[tuple[Model, list[Prediction]]], settled: Callable[[list[Measured]], None]
     ) -> None:
+        from dask.system import CPU_COUNT
+
         from engine import cluster
 
         async with contextlib.AsyncExitStack() as stack:
@@ -218,81 +221,53 @@ class Evaluation:
             if address is None:
                 workers = self.options.workers
                 if workers is None:
-                    workers = max(1, min(_cores(), psutil.virtual_memory().available // _WORKER_BYTES))
+                    workers = max(1, min(CPU_COUNT, psutil.virtual_memory().available // _WORKER_BYTES))
                 folder = stack.enter_context(cluster.scratch())
-                here = cluster.local_cluster(min(workers, len(jobs)), 1, folder, allowed_failures=1)
+                here = cluster.local_cluster(min(workers, len(jobs)), 1, folder)
                 address = await stack.enter_async_context(here)
             client = await stack.enter_async_context(cluster.connect(address, "oriel-evaluate"))
-            await _dispatch(client, jobs, self.settings, settled)
 
-
-async def _dispatch(
-    client: Any,
-    jobs: list[tuple[Model, list[Prediction]]],
-    settings: Settings,
-    settled: Callable[[list[Measured]], None],
-) -> None:
-    """Have the workers of a client measure the jobs; one that dies takes no more than what it was at."""
-    waiting = list(reversed(jobs))
-    pending: dict[asyncio.Task[Any], tuple[Any, Model, list[Prediction], bool]] = {}
-
-    def submit(model: Model, predictions: list[Prediction], sent: bool) -> None:
-        contents = pack(model, predictions) if sent else None
-        future = client.submit(_work, model, predictions, settings, contents, pure=False)
-        pending[asyncio.ensure_future(future.result())] = future, model, predictions, sent
-
-    try:
-        while waiting or pending:
-            try:
-                workers = await asyncio.wait_for(client.nthreads(), _SILENCE_SECONDS)
-            except (OSError, TimeoutError) as error:
-                raise InputError(_GONE) from error
-            while waiting and len(pending) < 2 * max(1, len(workers)):
-                submit(*waiting.pop(), False)
-            done, _ = await asyncio.wait(pending, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
-            if client.status != "running":
-                raise InputError(_GONE)
-            for task in done:
-                _, model, predictions, sent = pending.pop(task)
+            async def attempt(job: _Job, worker: Worker) -> None:
+                files, call = partial(pack, job.model, job.predictions), (job.model, job.predictions, self.settings)
                 try:
-                    found = task.result()
-                except (Exception, asyncio.CancelledError) as error:
-                    _log.warning("Measuring %s failed", model.name, exc_info=True)
-                    settled(_lost(predictions, f"Its worker died or failed ({type(error).__name__}: {error})."))
-                    continue
-                if found is not None:
-                    settled(found)
-                elif sent:
-                    settled(_lost(predictions, "Its file is no longer there."))
+                    found = await dispatcher.call(job, worker, _work, call, files)
+                except (OSError, InputError) as error:
+                    settled(_lost(job.predictions, f"A file cannot be sent: {error}"))
                 else:
-                    try:
-                        submit(model, predictions, True)
-                    except OSError as error:
-                        settled(_lost(predictions, f"Its file cannot be read: {error.strerror}."))
-    finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        with contextlib.suppress(Exception):  # those of a scheduler that lives on
-            await asyncio.wait_for(client.cancel([future for future, *_ in pending.values()], force=True), 5)
+                    settled(_lost(job.predictions, "Its file is no longer there.") if found is None else found)
+
+            def ended(job: _Job, how: str, why: str) -> None:
+                if how == "lost":
+                    settled(_lost(job.predictions, f"Its worker died, and {LOSSES - 1} others before it."))
+
+            dispatcher = Dispatcher(attempt, ended, what="measure", log=_log, at_a_time=_AT_A_TIME)
+            dispatcher.queue.extend(_Job(model, predictions) for model, predictions in jobs)
+            await dispatcher.work(client, self.options.scheduler)
 
 
-def _work(
-    model: Model, predictions: list[Prediction], settings: Settings, contents: dict[str, bytes] | None
-) -> list[Measured] | None:
+class _Job(Task):
+    """A model's predictions to be measured."""
+
+    def __init__(self, model: Model, predictions: list[Prediction]) -> None:
+        super().__init__(model.name)
+        self.model, self.predictions = model, predictions
+
+
+def _work(job: tuple[Model, list[Prediction], Settings], contents: dict[str, bytes] | None) -> list[Measured] | None:
+    """What a worker does: as `measure_model`, but that nothing is raised, so that no worker is blamed for a model."""
     import cv2
 
     cv2.setNumThreads(1)  # the workers share the cores
-    return measure_model(model, predictions, settings, contents)
+    model, predictions, settings = job
+    try:
+        return measure_model(model, predictions, settings, contents)
+    except Exception as error:
+        _log.warning("Measuring %s failed", model.name, exc_info=True)
+        return _lost(predictions, f"Its worker failed ({type(error).__name__}: {error}).")
 
 
 def _lost(predictions: list[Prediction], problem: str) -> list[Measured]:
-    return [Measured(p.label, p.name, {}, None, {}, problem, [], {}) for p in predictions]
-
-
-def _cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [failed(prediction, problem) for prediction in predictions]
 
 
 # -- weights and files ---------------------------------------------------------------------------------------
@@ -417,11 +392,8 @@ class _Records:
 def _records(out: Path) -> Iterator[_Records]:
     """The records of a folder, which no other evaluation may use meanwhile."""
     busy = f"Another evaluation is at work in {out}. Wait for it, or choose another folder."
-    lock = lock_folder(out, ".evaluate.lock", busy)
-    try:
+    with locked_folder(out, ".evaluate.lock", busy):
         with writing(out / RECORDS):
             records = _Records(out)
             sync(out)
         yield records
-    finally:
-        lock.release()

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import trimesh
+from scipy.ndimage import map_coordinates
 
 from engine.core.errors import EmptyResultError, InputError, OutputError
 from engine.core.files import sync, whole_file
@@ -88,14 +89,9 @@ def export_mesh(
 def sample_texture(texture: ByteArray, uv: FloatArray) -> ByteArray:
     """Colours (N, 3) of a texture (H, W, 3), bilinear, at coordinates (N, 2) with the origin at the lower left."""
     height, width = texture.shape[:2]
-    x = np.clip(uv[:, 0] * width - 0.5, 0, width - 1)
-    y = np.clip((1 - uv[:, 1]) * height - 0.5, 0, height - 1)
-    x0, y0 = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
-    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
-    top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
-    bottom = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
-    return np.rint(top * (1 - fy) + bottom * fy).astype(np.uint8)
+    at = (1 - uv[:, 1]) * height - 0.5, uv[:, 0] * width - 0.5
+    channels = [map_coordinates(texture[..., i], at, np.float64, order=1, mode="nearest") for i in range(3)]
+    return np.rint(np.stack(channels, -1)).astype(np.uint8)
 
 
 _EXPORT_OPTIONS: dict[str, dict[str, Any]] = {".ply": {"encoding": "binary", "vertex_normal": True}, ".stl": {}}

@@ -175,43 +175,26 @@ def _triangles(raw: bytes, count: int) -> list[int]:
             edge += 2
         else:
             if code < 0xFE:
-                more = table[code & 15]
-                first = 0
+                first, more = 0, table[code & 15]
             else:
-                more = raw[at]
-                at += 1
-                first = 0 if code == 0xFE else 15
+                first, more, at = 0 if code == 0xFE else 15, raw[at], at + 1
                 if more == 0:
                     upcoming = 0
-            second, third = more >> 4, more & 15
-            a = b = c = 0
-            if first == 0:
-                a = upcoming
-                upcoming += 1
-            if second == 0:
-                b = upcoming
-                upcoming += 1
-            else:
-                b = vertices[(vertex - second) & 15]
-            if third == 0:
-                c = upcoming
-                upcoming += 1
-            else:
-                c = vertices[(vertex - third) & 15]
-            free_ones = code >= 0xFE
-            if first == 15:
-                a = free()
-            if free_ones and second == 15:
-                b = free()
-            if free_ones and third == 15:
-                c = free()
-            vertices[vertex & 15] = a
-            vertex += 1
-            if second == 0 or (free_ones and second == 15):
-                vertices[vertex & 15] = b
-                vertex += 1
-            if third == 0 or (free_ones and third == 15):
-                vertices[vertex & 15] = c
+            corners: list[int] = []
+            fresh: list[int] = []
+            for kind in (first, more >> 4, more & 15):
+                if 0 < kind < 15 or (kind and code < 0xFE):
+                    corners.append(vertices[(vertex - kind) & 15])
+                    continue
+                if kind == 0:
+                    corner, upcoming = upcoming, upcoming + 1
+                else:
+                    corner = free()
+                corners.append(corner)
+                fresh.append(corner)
+            a, b, c = corners
+            for corner in fresh:
+                vertices[vertex & 15] = corner
                 vertex += 1
             edges[edge & 15] = (b, a)
             edges[(edge + 1) & 15] = (c, b)

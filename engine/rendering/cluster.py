@@ -32,13 +32,6 @@ def sizes(models: int, workers: int | None = None, device: str = "cpu") -> tuple
     return workers, max(1, CPU_COUNT // workers)
 
 
-def leave() -> None:
-    """What a worker does before it ends."""
-    from engine.rendering.station import close_blender
-
-    close_blender()
-
-
 async def serve(
     scheduler: str,
     workers: int | None = None,
@@ -50,6 +43,8 @@ async def serve(
 
     Raises InputError if the scheduler does not answer or fit, and OrielError once it has gone.
     """
+    from engine.rendering.station import close_blender
+
     cancel = cancel or CancelToken()
     count, threads = sizes(1 << 30, workers)
     environment = {} if blender is None else {"ORIEL_BLENDER": blender}
@@ -58,7 +53,7 @@ async def serve(
         await cluster.check_fit(scheduler)
         folder = stack.enter_context(cluster.scratch())
         with cluster.start_troubles():
-            here = cluster.nannies(scheduler, count, threads, folder, None, environment, leave)
+            here = cluster.nannies(scheduler, count, threads, folder, None, environment, close_blender)
             nannies = await stack.enter_async_context(here)
         told(f"{count} workers with {threads} threads each wait for work from {scheduler}")
         ends = asyncio.gather(*(nanny.finished() for nanny in nannies))

@@ -23,19 +23,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import mmap
 import os
 import re
 import secrets
 import shutil
 import struct
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +43,7 @@ from engine import cameras
 from engine.cameras import FloatArray
 from engine.core.errors import EmptyResultError, InputError, OrielError
 from engine.core.files import read_object, sync, write_whole, writing
-from engine.meshes import gltf
+from engine.meshes.companions import companions
 from engine.rendering.jobs import ModelFile, RenderSettings, frames
 
 if TYPE_CHECKING:
@@ -73,11 +71,6 @@ _RGBA, _GREY = (8, 6), (8, 0)
 _GREY_16 = (16, 0)
 _BRIGHTEST, _DARKEST = 255, 40
 _PNG = b"\x89PNG\r\n\x1a\n"
-_TEXTURES = (b"map_", b"bump", b"disp", b"decal", b"refl", b"norm")
-"""Words of a material file that name pictures."""
-_LONGEST = 4096
-"""Bytes of a line that names a file."""
-
 Stamp = list[list[Any]]
 """[name, size, time of change in ns] of a model and of each file beside it that it uses."""
 
@@ -204,65 +197,6 @@ def _stamp(path: Path) -> Stamp:
     return found
 
 
-def companions(path: Path) -> dict[str, Path]:
-    """The files beside a glTF, GLB or OBJ that it uses (geometry, materials, pictures), by their names relative to it.
-
-    Some may be missing. Of other formats, and of absolute names, nothing is known.
-    """
-    try:
-        names = list(dict.fromkeys(_uses(path)))
-    except OSError:
-        names = []
-    found = {}
-    for name in names:
-        name = name.replace("\\", "/")
-        if name and "\0" not in name and not name.startswith("/") and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name):
-            found[name] = path.parent / name
-    return found
-
-
-def _uses(path: Path) -> Iterator[str]:
-    suffix = path.suffix.lower()
-    if suffix in (".gltf", ".glb"):
-        yield from _gltf_uses(path)
-    elif suffix == ".obj":
-        for library in _after(path, b"mtllib"):
-            library = library if (path.parent / library).is_file() else library.split()[0]
-            yield library
-            beside = path.parent / library
-            for line in _after(beside, *_TEXTURES) if beside.is_file() else ():
-                texture = line if (beside.parent / line).is_file() else line.split()[-1]  # after its options
-                yield str(Path(library).parent / texture)
-
-
-def _gltf_uses(path: Path) -> Iterator[str]:
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            binary = content[:4] == gltf.MAGIC
-            text = gltf.glb_parts(content, gltf.glb_header(content)[1])[0] if binary else content[:]
-        document = gltf.parse(text)
-        entries = [entry for part in ("buffers", "images") for entry in document.get(part, [])]
-        yield from (unquote(entry["uri"]) for entry in entries if not entry.get("uri", "data:").startswith("data:"))
-    except gltf.MALFORMED:
-        return  # damaged: Blender will say so
-
-
-def _after(path: Path, *words: bytes) -> Iterator[str]:
-    """What the lines of a text file whose first word begins with one of these go on with; quick in large files."""
-    if path.stat().st_size == 0:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for word in words:
-            at = content.find(word)
-            while at >= 0:
-                start, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
-                end = len(content) if end < 0 else end
-                line = content[start : min(end, start + _LONGEST)]
-                if line.lstrip().startswith(word) and len(parts := line.split(None, 1)) == 2:
-                    yield os.fsdecode(parts[1].strip()).replace("\\", "/")
-                at = content.find(word, end)
-
-
 # -- a model is made -----------------------------------------------------------------------------------------
 
 
@@ -287,7 +221,7 @@ def finish(work: Path, model: ModelFile, sha256: str, settings: RenderSettings, 
     depths = {stem: np.where(alphas[stem] > 0, depth, 0) for stem, depth in depths.items()}
     solid = sum(int((alphas[stem] == 255).sum()) for stem in principal)
     without = sum(int(((alphas[stem] == 255) & (depths[stem] == 0)).sum()) for stem in principal)
-    shown = _for_the_eye(depths)
+    shown = for_the_eye(depths)
     with writing(work):
         for stem, depth in depths.items():
             Image.fromarray(_millimetres(depth, name)).save(work / f"{stem}_depth_mm.png")
@@ -374,7 +308,7 @@ def _millimetres(depth: FloatArray, model: str) -> npt.NDArray[np.uint16]:
     return mm.astype(np.uint16)
 
 
-def _for_the_eye(depths: dict[str, FloatArray]) -> dict[str, npt.NDArray[np.uint8]]:
+def for_the_eye(depths: dict[str, FloatArray]) -> dict[str, npt.NDArray[np.uint8]]:
     """Depth as grey pictures, near bright, all of one scale; black where nothing is."""
     seen = [depth[depth > 0] for depth in depths.values() if (depth > 0).any()]
     near = min((float(s.min()) for s in seen), default=0.0)

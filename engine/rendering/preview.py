@@ -55,7 +55,11 @@ def preview_frames(
     Raises InputError for a model that cannot be shown (FBX and USD never can), OrielError where OpenGL does not work,
     and Cancelled within about 100 ms of the token. Closing the iterator ends the process.
     """
-    _check_kind(model)
+    if model.suffix.lower() in ONLY_BLENDER:
+        raise InputError(
+            f"Only Blender reads {model.name}: the preview shows GLB, glTF, OBJ, PLY and STL. Render one frame to see "
+            "it, or convert it; it can be rendered all the same."
+        )
     views = [(frame.name, frame.pose.matrix().tolist()) for frame in frames]
     angle = math.degrees(2 * math.atan(settings.sensor / 2 / settings.lens))
     scene = {"views": views, "angle": angle, "radius": settings.radius, "side": side}
@@ -72,15 +76,6 @@ def preview_frames(
         "The preview needs OpenGL 3.2, and it could not be started. Install a graphics driver, or Mesa's software "
         f"renderer (on Debian: libegl1, libegl-mesa0 and libgl1-mesa-dri). {failure}"
     )
-
-
-def _check_kind(model: Path) -> None:
-    suffix = model.suffix.lower()
-    if suffix in ONLY_BLENDER:
-        raise InputError(
-            f"Only Blender reads {model.name}: the preview shows GLB, glTF, OBJ, PLY and STL. Render one frame to see "
-            "it, or convert it; it can be rendered all the same."
-        )
 
 
 class _NoWindow(Exception):

@@ -14,17 +14,16 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from engine.core import ledger
 from engine.core.errors import InputError
-from engine.core.files import lock_folder, read_object, unwritable, write_whole, writing
+from engine.core.files import locked_folder, read_object, write_whole, writing
 from engine.core.processes import process_lives, process_started
 from engine.rendering import layout
 from engine.rendering.jobs import STATES, ModelFile, ModelState, RenderSettings, RenderTotals, frames
@@ -58,7 +57,6 @@ class Records:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.settled: dict[str, Settled] = {}
-        self._lock: FileLock | None = None
         self._host = socket.gethostname()
         self._began = process_started(os.getpid())
 
@@ -74,30 +72,16 @@ class Records:
         return records
 
     @classmethod
-    def open(cls, out: Path) -> Records:
+    @contextmanager
+    def open(cls, out: Path) -> Iterator[Records]:
         """Lock the folder, which is made if needed, mend what a kill tore and read the records."""
         busy = f"Another run renders into {out}. Wait for it, stop it, or choose another folder."
-        lock = lock_folder(out, ".render.lock", busy)
-        records = cls(out)
-        records._lock = lock
-        try:
-            ledger.mend(out / QUEUE)
-            records._load()
-        except OSError as error:
-            lock.release()
-            raise unwritable(out / QUEUE, error) from error
-        return records
-
-    def close(self) -> None:
-        """Give the folder free for other runs."""
-        if self._lock is not None:
-            self._lock.release()
-
-    def __enter__(self) -> Records:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        with locked_folder(out, ".render.lock", busy):
+            records = cls(out)
+            with writing(out / QUEUE):
+                ledger.mend(out / QUEUE)
+                records._load()
+            yield records
 
     # -- the queue -------------------------------------------------------------------------------------------
 

@@ -59,8 +59,7 @@ class Outcome:
     """How it went."""
 
     kind: str
-    """`done`; `failed` (the model's fault); `trouble` or `unfit` (the worker's: for now, or for good); `needs` (the
-    worker does not see the file and wants its bytes); `cancelled`."""
+    """`done`; `failed` (the model's fault); `trouble` or `unfit` (the worker's: for now, or for good); `cancelled`."""
     message: str = ""
     log: str = ""
     """What Blender said, or a traceback."""
@@ -93,10 +92,6 @@ class _TaskToken(CancelToken):
         task = self._tasks.get(self._key)
         return super().cancelled or task is None or task.state not in ("executing", "long-running")
 
-    def check(self) -> None:
-        if self.cancelled:
-            raise Cancelled
-
 
 _one_at_a_time = threading.Lock()
 _blender: BlenderProcess | None = None
@@ -120,8 +115,9 @@ def close_blender() -> None:
             _one_at_a_time.release()
 
 
-def render_job(job: Job, content: dict[str, bytes] | None = None) -> Outcome:
-    """Render a model; `content` are its files by name, its own first, for a worker that does not see them."""
+def render_job(job: Job, content: dict[str, bytes] | None = None) -> Outcome | None:
+    """Render a model; None from a worker that does not see its file and wants `content`: its files by name, its own
+    first."""
     worker = get_worker()
     token = _TaskToken(worker.state.tasks, worker.get_current_task())
     # Another client's job, or one that is just being cancelled, may still have the Blender.
@@ -153,7 +149,7 @@ def render_job(job: Job, content: dict[str, bytes] | None = None) -> Outcome:
         _one_at_a_time.release()
 
 
-def _render(job: Job, content: dict[str, bytes] | None, scratch: Path, token: _TaskToken) -> Outcome:
+def _render(job: Job, content: dict[str, bytes] | None, scratch: Path, token: _TaskToken) -> Outcome | None:
     worker = get_worker()
     path = Path(job.path)
     if content is not None:
@@ -165,7 +161,7 @@ def _render(job: Job, content: dict[str, bytes] | None, scratch: Path, token: _T
             target.write_bytes(data)
         path = scratch / "model" / next(iter(content))
     elif not path.is_file() or layout.sha256_of(path) != job.sha256:
-        return Outcome("needs")
+        return None
     try:
         blender = _the_blender(worker.state.nthreads)
     except InputError as error:
@@ -216,11 +212,7 @@ def _small_depth(depth: npt.NDArray[np.float32]) -> bytes:
     """Depth (S, S; inf where nothing is) as a small grey PNG: near is bright, black where nothing is."""
     step = -(-len(depth) // THUMBNAIL)
     small = np.asarray(depth[::step, ::step])
-    seen = np.isfinite(small)
-    shown = np.zeros(small.shape, np.uint8)
-    if seen.any():
-        near, far = small[seen].min(), small[seen].max()
-        shown[seen] = 255 - 200 * (small[seen] - near) / max(far - near, 1e-6)
+    shown = layout.for_the_eye({"": np.where(np.isfinite(small), small, 0)})[""]
     raw = io.BytesIO()
     Image.fromarray(shown).save(raw, "PNG", compress_level=1)
     return raw.getvalue()

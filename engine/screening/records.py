@@ -224,7 +224,7 @@ class Records:
             raise
 
     def close(self) -> None:
-        """Give the folder free."""
+        """Release the folder."""
         if self._lock is not None:
             self._update_texts()
             self._lock.release()

@@ -136,7 +136,7 @@ class ScreeningSession:
         return session
 
     def close(self) -> None:
-        """Give the folder free for others."""
+        """Release the folder for others."""
         self._records.close()
 
     def __enter__(self) -> ScreeningSession:
@@ -390,8 +390,6 @@ def chosen_items(folder: Path, decision: str = "select") -> tuple[list[Item], li
     Items that the list does not have any more come last, and all of them in the order of their decisions where
     the list is not known.
     """
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. Name the folder that the decisions are in.")
     settings, notices = _read_settings(folder), []
     found = ItemList()
     if settings:

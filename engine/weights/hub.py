@@ -308,9 +308,8 @@ class Transfer:
             idle = 0 if held > before else idle + 1
             if idle >= _ATTEMPTS:
                 raise error
-            for _ in range(10 * min(idle, 1)):
-                self.stop.check()
-                time.sleep(0.1)
+            if idle:
+                self.stop.sleep(1.0)
 
     def verify(self, file: RemoteFile, partial: Path) -> None:
         """WeightsError, and the file discarded, unless it has the checksum that the hub states."""

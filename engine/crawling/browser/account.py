@@ -7,11 +7,12 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from engine.core.errors import InputError, OrielError
+from engine.core.errors import InputError
+from engine.crawling.credentials import find_secret, keep_secret
 
 USER_VARIABLE, PASSWORD_VARIABLE = "ORIEL_SKETCHFAB_USER", "ORIEL_SKETCHFAB_PASSWORD"
 SITE_VARIABLE = "ORIEL_SKETCHFAB_SITE"
-_KEYRING = ("oriel", "sketchfab-account")
+_SECRET = "sketchfab-account"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -41,11 +42,9 @@ def find_account() -> Account | None:
         raise InputError(f"{USER_VARIABLE} and {PASSWORD_VARIABLE} belong together: {missing} is not set.")
     if not user:
         try:
-            import keyring
-
-            kept = json.loads(keyring.get_password(*_KEYRING) or "{}")
+            kept = json.loads(find_secret(_SECRET) or "{}")
             user, password = str(kept.get("user", "")), str(kept.get("password", ""))
-        except Exception:  # no keyring on this system, a locked one, or another program's entry
+        except (ValueError, AttributeError):  # another program's entry
             return None
     site = os.environ.get(SITE_VARIABLE, "").strip() or Account.site
     return Account(user, password, site) if user and password else None
@@ -53,22 +52,7 @@ def find_account() -> Account | None:
 
 def store_account(account: Account | None) -> None:
     """Put user name and password into the system's keyring, or take them out (None)."""
-    try:
-        import keyring
-        import keyring.errors
-    except ImportError:
-        raise OrielError(_no_keyring("it is not installed")) from None
-    try:
-        if account is None:
-            keyring.delete_password(*_KEYRING)
-        else:
-            secret = json.dumps({"user": account.user.strip(), "password": account.password})
-            keyring.set_password(*_KEYRING, secret)
-    except keyring.errors.PasswordDeleteError:
-        pass  # there was none
-    except Exception as error:  # every kind of keyring raises kinds of its own
-        raise OrielError(_no_keyring(type(error).__name__)) from None
-
-
-def _no_keyring(reason: str) -> str:
-    return f"The system's keyring cannot be used ({reason}). Set {USER_VARIABLE} and {PASSWORD_VARIABLE} instead."
+    kept = None
+    if account is not None:
+        kept = json.dumps({"user": account.user.strip(), "password": account.password})
+    keep_secret(_SECRET, kept, f"{USER_VARIABLE} and {PASSWORD_VARIABLE}")

@@ -197,7 +197,7 @@ class Slot:
         raise OrielError(f"All {_SLOTS} browser profiles in {base} are in use. End other crawls first.")
 
     def release(self) -> None:
-        """Give it free."""
+        """Release it."""
         self._lock.release()
 
 
@@ -440,9 +440,7 @@ class Browser:
             raise BrowserLost(self._why or "it is not running")
         try:
             yield self._driver
-        except _GONE:
-            raise
-        except TimeoutException:
+        except (TimeoutException, *_GONE):
             raise
         except (WebDriverException, HTTPError, OSError) as error:
             if self.cancel.cancelled:

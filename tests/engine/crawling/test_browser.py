@@ -193,7 +193,7 @@ def test_every_fault_ends_as_the_right_record_and_the_crawl_goes_on(bench: Bench
         pages = [page_of(bench.site, m) for m in bench.site.models if m.uid in models]
         crawl = Crawl(pages, tmp_path / "models", Shared(bench.downloader), replace(QUICK, parallel=2, attempts=2))
         crawl.run()
-        shown[design] = iter(crawl.states())
+        shown[design] = iter(crawl.board.rows())
     for design, case, state, text in cases:
         found = next(shown[design])
         assert (found.state, case) == (state, case), found
@@ -227,7 +227,7 @@ def test_a_page_of_unknown_looks_is_kept_beside_the_failure(bench: Bench, tmp_pa
 def test_a_redesigned_site_does_not_burn_the_list(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.crawling.browser.downloader._STRANGE", 3)
+    monkeypatch.setattr("engine.crawling.browser.visit._STRANGE", 3)
     bench.site.design = "modern"
     with pytest.raises(CrawlStopped, match="redesigned"):
         for _ in range(4):
@@ -354,8 +354,8 @@ def test_a_wrong_password_ends_the_crawl_at_once(bench: Bench, tmp_path: Path, m
     assert site.wrong_logins == before + 1  # a further one might lock the account
     assert secret not in str(stopped.value)
     site.design = "modern"
-    monkeypatch.setattr(bench.downloader, "_account", Account(site.user, secret, site.url))
-    monkeypatch.setattr(bench.downloader, "_refused", "")
+    monkeypatch.setattr(bench.downloader, "account", Account(site.user, secret, site.url))
+    monkeypatch.setattr(bench.downloader, "refused", "")
     for _ in range(2):
         with pytest.raises(CrawlStopped, match="Wrong username or password"):
             bench.fetch(bench.model(), tmp_path)
@@ -375,7 +375,7 @@ def test_without_an_account_it_says_how_to_give_one(
         (None, CrawlStopped, "oriel crawl login"),
         (Account("a", "b", "https://sketchfab.com"), PageFailed, "has no account here"),
     ):
-        monkeypatch.setattr(bench.downloader, "_account", account)
+        monkeypatch.setattr(bench.downloader, "account", account)
         with pytest.raises(error, match=text):
             bench.fetch(bench.model(), tmp_path)
     assert site.wrong_logins == before

@@ -105,7 +105,7 @@ def test_every_fault_ends_as_the_right_record_and_the_crawl_goes_on(make_crawl: 
     with ModelSite(models) as site:
         crawl = make_crawl(site, parallel=4)
         totals = crawl.run()
-        states = crawl.states()
+        states = crawl.board.rows()
         assert not site.foreign_token
     for (case, state, text), shown in zip(cases, states, strict=True):
         assert (shown.state, case) == (state, case), shown
@@ -204,7 +204,7 @@ def test_a_site_that_cannot_resume_is_asked_for_the_whole_again(make_crawl: Make
     with ModelSite([SiteModel(2, size=30_000, fault="broken")], **{trait: False}) as site:  # type: ignore[arg-type]
         crawl = make_crawl(site)
         assert crawl.run().failed == 1
-        assert "broke" in crawl.states()[0].message
+        assert "broke" in crawl.board.rows()[0].message
 
 
 def test_a_file_that_has_changed_is_not_joined_to_the_old_one(make_crawl: MakeCrawl, tmp_path: Path) -> None:
@@ -243,14 +243,14 @@ def test_a_silent_site_is_left_at_once_and_given_up_after_its_limit(make_crawl: 
         assert time.monotonic() - began < 1.3
         crawl = make_crawl(site, limits=Limits(connect=0.1, stall=0.2), attempts=1)
         assert crawl.run().failed == 1
-        assert "sent nothing for" in crawl.states()[0].message
+        assert "sent nothing for" in crawl.board.rows()[0].message
 
 
 def test_a_download_that_trickles_ends_with_its_time(make_crawl: MakeCrawl) -> None:
     with ModelSite([SiteModel(1, size=500_000, fault="throttled")], chunk=500) as site:
         crawl = make_crawl(site, limits=Limits(stall=5, total=0.4), attempts=1)
         assert crawl.run().failed == 1
-        assert "took longer than" in crawl.states()[0].message
+        assert "took longer than" in crawl.board.rows()[0].message
 
 
 def test_retry_after_is_honoured_by_all_pages(make_crawl: MakeCrawl) -> None:
@@ -330,7 +330,7 @@ def test_a_page_of_another_site_is_named(make_crawl: MakeCrawl, tmp_path: Path) 
         assert isinstance(other, Page)
         crawl = Crawl([other], tmp_path / "models", crawl._downloader, QUICK)
         assert crawl.run().failed == 1
-        assert "no model's id" in crawl.states()[0].message and not site.asked
+        assert "no model's id" in crawl.board.rows()[0].message and not site.asked
 
 
 def test_the_token_is_written_nowhere(make_crawl: MakeCrawl, tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ def test_a_fault_of_the_downloader_costs_one_page(tmp_path: Path) -> None:
     crawl = Crawl(pages(6), tmp_path, shelf, QUICK)
     totals = crawl.run()
     assert (totals.done, totals.failed) == (5, 1)
-    assert "Unexpected: RuntimeError: stale element" in crawl.states()[3].message
+    assert "Unexpected: RuntimeError: stale element" in crawl.board.rows()[3].message
     assert shelf.asked.count(pages(4)[3].key) == QUICK.attempts
     assert shelf.closed
     assert "Traceback" in (tmp_path / "crawl.log").read_text()

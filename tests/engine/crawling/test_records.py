@@ -92,16 +92,17 @@ def test_a_last_address_that_could_go_on_counts_only_if_the_list_has_it(tmp_path
 
 def test_two_crawls_cannot_share_a_folder(tmp_path: Path) -> None:
     with Records.open(tmp_path):
-        with pytest.raises(InputError, match="Another crawl is at work"):
-            Records.open(tmp_path)
+        with pytest.raises(InputError, match="Another crawl is at work"), Records.open(tmp_path):
+            pass
         assert Records.read(tmp_path).downloaded == {}  # looking is allowed
-    Records.open(tmp_path).close()
+    with Records.open(tmp_path):
+        pass
 
 
 def test_folders_that_cannot_be_used_say_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be written"):
-        Records.open(tmp_path / "file")
+    with pytest.raises(OutputError, match="cannot be written"), Records.open(tmp_path / "file"):
+        pass
     with pytest.raises(InputError, match="There is no folder"):
         Records.read(tmp_path / "none")
     (tmp_path / "crawl.json").write_text("{torn")

@@ -16,7 +16,7 @@ import trimesh
 from engine.core.errors import Cancelled, InputError, OutputError, WeightsError
 from engine.core.progress import CancelToken
 from engine.evaluation.measuring import Settings, measure_model, pack
-from engine.evaluation.pairs import find_pairs
+from engine.evaluation.pairs import Model, Prediction, find_pairs
 from engine.evaluation.report import read_results
 from engine.evaluation.study import Begun, Evaluation, Options, read_measures
 from tests.engine.evaluation.models import building, predicted, write_run, write_study
@@ -182,6 +182,22 @@ def test_a_machine_that_does_not_see_the_files_is_sent_them(study, tmp_path):
     there = measure_model(gone, [prediction], settings, sent)
     assert there[0].figures == here[0].figures and there[0].problem is None
     assert set(there[0].pictures) == {"mesh", "truth", "input", "views"}
+
+
+def test_a_model_travels_with_the_files_that_it_uses(tmp_path):
+    here, there = tmp_path / "here" / "shapes", tmp_path / "there"
+    here.mkdir(parents=True)
+    (here.parent / "skins").mkdir()
+    (here.parent / "skins" / "wood.mtl").write_text("newmtl wood\nKd 1 0 0\n")
+    (here / "other.obj").write_text("v 0 0 0\n")
+    building(0).export(here / "house.obj")
+    (here / "house.obj").write_text("mtllib ../skins/wood.mtl\n" + (here / "house.obj").read_text())
+    prediction = Prediction("set", "house", here / "house.obj")
+    sent = pack(Model("house", here / "house.obj"), [prediction])
+    assert {Path(name).name for name in sent} == {"house.obj", "wood.mtl"}
+    gone = Model("house", there / "house.obj")
+    [found] = measure_model(gone, [replace(prediction, path=there / "house.obj")], Settings(("chamfer",)), sent)
+    assert found.problem is None and found.figures["chamfer"] < 0.03
 
 
 def test_what_cannot_be_evaluated_is_said_before_it_begins(tmp_path, study):

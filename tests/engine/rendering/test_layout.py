@@ -21,6 +21,7 @@ from PIL import Image
 
 from engine import cameras
 from engine.core.errors import EmptyResultError, InputError, OrielError, OutputError
+from engine.meshes.companions import companions
 from engine.rendering import layout
 from engine.rendering.blender import Rendered
 from engine.rendering.jobs import ModelFile, RenderSettings, frames
@@ -550,8 +551,8 @@ def test_the_content_of_a_model_is_that_of_the_files_beside_it_as_well(tmp_path)
     gltf.write_text(
         json.dumps(uris | {"images": [*uris["images"], {"uri": "http://x.org/y.png"}, {"uri": "/dev/zero"}]})
     )
-    assert set(layout.companions(obj)) == {"m/x.mtl", "m/../wood.png"}
-    assert set(layout.companions(gltf)) == {"a b.bin", "wood.png"}
+    assert set(companions(obj)) == {"m/x.mtl", "m/../wood.png"}
+    assert set(companions(gltf)) == {"a b.bin", "wood.png"}
     for changed, affected in (("wood.png", (obj, gltf)), ("m/x.mtl", (obj,)), ("a b.bin", (gltf,)), ("x.obj", (obj,))):
         before = {path: layout.sha256_of(path) for path in (obj, gltf)}
         with (tmp_path / changed).open("a") as file:
