@@ -25,7 +25,7 @@ def load_mesh(path: Path, *, up: str | None = None) -> Mesh:
     scene = trimesh.load_scene(path, process=False)
     loaded = scene.to_mesh()
     vertices = np.asarray(loaded.vertices, np.float64)
-    if (up or ("Y" if suffix == ".glb" else "Z")) == "Y":
+    if (up or ("Y" if suffix in (".glb", ".obj") else "Z")) == "Y":
         vertices = vertices @ _Z_TO_Y
     mesh = Mesh(vertices.astype(np.float32), np.asarray(loaded.faces, np.int32))
     if suffix == ".stl":  # STL repeats each corner in each triangle

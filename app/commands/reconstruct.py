@@ -65,7 +65,7 @@ def reconstruct(
     ] = (),
     mask: Annotated[Path | None, option("finished mask, white where the object is", metavar="FILE")] = None,
     up: Annotated[
-        UpAxis | None, option("up axis of the files (default: Y in GLB, else Z)", choices=get_args(UpAxis))
+        UpAxis | None, option("up axis of the files (default: Y in GLB and OBJ, else Z)", choices=get_args(UpAxis))
     ] = None,
     height_m: Annotated[float | None, option("height of the object in metres", metavar="M")] = None,
     json: Annotated[bool, option("print one JSON object for each picture")] = False,

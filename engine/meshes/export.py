@@ -78,7 +78,7 @@ def export_mesh(
     if suffix == ".glb":
         files = {path: _glb(placed)}
     elif suffix == ".obj":
-        files = _obj(placed, path)
+        files = _obj(placed, path, up or _default_up(suffix))
     else:
         exported = _welded(placed).export(file_type=suffix[1:], **_EXPORT_OPTIONS[suffix])
         assert isinstance(exported, bytes)
@@ -105,7 +105,7 @@ def _known_suffix(path: Path) -> str:
 
 
 def _default_up(suffix: str) -> UpAxis:
-    return "Y" if suffix == ".glb" else "Z"
+    return "Y" if suffix in (".glb", ".obj") else "Z"
 
 
 def _placed(mesh: Mesh, up: UpAxis, height_m: float | None, on_floor: bool) -> Mesh:
@@ -200,13 +200,13 @@ def _glb(mesh: Mesh) -> bytes:
     return gltf.glb_head(document, len(body)) + body
 
 
-def _obj(mesh: Mesh, path: Path) -> dict[Path, bytes]:
+def _obj(mesh: Mesh, path: Path, up: UpAxis) -> dict[Path, bytes]:
     """Wavefront OBJ, with its material and texture where there is one; the OBJ itself comes last."""
     first, group = weld(mesh.vertices)
     vertices, faces = mesh.vertices[first], group[mesh.faces] + 1
     normals = smooth_normals(mesh.vertices, mesh.faces)[first]
     files: dict[Path, bytes] = {}
-    lines = ["# Oriel"]
+    lines = [f"# Oriel, {up} up"]
     textured = mesh.uv is not None and mesh.texture is not None
     if textured or mesh.colors is None:
         lines += [f"v {x:.7g} {y:.7g} {z:.7g}" for x, y, z in vertices.tolist()]

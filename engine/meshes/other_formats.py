@@ -15,7 +15,7 @@ from engine.meshes.model import GREY, Y_TO_Z, Model, Picture, Piece, Surface, Un
 
 
 def read_other(path: Path) -> Model:
-    """OBJ, PLY and STL. OBJ files stand Y up, unless Oriel wrote them; the others Z up."""
+    """OBJ, PLY and STL. OBJ files stand Y up but for some of Oriel's, which say so; the others Z up."""
     import trimesh
 
     kind = path.suffix[1:].upper()
@@ -38,8 +38,9 @@ def read_other(path: Path) -> Model:
     turn = np.eye(3)
     if kind == "OBJ":
         with path.open("rb") as file:
-            if not file.read(7).startswith(b"# Oriel"):
-                turn = Y_TO_Z[:3, :3]
+            first = file.readline(80)
+        if not first.startswith(b"# Oriel") or b"Y up" in first:
+            turn = Y_TO_Z[:3, :3]
         found = _missing_beside(path)
     origin = np.nan_to_num(np.asarray(meshes[0].vertices[0], np.float64) @ turn.T)
     pieces = []

@@ -105,7 +105,7 @@ class Options:
     formats: tuple[str, ...] = ("glb",)
     """Files to write: of `FORMATS`. The GLB is always written."""
     up: UpAxis | None = None
-    """Up axis of the files, `Y` or `Z`; by default Y in GLB and Z elsewhere."""
+    """Up axis of the files, `Y` or `Z`; by default Y in GLB and OBJ, Z elsewhere."""
     height_m: float | None = None
     """Height of the object in metres in the files; by default one world unit is a metre."""
 

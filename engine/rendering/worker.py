@@ -179,7 +179,7 @@ def load(path: Path) -> None:
         more = options(function, disable_bone_shape=True, import_webp_texture=True, import_scene_extras=False)
     elif kind == ".obj":
         function = first_operator(["wm.obj_import", "import_scene.obj"])
-        if oriel_wrote(path):  # Z up, as its other meshes
+        if oriel_wrote_z_up(path):
             more = options(function, forward_axis="Y", up_axis="Z") or {"axis_forward": "Y", "axis_up": "Z"}
     elif kind == ".fbx":
         function = operator("wm.fbx_import") or first_operator(["import_scene.fbx"], "io_scene_fbx")
@@ -232,9 +232,11 @@ def watch_gltf(problems: list[Unusable], name: str) -> None:
     glTFImporter.unchanged_read, glTFImporter.read = read, watched
 
 
-def oriel_wrote(path: Path) -> bool:
+def oriel_wrote_z_up(path: Path) -> bool:
+    """Whether an OBJ file is one of Oriel's that stands Z up, as all did once; others stand Y up by custom."""
     with path.open("rb") as file:
-        return file.read(7).startswith(b"# Oriel")
+        first = file.readline(80)
+    return first.startswith(b"# Oriel") and b"Y up" not in first
 
 
 # -- making ready --------------------------------------------------------------------------------------------

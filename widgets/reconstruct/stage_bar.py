@@ -13,7 +13,7 @@ from widgets.kit.buttons import IconButton
 from widgets.kit.theme import theme
 
 STAGES = {
-    "foreground": "Foreground",
+    "foreground": "Object",
     "views": "Views",
     "elevation": "Elevation",
     "surface": "Surface",

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QSplitter,
     QStackedWidget,
     QToolButton,
@@ -144,6 +145,10 @@ class ReconstructTab(QWidget):
         # middle: stages, message, mesh
         self.title = ElidedLabel("Mesh", "heading")
         self.clock = label("", "muted")
+        self.export_button = QPushButton("Export…")
+        self.export_button.setToolTip(with_key("Save the mesh as GLB, OBJ, PLY or STL", "E"))
+        self.export_button.clicked.connect(lambda: self.export_requested.emit())
+        self.export_button.hide()
         self.used = ElidedLabel("", "small")
         self.stages = StageBar()
         self.stages.cancel_requested.connect(self.cancel_requested)
@@ -159,6 +164,7 @@ class ReconstructTab(QWidget):
         middle = Panel(spacing=10)
         middle.top.addWidget(self.title, 1)
         middle.top.addWidget(self.clock)
+        middle.top.addWidget(self.export_button)
         middle.body.addLayout(middle.top)
         middle.body.addWidget(self.stages)
         middle.body.addWidget(self.used)
@@ -538,6 +544,7 @@ class ReconstructTab(QWidget):
             line.setVisible(page is not self.invitation)
 
     def _show_mesh(self, mesh: Any) -> None:
+        self.export_button.setVisible(mesh is not None)
         if mesh is None:
             if self._viewport is not None:
                 self._viewport.show_mesh(None)

@@ -36,7 +36,7 @@ FORMATS = {
     ".ply": ("PLY", "vertex colours: MeshLab, research tools"),
     ".stl": ("STL", "shape alone: 3D printing, CAD"),
 }
-_AXES = (("As each format expects (GLB: Y, others: Z)", None), ("Y up", "Y"), ("Z up", "Z"))
+_AXES = (("As each format expects (GLB, OBJ: Y, others: Z)", None), ("Y up", "Y"), ("Z up", "Z"))
 
 
 class Exporter(Protocol):

@@ -93,7 +93,7 @@ def test_up_axis_height_and_floor(tmp_path: Path, suffix: str, up: str | None) -
     path = tmp_path / f"house{suffix}"
     export_mesh(box(), path, up=up, height_m=12.5)
     low, high = trimesh.load_scene(path).bounds
-    vertical = {"Y": 1, "Z": 2}[up or ("Y" if suffix == ".glb" else "Z")]
+    vertical = {"Y": 1, "Z": 2}[up or ("Y" if suffix in (".glb", ".obj") else "Z")]
     assert low[vertical] == pytest.approx(0, abs=1e-4)
     assert high[vertical] == pytest.approx(12.5, abs=1e-3)
     for axis in {0, 1, 2} - {vertical}:
