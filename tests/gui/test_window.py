@@ -374,11 +374,11 @@ def test_a_broken_picture_does_not_leave_the_one_before_ready(window, tmp_path) 
     tab = window.reconstruct
     drop(window, file_mime(picture_files(tmp_path, 1)))
     tab.show_picture(tab.input.picture, np.full((20, 16, 4), 200, np.uint8))
-    assert tab.preview.isVisible()
+    assert tab.mask_page.isVisible()
     bad = Picture(tmp_path / "notes.png", "notes")
     tab.bring([bad])
     tab.show_input_problem(bad, "'notes.png' is not a picture.")
-    assert not tab.preview.isVisible() and not tab.input.button.isEnabled()
+    assert not tab.mask_page.isVisible() and not tab.input.button.isEnabled()
 
 
 def test_the_end_of_a_run_does_not_resize_the_picture(window, qtbot) -> None:
@@ -454,12 +454,34 @@ def test_esc_in_a_drag_ends_the_drag_and_cancels_nothing(window, qtbot, tmp_path
 def test_f6_goes_round_picture_mesh_and_views(window, qtbot, tmp_path) -> None:
     tab = window.reconstruct
     drop(window, file_mime(picture_files(tmp_path, 1)))
-    tab.input.show_picture(tab.input.picture, np.full((20, 16, 4), 200, np.uint8))
+    tab.show_picture(tab.input.picture, np.full((20, 16, 4), 200, np.uint8))
     seen = []
     for _ in range(3):
         qtbot.keyClick(QApplication.focusWidget() or window, Qt.Key.Key_F6)
         seen.append(QApplication.focusWidget())
     assert seen == [tab.input.editor.canvas, tab.views, tab.input.editor.canvas], "there is no mesh yet"
+
+
+def test_the_mask_is_corrected_in_the_middle_also_while_a_run_goes_on(window, qtbot, tmp_path) -> None:
+    tab = window.reconstruct
+    drop(window, file_mime(picture_files(tmp_path, 1)))
+    tab.show_picture(tab.input.picture, np.full((20, 16, 4), 200, np.uint8))
+    assert tab.input.editor.isVisible() and not tab.mask_page.back.isVisible()
+    assert tab.input.editor.canvas.width() > 1.5 * tab.input.well.width(), "it is the large picture"
+    qtbot.mouseClick(tab.input.button, Qt.MouseButton.LeftButton)
+    tab.begin_run("k", "house")
+    assert tab.preview.isVisible()
+    qtbot.mouseClick(tab.input.well, Qt.MouseButton.LeftButton)
+    assert tab.input.editor.isVisible() and tab.mask_page.back.isVisible()
+    tab.take_progress([Progress("views", 1, 8, "", ("view", "view_0", view(0.5)))])
+    tab.finish_run(RunContents("k", "house", "done", None, None, QImage()))
+    assert tab.input.editor.isVisible(), "what is being drawn on is not taken away by the run"
+    qtbot.keyClick(tab.input.editor.canvas, Qt.Key.Key_Escape)
+    assert not tab.input.editor.isVisible()
+    assert tab.preview.isVisible()
+    qtbot.mouseClick(tab.input.well, Qt.MouseButton.LeftButton)
+    tab.mask_page.back.click()
+    assert tab.preview.isVisible()
 
 
 def test_a_deleted_run_can_be_brought_back(window, qtbot) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QImage, QPixmap, QStandardItemModel
+from PySide6.QtGui import QImage, QPainter, QPixmap, QStandardItemModel
 from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -18,7 +18,6 @@ from PySide6.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
-    QStackedWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -26,6 +25,7 @@ from PySide6.QtWidgets import (
 
 from engine.reconstruct.options import ELEVATION_RANGE, Options
 from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.images import paint_fitted, to_qimage
 from widgets.kit.labels import ElidedLabel, label
 from widgets.kit.panel import clear_layout
 from widgets.kit.theme import theme
@@ -151,6 +151,32 @@ class ThumbnailStrip(QScrollArea):
         self._buttons[index].setIcon(QPixmap.fromImage(filling.copy(left, top, size.width(), size.height())))
 
 
+class PictureWell(QPushButton):
+    """Asks for a picture, or shows the one in work; a click is for opening one, or for correcting its mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("well")
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.image = QImage()
+        self.set_image(QImage())
+
+    def set_image(self, image: QImage) -> None:
+        """Show a picture; a null one asks for one."""
+        self.image = image
+        empty = image.isNull()
+        self.setText("Drop a picture here\nor press Ctrl+O" if empty else "")
+        self.setToolTip("Open a picture" if empty else "Correct what is the object, in the middle of the window")
+        self.setAccessibleName(self.toolTip())
+        self.update()
+
+    def paintEvent(self, event: Any) -> None:
+        super().paintEvent(event)
+        if not self.image.isNull():
+            painter = QPainter(self)
+            paint_fitted(painter, self.image, self.rect().adjusted(6, 6, -6, -6))
+
+
 class QueueList(QWidget):
     """Jobs that wait, each with a button that takes it out."""
 
@@ -195,6 +221,8 @@ class InputPanel(QWidget):
     preview_wanted = Signal(object, str)
     """The foreground of a `Picture` in a mode is to be found: call `show_mask` or `show_problem`."""
     open_pressed = Signal()
+    edit_pressed = Signal()
+    """The mask is to be corrected: show `editor`, which belongs to the owner's layout."""
     paste_pressed = Signal()
     remove_requested = Signal(int)
     sample_chosen = Signal(object)
@@ -213,17 +241,11 @@ class InputPanel(QWidget):
         top.addWidget(IconButton("open", with_key("Open pictures", "Ctrl+O"), self.open_pressed.emit))
         top.addWidget(IconButton("paste", with_key("Paste a picture", "Ctrl+V"), self.paste_pressed.emit))
 
-        self.well = QPushButton()
-        self.well.setObjectName("well")
-        self.well.setText("Drop a picture here\nor press Ctrl+O")
-        self.well.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.well.clicked.connect(lambda: self.open_pressed.emit())
+        self.well = PictureWell()
+        self.well.clicked.connect(lambda: (self.open_pressed if self.well.image.isNull() else self.edit_pressed).emit())
         self.editor = ForegroundEditor()
         self.editor.edited.connect(self._edited)
-        self._pages = QStackedWidget()
-        self._pages.addWidget(self.well)
-        self._pages.addWidget(self.editor)
-        self._pages.setMinimumHeight(170)
+        self.well.setMinimumHeight(170)
         self.note = label("", "small", wrap=True)
         self.strip = ThumbnailStrip(52)
         self.strip.chosen.connect(self._strip_chosen)
@@ -280,7 +302,7 @@ class InputPanel(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(10)
         column.addLayout(top)
-        column.addWidget(self._pages, 1)
+        column.addWidget(self.well, 1)
         column.addWidget(self.note)
         column.addWidget(self.strip)
         column.addLayout(form)
@@ -327,7 +349,7 @@ class InputPanel(QWidget):
         """Show loaded `pixels`, uint8 (H, W, 4), if `picture` is still the one in work."""
         if picture is self.picture:
             self.editor.set_picture(pixels, picture.box, picture.strokes, picture.points)
-            self._pages.setCurrentIndex(1)
+            self.well.set_image(to_qimage(pixels))
             self.note.setText("Looking for the object…")
             self._want_preview()
 
@@ -342,7 +364,7 @@ class InputPanel(QWidget):
         if picture is self.picture:
             self.note.setText(text)
             if not usable:
-                self._pages.setCurrentIndex(0)
+                self.well.set_image(QImage())
             self._usable = usable
             self._refresh()
 
@@ -439,7 +461,7 @@ class InputPanel(QWidget):
             title = f"{title} ({self._index + 1} of {len(self.pictures)})"
         self._title.setText(title)
         if picture is None:
-            self._pages.setCurrentIndex(0)
+            self.well.set_image(QImage())
         self.note.setVisible(picture is not None)
         self._show_strip()
         several = f" {len(self.pictures)} pictures" if len(self.pictures) > 1 else ""
@@ -455,7 +477,7 @@ class InputPanel(QWidget):
         short = self.height() < theme.px(SHORT)
         self._column.setSpacing(6 if short else 10)
         self._form.setVerticalSpacing(4 if short else 8)
-        self._pages.setMinimumHeight(130 if short else 170)
+        self.well.setMinimumHeight(110 if short else 170)
         self.strip.set_side(38 if short else 52)
         self._show_strip()
 

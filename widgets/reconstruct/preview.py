@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QRect, QSize, Qt, Signal
 from PySide6.QtGui import QImage, QPainter, QPainterPath
-from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from widgets.kit.banner import MessagePage
 from widgets.kit.images import paint_fitted
@@ -62,6 +62,28 @@ class Invitation(MessagePage):
         self._samples.set_items([(image, f"Sample: {path.stem}") for path, image in samples])
         self._samples.setVisible(bool(samples))
         self._hint.setVisible(bool(samples))
+
+
+class MaskPage(QWidget):
+    """The picture as large as it fits, with the tools that correct what of it is the object."""
+
+    left = Signal()
+    """Back to what was there before."""
+
+    def __init__(self, editor: QWidget) -> None:
+        super().__init__()
+        self.back = QPushButton("Back to the run")
+        self.back.setToolTip("Leave the picture; what was drawn on it stays (Esc)")
+        self.back.clicked.connect(lambda: self.left.emit())
+        foot = QHBoxLayout()
+        foot.addStretch(1)
+        foot.addWidget(label("Ready. Press Reconstruct, or Ctrl+Return.", "muted"))
+        foot.addStretch(1)
+        foot.addWidget(self.back)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(editor, 1)
+        column.addLayout(foot)
 
 
 class LivePreview(QWidget):

@@ -39,7 +39,7 @@ from widgets.reconstruct.elevation_panel import ElevationPanel
 from widgets.reconstruct.history_panel import HistoryPanel
 from widgets.reconstruct.incoming import pictures_from_mime
 from widgets.reconstruct.input_panel import InputPanel
-from widgets.reconstruct.preview import Invitation, LivePreview
+from widgets.reconstruct.preview import Invitation, LivePreview, MaskPage
 from widgets.reconstruct.request import HistoryEntry, Picture, short_label
 from widgets.reconstruct.stage_bar import STAGES, StageBar
 from widgets.reconstruct.views_grid import ViewOverlay, ViewsGrid
@@ -118,6 +118,8 @@ class ReconstructTab(QWidget):
         self._shown: RunContents | None = None
         self._working_on: str | None = None
         self._poses: list[cameras.Pose] = []
+        self._behind: QWidget | None = None
+        """The page that the picture's mask is corrected in front of, while it is."""
 
         # left: picture or history
         self.input = InputPanel()
@@ -159,6 +161,8 @@ class ReconstructTab(QWidget):
         self._pages = QStackedWidget()
         self._pages.addWidget(self.invitation)
         self._pages.addWidget(self.preview)
+        self.mask_page = MaskPage(self.input.editor)
+        self._pages.addWidget(self.mask_page)
         self.stages.hide()
         self.used.hide()
         middle = Panel(spacing=10)
@@ -218,7 +222,10 @@ class ReconstructTab(QWidget):
             source.open_pressed.connect(self.open_dialog)
             source.paste_pressed.connect(self.paste)
             source.sample_chosen.connect(lambda path: self.bring([Picture(path, path.stem)]))
+        self.input.requested.connect(self._leave_mask)
         self.input.requested.connect(self.requested)
+        self.input.edit_pressed.connect(self.edit_mask)
+        self.mask_page.left.connect(self._leave_mask)
         self.input.picture_chosen.connect(self.picture_chosen)
         self.input.preview_wanted.connect(self.preview_wanted)
         self.input.remove_requested.connect(self.remove_requested)
@@ -268,8 +275,8 @@ class ReconstructTab(QWidget):
         """The pixels of a picture in work were loaded: uint8 (H, W, 4)."""
         self.input.show_picture(picture, pixels)
         if not self.stages.running and picture is self.input.picture and self.shown_key is None:
-            self.preview.show_image(to_qimage(pixels), "Ready. Press Reconstruct, or Ctrl+Return.")
-            self._show_page(self.preview)
+            self.preview.show_image(to_qimage(pixels), "")
+            self._show_page(self.mask_page)
 
     def show_input_problem(self, picture: Picture, text: str) -> None:
         """A picture cannot be used."""
@@ -283,6 +290,7 @@ class ReconstructTab(QWidget):
         """Take new pictures in place of the old ones."""
         self.banner.hide()
         self.show_side("picture")
+        self._leave_mask()
         if not self.stages.running:
             self.clear_run()
         self.input.set_pictures(pictures)
@@ -302,7 +310,7 @@ class ReconstructTab(QWidget):
         self._show_mesh(None)
         self._show_chosen_method()
         self._set_retry(False)
-        self._show_page(self.preview if self.input.picture else self.invitation)
+        self._show_page(self.mask_page if self.input.picture else self.invitation)
 
     def prepare_run(self, first: str) -> None:
         """A run is about to begin at stage `first`: it can be cancelled from now on."""
@@ -453,9 +461,8 @@ class ReconstructTab(QWidget):
 
     def focus_next(self) -> None:
         """Move the keyboard on: picture or history, mesh, views, and round again."""
-        left = self.history.list if self._left_pages.currentWidget() is self.history else self.input.editor
         middle = [] if self._viewport is None else [self._viewport]
-        stops = [part for part in (left, *middle, self.views) if part.isVisible()]
+        stops = [part for part in (self.history.list, self.input.editor, *middle, self.views) if part.isVisible()]
         here = QApplication.focusWidget()
         at = next((i for i, part in enumerate(stops) if here and (part is here or part.isAncestorOf(here))), -1)
         stops[(at + 1) % len(stops)].setFocus(Qt.FocusReason.ShortcutFocusReason)
@@ -464,6 +471,8 @@ class ReconstructTab(QWidget):
         """Close what lies on top, else cancel the run; whether there was something to do."""
         if self.overlay.isVisible():
             self.overlay.dismiss()
+        elif self._behind is not None:
+            self._leave_mask()
         elif self.history.search.hasFocus():
             self.history.leave_search()
         elif self.stages.running:
@@ -538,7 +547,28 @@ class ReconstructTab(QWidget):
         self.used.setText(words)
         self.used.detail = details
 
+    def edit_mask(self) -> None:
+        """Show the picture in work in the middle, to correct what of it is the object."""
+        if self.input.picture is None:
+            return
+        if self._pages.currentWidget() is not self.mask_page:
+            self._behind = self._pages.currentWidget()
+            self._pages.setCurrentWidget(self.mask_page)
+        self.mask_page.back.setVisible(self._behind is not None)
+        self.input.editor.setFocus()
+
+    def _leave_mask(self) -> None:
+        page, self._behind = self._behind, None
+        if page is not None:
+            self._show_page(page)
+            if page is self._viewport:
+                QTimer.singleShot(0, self._viewport.reset)  # a mesh that came meanwhile met no size
+
     def _show_page(self, page: QWidget) -> None:
+        if self._behind is not None:
+            self._behind = page
+            return
+        self.mask_page.back.setVisible(False)
         self._pages.setCurrentWidget(page)
         for line in (self.stages, self.used):  # the second is empty at first, but a mesh shown later must not jump
             line.setVisible(page is not self.invitation)
@@ -565,6 +595,7 @@ class ReconstructTab(QWidget):
 
     def _draw_box(self) -> None:
         self.show_side("picture")
+        self.edit_mask()
         self.input.draw_box()
 
     def _set_retry(self, on: bool) -> None:
