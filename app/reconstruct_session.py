@@ -84,6 +84,7 @@ class ReconstructSession:
         tab.folder_requested.connect(self.tasks.then(self.show_folder))
         tab.export_requested.connect(self.export)
         tab.picture_chosen.connect(self.tasks.then(self.load_picture))
+        tab.pictures_brought.connect(lambda _: self._choose_usual())
         tab.pictures_brought.connect(self.tasks.then(self.load_thumbnails))
         tab.preview_wanted.connect(self.tasks.then(self.find_foreground))
         tab.folder_used.connect(lambda folder: setattr(self.settings, "last_folder", folder))
@@ -95,8 +96,15 @@ class ReconstructSession:
         """Set the tab as it was in the last session."""
         if self.settings.last_folder:
             self.tab.last_folder = self.settings.last_folder
-        self.tab.input.set_options(quality=self.settings.quality)
-        self.tab.input.models.remember(self.settings.models | {"memory_gb": self.settings.memory_gb})
+        self._choose_usual()
+
+    def _choose_usual(self) -> None:
+        """Options as the user last asked for them, whatever an earlier run that was looked at had."""
+        panel = self.tab.input
+        panel.set_options(mode="auto", quality=self.settings.quality)
+        panel.set_elevation(None)
+        panel.editor.set_tool("box")
+        panel.models.remember(self.settings.models | {"memory_gb": self.settings.memory_gb})
 
     async def fill(self) -> None:
         """Show the history and the bundled pictures."""

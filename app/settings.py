@@ -85,13 +85,17 @@ class Settings:
                 setattr(settings, f.name, value)
         return settings
 
+    def as_text(self) -> str:
+        """The settings as the file holds them."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
     def save(self) -> None:
         """Write the settings; OutputError if that is not possible."""
         path = self.path()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as partial:
-                partial.write_text(json.dumps(dataclasses.asdict(self), indent=2))
+                partial.write_text(self.as_text())
         except OSError as error:
             raise OutputError(
                 f"The settings could not be saved to {path}: {(error.strerror or str(error)).lower()}. "

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from PySide6.QtCore import QSocketNotifier
+from PySide6.QtCore import QSocketNotifier, QTimer
 from PySide6.QtWidgets import QApplication
 
 from app.crawl_session import CrawlSession
@@ -31,6 +31,8 @@ from widgets.kit.theme import theme
 from widgets.main_window import MainWindow
 from widgets.screen import share_contexts
 
+KEEP_MS = 2000
+"""Milliseconds between looks whether the settings have changed."""
 GARBAGE_INTERVAL = 0.5
 """Seconds between two looks whether a search for garbage is due."""
 ENGINE_MODULES = (
@@ -63,6 +65,9 @@ class Session:
         self.models = ModelsSession(window.models, window.reconstruct, settings, self.files)
         self.tasks = Tasks(window.reconstruct.show_error)
         self._closed = asyncio.Event()
+        self._kept = ""
+        self._keeper = QTimer(interval=KEEP_MS)
+        self._keeper.timeout.connect(self._keep_settings)
         window.models_shown.connect(self.tasks.then(self.models.refresh))
         window.theme_chosen.connect(lambda mode: setattr(settings, "theme", mode))
         window.close_requested.connect(self.tasks.then(self.close))
@@ -78,6 +83,8 @@ class Session:
         for tab in self.tab_sessions:
             tab.restore()
         self.window.show()
+        self._kept = self.settings.as_text()
+        self._keeper.start()
         self.tasks.spawn(self._warm_up())
         with _garbage_kept_to_this_thread():
             await self._closed.wait()
@@ -87,6 +94,7 @@ class Session:
         if self.tasks.closing:
             return
         self.tasks.closing = True
+        self._keeper.stop()
         self.window.show_status("Stopping…")
         await asyncio.gather(*(session.close() for session in (*self.tab_sessions, self.models)))
         await self.tasks.finish()
@@ -96,6 +104,13 @@ class Session:
             self.settings.save()
         self.window.close_now()
         self._closed.set()
+
+    def _keep_settings(self) -> None:
+        """Write the settings if they have changed, so that a crash costs none."""
+        text = self.settings.as_text()
+        if text != self._kept and not self.tasks.closing:
+            self._kept = text
+            self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
 
     async def _warm_up(self) -> None:
         """Fill the window, then import what the first run needs while the user looks for a picture."""

@@ -308,3 +308,21 @@ def test_a_whole_run_shows_everything_and_the_window_stays_lively(drive, house_p
         assert longest < 0.3 * busy()
 
     drive(scenario)
+
+
+def test_each_picture_begins_with_the_usual_options_and_settings_are_kept_at_once(drive, house_picture) -> None:
+    async def scenario(session: Session) -> None:
+        tab = session.reconstruct.tab
+        bring(session, house_picture)
+        await until(lambda: "ound" in tab.input.note.text())
+        tab.input.set_options(mode="whole", quality="fine")
+        tab.input.set_elevation(33.0)
+        tab.input.editor.set_tool("remove")
+        bring(session, house_picture)
+        assert tab.input.mode.currentData() == "auto" and tab.input.known_elevation is None
+        assert tab.input.quality.currentData() == session.settings.quality == "standard"
+        assert tab.input.editor.canvas.tool == "box"
+        session.settings.quality = "draft"
+        await until(lambda: Settings.path().exists() and Settings.load().quality == "draft")
+
+    drive(scenario)

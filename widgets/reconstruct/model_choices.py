@@ -115,7 +115,8 @@ class ModelChoices(QPushButton):
         self._choose()
 
     def remember(self, remembered: dict[str, Any]) -> None:
-        """What was picked in an earlier session, by row."""
+        """Choose what was picked by hand, by row, in place of what a run of the past had."""
+        self._picked.clear()
         self._remembered = dict(remembered)
         self._choose()
 
