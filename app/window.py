@@ -28,6 +28,7 @@ from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import OrielError
 from widgets.kit.theme import theme
+from widgets.kit.words import count
 from widgets.main_window import MainWindow
 from widgets.screen import share_contexts
 
@@ -70,7 +71,8 @@ class Session:
         self._keeper.timeout.connect(self._keep_settings)
         window.models_shown.connect(self.tasks.then(self.models.refresh))
         window.theme_chosen.connect(lambda mode: setattr(settings, "theme", mode))
-        window.close_requested.connect(self.tasks.then(self.close))
+        window.close_requested.connect(self._close_asked)
+        self._asked_to_close = False
 
     @property
     def tab_sessions(self) -> tuple[Any, ...]:
@@ -88,6 +90,19 @@ class Session:
         self.tasks.spawn(self._warm_up())
         with _garbage_kept_to_this_thread():
             await self._closed.wait()
+
+    def _close_asked(self) -> None:
+        """Close, but first say once that pictures wait, which would be lost."""
+        waiting = len(self.reconstruct.queue)
+        if waiting and not self._asked_to_close:
+            self._asked_to_close = True
+            self.window.show_tab(0)
+            text = f"{count(waiting, 'picture')} still {'waits' if waiting == 1 else 'wait'} to be reconstructed."
+            self.window.reconstruct.banner.show_message(
+                f"{text} Close the window again to leave them.", "warning", {"Close": self._close_asked}
+            )
+            return
+        self.tasks.spawn(self.close())
 
     async def close(self) -> None:
         """Cancel what runs, wait for it, save the settings and close the window."""
@@ -142,8 +157,8 @@ def _has_gpu() -> bool:
 
 
 @contextlib.contextmanager
-def _closing_on_signals(window: MainWindow) -> Iterator[None]:
-    """Ctrl+C in the terminal, or the end of the user's session, closes the window as its own button does."""
+def _closing_on_signals(session: Session) -> Iterator[None]:
+    """Ctrl+C in the terminal, or the end of the user's session, closes the window without a question."""
     # Python handles a signal between two of its own instructions; in Qt's loop, a byte in a socket brings them about.
     reader, writer = socket.socketpair()
     for end in (reader, writer):
@@ -151,7 +166,9 @@ def _closing_on_signals(window: MainWindow) -> Iterator[None]:
     notifier = QSocketNotifier(reader.fileno(), QSocketNotifier.Type.Read)
     notifier.activated.connect(lambda: reader.recv(64))
     before = signal.set_wakeup_fd(writer.fileno())
-    handlers = {s: signal.signal(s, lambda *_: window.close()) for s in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        s: signal.signal(s, lambda *_: session.tasks.spawn(session.close())) for s in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -206,9 +223,9 @@ def run_window() -> int:
     theme.set_mode(settings.theme)
 
     async def serve() -> None:
-        window = MainWindow()
-        with _closing_on_signals(window):
-            await Session(window, settings).run()
+        session = Session(MainWindow(), settings)
+        with _closing_on_signals(session):
+            await session.run()
 
     with qasync.QEventLoop(app) as loop:
         asyncio.set_event_loop(loop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QByteArray, Qt, Signal
+from PySide6.QtCore import QByteArray, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -100,6 +100,10 @@ KEYS_OF = {"Reconstruct": ("Picture", "Object", "Mesh", "Views")}
 """Groups of the pages that have several."""
 
 
+TITLE_BAR = 40
+"""Pixels that a desktop's own frame takes of the screen's height."""
+
+
 class MainWindow(QMainWindow):
     """Six tabs and the page of models.
 
@@ -117,7 +121,8 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(theme.icon("oriel", "accent"))
         self.setAcceptDrops(True)
         self.setMinimumSize(1000, 640)
-        self.resize(1280, 800)
+        free = self.screen().availableGeometry().size() - QSize(0, TITLE_BAR)
+        self.resize(QSize(1280, 800).boundedTo(free))
         self._may_close = False
         self._was_maximised = False
         self._last_tab = 0

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from app.history import History
+from app.reconstruct_session import Job
 from app.settings import Settings
 from app.window import Session
 from engine import weights
@@ -324,5 +325,17 @@ def test_each_picture_begins_with_the_usual_options_and_settings_are_kept_at_onc
         assert tab.input.editor.canvas.tool == "box"
         session.settings.quality = "draft"
         await until(lambda: Settings.path().exists() and Settings.load().quality == "draft")
+
+    drive(scenario)
+
+
+def test_closing_with_pictures_that_wait_is_asked_once(drive, house_picture) -> None:
+    async def scenario(session: Session) -> None:
+        session.reconstruct.queue.append(Job(1, "house", request=None))
+        session.window.close()
+        await until(lambda: "1 picture still waits" in banner(session))
+        assert not session.tasks.closing
+        session.window.close()
+        await until(lambda: session.tasks.closing)
 
     drive(scenario)
