@@ -100,6 +100,8 @@ class MemoryBudget:
         if self.gb is None or device.type != "cuda":
             yield
             return
+        if device.index is None:  # torch's limit is on a numbered device
+            device = torch.device("cuda", torch.cuda.current_device())
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(self.gb * 2**30 / total, 1.0), device)
         try:

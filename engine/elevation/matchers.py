@@ -187,7 +187,7 @@ class LoFTRMatcher:
 
         size = (self._SIZE, self._SIZE)
         images = [
-            torch.from_numpy(cv2.resize(_grey(p), size, interpolation=cv2.INTER_CUBIC))[None, None].float() / 255
+            torch.from_numpy(cv2.resize(_grey(p), size, interpolation=cv2.INTER_LINEAR))[None, None].float() / 255
             for p in (a, b)
         ]
         half = torch.autocast("cuda", torch.float16) if self.device.type == "cuda" else nullcontext()

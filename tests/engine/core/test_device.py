@@ -68,13 +68,19 @@ def test_a_budget_is_at_least_a_gigabyte(wrong):
 
 
 def test_a_small_budget_sends_idle_parts_away_and_limits_torch(monkeypatch):
-    cuda = torch.device("cuda", 0)
+    cuda = torch.device("cuda")
     limits: list[float] = []
+
+    def limit(share: float, device: torch.device) -> None:
+        torch.cuda._utils._get_device_index(device)  # as torch's own does: it wants a number
+        limits.append(share)
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     gib = 2**30
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda d: (20 * gib, 24 * gib))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda d: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda d: type("P", (), {"total_memory": 24 * gib}))
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, d: limits.append(share))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limit)
     assert [MemoryBudget(gb).offloads(cuda) for gb in (6, 8, 12, 18, None)] == [True, True, False, False, False]
     with MemoryBudget(6).limit(cuda):
         assert limits == [0.25]
