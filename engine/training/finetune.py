@@ -21,7 +21,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -36,6 +36,7 @@ from engine import weights
 from engine.core.device import pick_device
 from engine.core.errors import Cancelled, InputError, OrielError
 from engine.core.files import lock_folder, whole_file, writing
+from engine.core.options import changed_arguments
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.meshes.mesh import Mesh
 from engine.surface.cleaning import clean_mesh
@@ -593,6 +594,7 @@ class _Run:
             return
         options, state = self.options, self.state
         started = options.config is not None
+        changed = changed_arguments(options, FineTuneOptions(), ("cache",))
         save_surface(
             self.network,
             self.out / WEIGHTS,
@@ -600,7 +602,7 @@ class _Run:
             description="Surface reconstruction network, "
             + ("trained" if started else f"fine-tuned from {options.weights}")
             + " on rendered models with Oriel.",
-            command=" ".join(["oriel finetune", str(self.owner.data), *_arguments(options)]),
+            command=" ".join(["oriel finetune", str(self.owner.data), *changed]),
             seconds=state.seconds,
             steps=state.step,
             data={
@@ -684,21 +686,3 @@ def _spoken(figures: dict[str, float]) -> str:
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 60 else f"{minutes} min" if minutes < 60 else f"{minutes / 60:.1f} h"
-
-
-def _arguments(options: FineTuneOptions) -> Sequence[str]:
-    """What of the command line is not its default."""
-    default = FineTuneOptions()
-    renamed = {"weights": "from"}
-    out = []
-    for name, value in options.to_dict().items():
-        if name == "cache" or value == default.to_dict()[name]:
-            continue
-        flag = f"--{renamed.get(name, name).replace('_', '-')}"
-        if isinstance(value, bool):
-            out.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, list):
-            out.append(f"{flag} {' '.join(map(str, value))}")
-        else:
-            out.append(f"{flag} {value}")
-    return out
