@@ -97,7 +97,8 @@ def check_value(name: str, value: Any, option: Option) -> None:
 def changed_arguments(values: Any, usual: Any, without: tuple[str, ...] = ()) -> list[str]:
     """What is otherwise than in `usual`, as on the command line; of paths the names alone."""
     words: list[str] = []
-    for name, option in options_of(type(values)).items():
+    kind: type = type(values)
+    for name, option in options_of(kind).items():
         value = getattr(values, name)
         if name in without or option.hidden or value == getattr(usual, name):
             continue
