@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 import time
 from collections import OrderedDict
@@ -16,23 +15,20 @@ from app.job_session import POLL, Job, JobSession
 from app.settings import Settings
 from engine.core.errors import InputError, OrielError
 from engine.core.progress import Progress
-from engine.training import FineTuneOptions
-from widgets.finetune import FineTuneTab, Holding, Look, Opened, RunState
+from engine.training import FineTuneOptions, RunState, read_log, read_run
+from engine.training.records import at_work, kept_figures, kept_mesh, read_state
+from widgets.finetune import FineTuneTab, Holding, Look, Opened
 from widgets.finetune.words import FIGURES, figure
 from widgets.kit.words import count
 
 if TYPE_CHECKING:
     from engine.meshes.mesh import Mesh
-    from engine.training.data import RenderedModel, Renders
+    from engine.training.data import Renders
     from engine.training.finetune import FineTune
 
 KEPT = 64
 """Meshes of a run that are kept to be looked at again; the newest of each model is on the disk too."""
 TRUE_KEPT = 16
-TRUE_SIDE = 96
-"""Pixels along a side of the depth maps that a true shape is made of: more would make the viewport slow."""
-STEEPEST = 6.0
-"""Change of depth between two pixels, in their distance, beyond which there is an edge and not a slope."""
 
 Event = tuple[float, Progress]
 """The moment that it came at, in seconds, and what it says."""
@@ -170,7 +166,7 @@ class FineTuneSession(JobSession[FineTuneTab, "FineTune"]):
             self._meshes.clear()
         self.tab.begin(await self.files.submit(_validate_every, self.tab.holding, options))
         problem, cancelled = await self._watch(job, self._take)
-        run, _ = await self.files.submit(_run_state, folder)
+        run = await self.files.submit(read_state, folder)
         stopped, self.job = job.cancel.cancelled, None
         self.tab.set_run(run)
         self._show_end(run, problem, stopped=stopped, never=cancelled)
@@ -193,7 +189,7 @@ class FineTuneSession(JobSession[FineTuneTab, "FineTune"]):
         folder = self.tab.setup.folder_path
         if folder is not None:
             await asyncio.sleep(POLL)
-            self.tab.show_weights((await self.files.submit(_run_state, folder))[0].weights)
+            self.tab.show_weights((await self.files.submit(read_state, folder)).weights)
 
     def _show_end(self, run: RunState, problem: str, *, stopped: bool, never: bool) -> None:
         tab = self.tab
@@ -264,7 +260,7 @@ class FineTuneSession(JobSession[FineTuneTab, "FineTune"]):
         details.prepare_viewports()
         mesh, folder = self._meshes.get(look.key), self.tab.setup.folder_path
         if mesh is None and look.state != "empty" and folder is not None:
-            mesh = await self.files.submit(_kept_mesh, folder, look.model, look.step)
+            mesh = await self.files.submit(kept_mesh, folder, look.model, look.step)
         if not chosen():
             return
         gone = f"The mesh of step {look.step:,} is not kept any more: the newest of each model is."
@@ -316,8 +312,6 @@ def _offers(rendered: str | None) -> tuple[Path | None, bool, dict[str, str], tu
 
 def _folder_for(source: Path, before: Path | None) -> Path:
     """A folder for a run on these models: the one that is set, unless it is another's."""
-    from engine.training import read_run
-
     if before is not None and ((run := read_run(before)) is None or Path(run.get("data", "")) == source.absolute()):
         return before
     return suggested_folder(source)
@@ -325,8 +319,6 @@ def _folder_for(source: Path, before: Path | None) -> Path:
 
 def _source_of(folder: Path) -> Path | None:
     """The models that the run in a folder is about."""
-    from engine.training import read_run
-
     run = read_run(folder)
     return Path(run["data"]) if run is not None and isinstance(run.get("data"), str) else None
 
@@ -337,8 +329,6 @@ def _needs(options: FineTuneOptions) -> tuple[bool, ...]:
 
 
 def _open(source: Path | None, folder: Path | None, options: FineTuneOptions) -> Opened:
-    from engine.training import read_log, read_run
-
     known, problem = None, ""
     record = read_run(folder) if folder is not None else None
     if folder is None or record is None:
@@ -350,10 +340,8 @@ def _open(source: Path | None, folder: Path | None, options: FineTuneOptions) ->
         problem = f"The options of the run in {folder} cannot be read: {error} Take another folder for a new run."
     source = source or _source_of(folder)
     holding = _holding(source, known or options) if source is not None else None
-    run, elsewhere = _run_state(folder)
-    return Opened(
-        source, folder, holding, run, known, read_log(folder), _kept_looks(folder, record), elsewhere, problem
-    )
+    looks = _kept_looks(folder, record)
+    return Opened(source, folder, holding, read_state(folder), known, read_log(folder), looks, at_work(folder), problem)
 
 
 def _renders(source: Path, options: FineTuneOptions) -> Renders:
@@ -373,35 +361,6 @@ def _holding(source: Path, options: FineTuneOptions) -> Holding:
     return Holding(len(found.train), len(found.validation), found.size, depth, found.problems)
 
 
-def _run_state(folder: Path) -> tuple[RunState, bool]:
-    """What a run has left in its folder, and whether another process, or another run of this one, works there now."""
-    from filelock import FileLock, Timeout
-
-    from engine.training import read_run
-    from engine.training.data import PRINCIPAL
-    from engine.training.records import WEIGHTS
-
-    record = read_run(folder) or {}
-    found = sorted(folder.glob("checkpoints/step-*.ckpt"))
-    step = int(found[-1].stem.partition("-")[2]) if found else 0
-    steps = 0
-    with contextlib.suppress(OrielError, TypeError, ValueError, KeyError):
-        options = FineTuneOptions.from_dict(record["options"])
-        steps = options.plan(len(record["train"]) * len(PRINCIPAL), int(record.get("processes", 1)))[0]
-    weights = folder / WEIGHTS
-    elsewhere = False
-    if (folder / ".lock").exists():
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-            lock.release()
-        except Timeout:
-            elsewhere = True
-        except OSError:
-            pass
-    return RunState(step, steps, bool(found), weights if weights.is_file() else None), elsewhere
-
-
 def _validate_every(holding: Holding, options: FineTuneOptions) -> int:
     """Steps between validations of a run that is to begin; 0 for none."""
     from engine.training.data import PRINCIPAL
@@ -409,34 +368,10 @@ def _validate_every(holding: Holding, options: FineTuneOptions) -> int:
     return options.plan(holding.train * len(PRINCIPAL))[1] if options.validate_models and holding.validation else 0
 
 
-def _kept_path(folder: Path, model: str) -> Path:
-    return folder / "validation" / f"{model.replace('/', '_')}.npz"
-
-
 def _kept_looks(folder: Path, record: dict[str, Any]) -> list[Look]:
     """The newest look at each validation model."""
-    import numpy as np
-
-    looks = []
-    for model in record.get("validation") or []:
-        path = _kept_path(folder, str(model))
-        if path.is_file():
-            with contextlib.suppress(OSError, ValueError, KeyError), np.load(path) as kept:
-                figures = json.loads(str(kept["figures"])) if "figures" in kept else {}
-                looks.append(Look(str(model), int(kept["step"]), figures))
-    return looks
-
-
-def _kept_mesh(folder: Path, model: str, step: int) -> Mesh | None:
-    """The mesh of a validation model, if what is kept is of this step."""
-    import numpy as np
-
-    from engine.meshes.mesh import Mesh
-
-    with contextlib.suppress(OSError, ValueError, KeyError), np.load(_kept_path(folder, model)) as kept:
-        if int(kept["step"]) == step:
-            return Mesh(kept["vertices"], kept["faces"], colors=kept["colors"] if len(kept["colors"]) else None)
-    return None
+    kept = ((str(model), kept_figures(folder, str(model))) for model in record.get("validation") or [])
+    return [Look(model, *found) for model, found in kept if found is not None]
 
 
 def _true_mesh(known: dict[Path, Renders], source: Path, model: str) -> tuple[Mesh | None, str]:
@@ -445,52 +380,12 @@ def _true_mesh(known: dict[Path, Renders], source: Path, model: str) -> tuple[Me
         renders = known.get(source) or _renders(source, FineTuneOptions())
         known[source] = renders
         found = next((m for m in (*renders.train, *renders.validation) if m.key == model), None)
-        mesh = true_surface(renders, found) if found is not None else None
+        mesh = renders.true_surface(found) if found is not None else None
     except (OrielError, OSError) as error:
         return None, str(error)
     if found is None:
         return None, f"{model} is not among the rendered models any more."
     return mesh, "" if mesh is not None else "There are no depth maps of this model that would tell its true shape."
-
-
-def true_surface(renders: Renders, model: RenderedModel) -> Mesh | None:
-    """What the principal views see of a model, from their depth maps: as a mesh with colours; None without depth."""
-    import numpy as np
-
-    from engine import cameras
-    from engine.meshes.mesh import Mesh
-    from engine.training.data import PRINCIPAL
-
-    points, faces, colors, start = [], [], [], 0
-    for name in PRINCIPAL:
-        target = renders.target(model, name)
-        if target.depth is None:
-            return None
-        thin = max(1, len(target.depth) // TRUE_SIDE)
-        depth, color = target.depth[::thin, ::thin], target.color[::thin, ::thin]
-        side = len(depth)
-        k = renders.intrinsics(len(target.depth))
-        rows, columns = np.mgrid[:side, :side]
-        pixels = np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float32) * thin + np.float32(0.5)
-        origin, rays = cameras.pixel_rays(renders.c2ws[name], k, pixels)
-        index = np.arange(side * side).reshape(side, side)
-        corners = np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], -1).reshape(-1, 4)
-        far = depth.reshape(-1)[corners]
-        flat = np.ptp(far, axis=1) < STEEPEST * thin * far.max(1) / k[0, 0]
-        corners = corners[(far > 0).all(1) & flat]
-        used, renumbered = np.unique(corners, return_inverse=True)
-        corners = renumbered.reshape(-1, 4) + start
-        start += len(used)
-        points.append((origin + rays * depth.reshape(-1, 1))[used])
-        colors.append(color.reshape(-1, 3)[used])
-        faces += [corners[:, [0, 1, 2]], corners[:, [0, 2, 3]]]
-    if not start:
-        return None
-    return Mesh(
-        np.concatenate(points).astype(np.float32),
-        np.concatenate(faces).astype(np.int32),
-        colors=(np.concatenate(colors).clip(0, 1) * 255).round().astype(np.uint8),
-    )
 
 
 def _do_without_triton() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from engine.core.errors import InputError
@@ -91,3 +92,21 @@ def check_value(name: str, value: Any, option: Option) -> None:
         if option.high == math.inf:
             wanted = f"it must be at least {option.low:g}"
         raise InputError(f"{name} is {shown}: {wanted}.")
+
+
+def changed_arguments(values: Any, usual: Any, without: tuple[str, ...] = ()) -> list[str]:
+    """What is otherwise than in `usual`, as on the command line; of paths the names alone."""
+    words: list[str] = []
+    kind: type = type(values)
+    for name, option in options_of(kind).items():
+        value = getattr(values, name)
+        if name in without or option.hidden or value == getattr(usual, name):
+            continue
+        plain = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(plain if value else f"--no{plain[1:]}")
+            continue
+        flag = next((flag for flag in option.flags if flag.startswith("--")), plain)
+        every = value if isinstance(value, list | tuple) else [value]
+        words += [flag, *(one.name if isinstance(one, Path) else str(one) for one in every)]
+    return words

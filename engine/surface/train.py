@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from engine import weights
 from engine.core.errors import InputError
-from engine.core.options import Option
+from engine.core.options import Option, changed_arguments
 from engine.data import split_seeds
 from engine.evaluation.geometry import f_score_of, sample_mesh
 from engine.meshes.mesh import Mesh
@@ -201,13 +201,14 @@ class SurfaceProblem:
         """Write float16 weights and their card."""
         assert isinstance(network, SurfaceModel)
         options = self.options
+        changed = changed_arguments(options, SurfaceOptions(Path()), ("out", "resume", "device"))
         drawn = " and the built-in generator's" if options.generator else ""
         save_surface(
             network,
             path,
             config=options.config,
             description="Surface reconstruction network, trained by Oriel on its own procedural architecture.",
-            command=" ".join(["oriel train surface", *_arguments(options)]),
+            command=" ".join(["oriel train surface", *changed]),
             seconds=run["hours"] * 3600,
             steps=run["samples"] // options.batch,
             data={"source": "engine.data, train split", "views": f"degraded true renders{drawn}", "seed": options.seed},
@@ -300,10 +301,3 @@ def save_surface(
         **more,
     }
     weights.save(path, {name: value.half() for name, value in network.state_dict().items()}, card)
-
-
-def _arguments(options: SurfaceOptions) -> list[str]:
-    names = ("minutes", "steps", "batch", "config", "rate", "seed", "reuse")
-    default = SurfaceOptions(Path())
-    changed = [(n, getattr(options, n)) for n in names if getattr(options, n) != getattr(default, n)]
-    return [f"--{n} {v}" for n, v in changed] + (["--generator views.safetensors"] if options.generator else [])

@@ -26,6 +26,7 @@ from PIL import Image
 from engine import cameras
 from engine.core.errors import InputError
 from engine.core.files import read_object
+from engine.meshes.mesh import Mesh
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -37,6 +38,10 @@ RIM = 1 / 32
 """How far beyond the object's edge importance sampling reaches, in sides of the picture."""
 PRINCIPAL = tuple(cameras.principal_name(i) for i in range(8))
 SOURCES = tuple(cameras.source_name(i) for i in range(32))
+TRUE_SIDE = 96
+"""Pixels along a side of the depth maps that a true shape is made of: more would make a viewport slow."""
+STEEPEST = 6.0
+"""Change of depth between two pixels, in their distance, beyond which there is an edge and not a slope."""
 _PNG, _END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _SHOWN = 5
 
@@ -188,6 +193,39 @@ class Renders:
             return None
         together = np.concatenate(points)
         return together[rng.integers(0, len(together), count)].astype(np.float32)
+
+    def true_surface(self, model: RenderedModel) -> Mesh | None:
+        """What the principal views see of a model, from their depth maps, with colours; None without depth."""
+        points, faces, colors, start = [], [], [], 0
+        for name in PRINCIPAL:
+            target = self.target(model, name)
+            if target.depth is None:
+                return None
+            thin = max(1, len(target.depth) // TRUE_SIDE)
+            depth, color = target.depth[::thin, ::thin], target.color[::thin, ::thin]
+            side = len(depth)
+            k = self.intrinsics(len(target.depth))
+            rows, columns = np.mgrid[:side, :side]
+            pixels = np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float32) * thin + np.float32(0.5)
+            origin, rays = cameras.pixel_rays(self.c2ws[name], k, pixels)
+            index = np.arange(side * side).reshape(side, side)
+            corners = np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], -1).reshape(-1, 4)
+            far = depth.reshape(-1)[corners]
+            flat = np.ptp(far, axis=1) < STEEPEST * thin * far.max(1) / k[0, 0]
+            corners = corners[(far > 0).all(1) & flat]
+            used, renumbered = np.unique(corners, return_inverse=True)
+            corners = renumbered.reshape(-1, 4) + start
+            start += len(used)
+            points.append((origin + rays * depth.reshape(-1, 1))[used])
+            colors.append(color.reshape(-1, 3)[used])
+            faces += [corners[:, [0, 1, 2]], corners[:, [0, 2, 3]]]
+        if not start:
+            return None
+        return Mesh(
+            np.concatenate(points).astype(np.float32),
+            np.concatenate(faces).astype(np.int32),
+            colors=(np.concatenate(colors).clip(0, 1) * 255).round().astype(np.uint8),
+        )
 
 
 # -- reading -------------------------------------------------------------------------------------------------

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,7 +34,8 @@ from torch import Tensor
 from engine import weights
 from engine.core.device import pick_device
 from engine.core.errors import Cancelled, InputError, OrielError
-from engine.core.files import lock_folder, whole_file, writing
+from engine.core.files import lock_folder
+from engine.core.options import changed_arguments
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.meshes.mesh import Mesh
 from engine.surface.cleaning import clean_mesh
@@ -43,12 +43,12 @@ from engine.surface.extraction import extract_mesh
 from engine.surface.network import SurfaceModel
 from engine.surface.reconstruct import CONFIGS, build_surface, color_vertices, load_surface
 from engine.surface.train import save_surface, surface_f_score
+from engine.training import records
 from engine.training.checkpoints import Checkpoints
 from engine.training.data import PRINCIPAL, Example, Examples, RenderedModel, Renders
 from engine.training.objective import Objective
 from engine.training.options import LOSSES, FineTuneOptions
 from engine.training.predictions import Predictions
-from engine.training.records import COLUMNS, LOG, WEIGHTS, append_row, cut, read_run, write_run
 
 LOG_EVERY = 10
 """Steps between rows of the log."""
@@ -126,7 +126,7 @@ class FineTune:
         """
         accelerator = _accelerator(self.options)
         busy = f"Another run is at work in {self.out}. Wait for it, or give another folder."
-        lock = lock_folder(self.out, ".lock", busy) if accelerator.is_main_process else None
+        lock = lock_folder(self.out, records.LOCK, busy) if accelerator.is_main_process else None
         report = progress if accelerator.is_main_process else ignore_progress
         run = None
         try:
@@ -155,7 +155,7 @@ class _Run:
             skip_faulty=options.skip_faulty,
             seed=options.seed,
         )
-        self.checkpoints = Checkpoints(self.out / "checkpoints", options.keep)
+        self.checkpoints = Checkpoints(self.out / records.CHECKPOINTS, options.keep)
         self.train, self.validation = self._settle()
         torch.manual_seed(options.seed)
         self.network = self._network()
@@ -198,7 +198,7 @@ class _Run:
     def _settle(self) -> tuple[list[RenderedModel], list[RenderedModel]]:
         """Training and validation models; the record of the run is written, or compared with."""
         found = {model.key: model for model in (*self.renders.train, *self.renders.validation)}
-        known = read_run(self.out)
+        known = records.read_run(self.out)
         if not self.owner.resume_run or known is None:
             if self.checkpoints.paths() and not self.owner.resume_run:
                 raise InputError(
@@ -217,7 +217,7 @@ class _Run:
                     "processes": self.accelerator.num_processes,
                     "started": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
-                write_run(self.out, content)
+                records.write_run(self.out, content)
             return list(self.renders.train), list(self.renders.validation)
         differences = self.options.differences(known.get("options", {}))
         if known.get("processes") != self.accelerator.num_processes:
@@ -236,7 +236,7 @@ class _Run:
             )
         self.accelerator.wait_for_everyone()
         if self.main:
-            write_run(self.out, known | {"options": self.options.to_dict()})
+            records.write_run(self.out, known | {"options": self.options.to_dict()})
         return [found[key] for key in known["train"]], [found[key] for key in known["validation"]]
 
     def _network(self) -> SurfaceModel:
@@ -257,9 +257,9 @@ class _Run:
         while True:
             if self._due() and self._validate():
                 best = self.state.best_step == self.state.step
-                self._save(best=best)
-                if best:
+                if best:  # before the checkpoint that counts it as done: a kill between them costs nothing
                     self._export()
+                self._save(best=best)
             elif self.state.step % self.options.checkpoint_every == 0 and self.saved != self.state.step:
                 self._save()
             if self.state.step >= self.steps or self._stopped():
@@ -276,7 +276,7 @@ class _Run:
         else:
             self._finish_card()
         self.accelerator.wait_for_everyone()
-        return self.out / WEIGHTS
+        return self.out / records.WEIGHTS
 
     def _predict(self) -> None:
         if self.predictions is None:
@@ -385,18 +385,15 @@ class _Run:
         state.watched += 1
         if state.watched < PATIENCE:
             return None
-        return self._collapse(state.inside, state.outside)
-
-    def _collapse(self, inside: float | None, outside: float | None) -> str | None:
         what = None
-        if inside is not None and inside < EMPTY:
-            what = f"the model has become empty: rays through the object gather a weight of {inside:.2f}"
-        elif outside is not None and outside > FULL:
-            what = f"the model fills everything: rays beside the object gather a weight of {outside:.2f}"
+        if state.inside is not None and state.inside < EMPTY:
+            what = f"the model has become empty: rays through the object gather a weight of {state.inside:.2f}"
+        elif state.outside is not None and state.outside > FULL:
+            what = f"the model fills everything: rays beside the object gather a weight of {state.outside:.2f}"
         if what is None or self.options.watch:
             return what
-        self._tell({"kind": "collapse", "step": self.state.step, "message": what}, log=True)
-        self.state.watched = 0
+        self._tell({"kind": "collapse", "step": state.step, "message": what}, log=True)
+        state.watched = 0
         return None
 
     def _log_step(self, row: dict[str, float], rate: float) -> None:
@@ -428,7 +425,7 @@ class _Run:
         """Append a row to the logs."""
         if not self.main:
             return
-        self.state.log_bytes = append_row(self.out / LOG, COLUMNS, row)
+        self.state.log_bytes = records.append_row(self.out / records.LOG, records.COLUMNS, row)
         if self.board is not None:
             for name, value in row.items():
                 if isinstance(value, float) and name not in ("epoch", "seconds"):
@@ -459,7 +456,7 @@ class _Run:
         content, damaged = found
         self._take(content)
         if self.main:
-            cut(self.out / LOG, self.state.log_bytes)
+            records.cut(self.out / records.LOG, self.state.log_bytes)
         self._from = self.saved = self.state.step
         return [f"{name} is damaged and was left out." for name in damaged]
 
@@ -517,7 +514,7 @@ class _Run:
         name = "latest" if state.step else "start"
         self.network.eval()
         mine = models[accelerator.process_index :: accelerator.num_processes]
-        found = []
+        found: list[dict[str, float]] = []
         for number, model in enumerate(mine):
             if self.cancel.cancelled and accelerator.num_processes == 1:
                 return False
@@ -525,12 +522,11 @@ class _Run:
             found.append(figures)
             preview = {"key": model.key, "mesh": mesh, "figures": figures, "step": state.step}
             self.report(Progress("validate", number + 1, len(mine), f"{model.key}: {_spoken(figures)}", preview))
-        keys = sorted({key for figures in found for key in figures})
         if accelerator.num_processes > 1:
             from accelerate.utils import gather_object
 
             found = gather_object(found)
-            keys = sorted({key for figures in found for key in figures})
+        keys = sorted({key for figures in found for key in figures})
         means = {key: float(np.mean([f[key] for f in found if key in f])) for key in keys}
         means["score"] = means.get("f_score", means.get("mask_iou", 0.0))
         better = state.step > 0 and means["score"] > state.best_score
@@ -571,19 +567,8 @@ class _Run:
             return figures, None
         mesh = clean_mesh(mesh)
         mesh.colors = color_vertices(self.network, scene, mesh)
-        self._keep(model.key, mesh, figures)
+        records.keep_look(self.out, model.key, self.state.step, figures, mesh)
         return figures, mesh
-
-    def _keep(self, key: str, mesh: Mesh, figures: dict[str, float]) -> None:
-        path = self.out / "validation" / f"{key.replace('/', '_')}.npz"
-        colors = np.zeros((0, 3), np.uint8) if mesh.colors is None else mesh.colors
-        with writing(path.parent):
-            path.parent.mkdir(exist_ok=True)
-            with whole_file(path) as partial, partial.open("wb") as file:
-                np.savez_compressed(
-                    file, vertices=mesh.vertices, faces=mesh.faces, colors=colors, step=self.state.step,
-                    figures=json.dumps(figures),
-                )  # fmt: skip
 
     # -- the result ------------------------------------------------------------------------------------------
 
@@ -593,14 +578,15 @@ class _Run:
             return
         options, state = self.options, self.state
         started = options.config is not None
+        changed = changed_arguments(options, FineTuneOptions(), ("cache",))
         save_surface(
             self.network,
-            self.out / WEIGHTS,
+            self.out / records.WEIGHTS,
             config=self.network.config.name,
             description="Surface reconstruction network, "
             + ("trained" if started else f"fine-tuned from {options.weights}")
             + " on rendered models with Oriel.",
-            command=" ".join(["oriel finetune", str(self.owner.data), *_arguments(options)]),
+            command=" ".join(["oriel finetune", str(self.owner.data), *changed]),
             seconds=state.seconds,
             steps=state.step,
             data={
@@ -619,7 +605,7 @@ class _Run:
         """The best weights' card gets the latest figures as well."""
         if not self.main:
             return
-        path = self.out / WEIGHTS
+        path = self.out / records.WEIGHTS
         card = weights.read_card(path)
         found = {f"validation, {name}": _rounded(figures) for name, figures in self.state.figures.items()}
         if card.get("figures") != found:
@@ -684,21 +670,3 @@ def _spoken(figures: dict[str, float]) -> str:
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 60 else f"{minutes} min" if minutes < 60 else f"{minutes / 60:.1f} h"
-
-
-def _arguments(options: FineTuneOptions) -> Sequence[str]:
-    """What of the command line is not its default."""
-    default = FineTuneOptions()
-    renamed = {"weights": "from"}
-    out = []
-    for name, value in options.to_dict().items():
-        if name == "cache" or value == default.to_dict()[name]:
-            continue
-        flag = f"--{renamed.get(name, name).replace('_', '-')}"
-        if isinstance(value, bool):
-            out.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, list):
-            out.append(f"{flag} {' '.join(map(str, value))}")
-        else:
-            out.append(f"{flag} {value}")
-    return out

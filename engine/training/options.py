@@ -9,9 +9,6 @@ from typing import Annotated, Any
 from engine.core.errors import InputError
 from engine.core.options import Option, check, limits_of
 
-PRECISIONS = ("no", "bf16", "fp16")
-DEVICES = ("auto", "cpu", "cuda")
-PREDICTED_FROM = ("each", "one")
 LOSSES = ("rgb", "mask", "eikonal", "sparsity", "depth")
 """Terms of the loss, each an option of `FineTuneOptions` that weighs it."""
 
@@ -57,7 +54,7 @@ class FineTuneOptions:
     predicted_share: Annotated[float, Option(0, 1)] = 1.0
     """Share of the principal views whose four neighbours are the view generator's; those of the others are the
     folder's own. Give 0 for a published folder: its neighbours are predictions already."""
-    predicted_from: Annotated[str, Option(choices=PREDICTED_FROM)] = "each"
+    predicted_from: Annotated[str, Option(choices=("each", "one"))] = "each"
     """What the generator draws from: of `each` principal view its neighbours, as in One-2-3-45, or all 32 views from
     `one` of them, as in use. Views from several do not quite agree: a network that learns on them from a generator
     whose own views agree learns to inflate. Those from one are brought to the true model's size and place."""
@@ -69,9 +66,9 @@ class FineTuneOptions:
     """Samples along a ray, spread evenly."""
     fine: Annotated[int, Option(1, 512)] = 16
     """Further samples where the surface seems to be."""
-    precision: Annotated[str, Option(choices=PRECISIONS)] = "no"
+    precision: Annotated[str, Option(choices=("no", "bf16", "fp16"))] = "no"
     """Mixed precision. Distances are always computed in single precision."""
-    device: Annotated[str, Option(choices=DEVICES)] = "auto"
+    device: Annotated[str, Option(choices=("auto", "cpu", "cuda"))] = "auto"
     """Where to train."""
     seed: Annotated[int, Option(0, 2**32 - 1)] = 0
     """Seed of the order, the rays, and the split if the folder has none."""

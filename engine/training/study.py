@@ -227,6 +227,7 @@ class Study:
         from engine.training import FineTuneOptions
         from engine.training.data import PRINCIPAL, Renders
         from engine.training.finetune import FineTune
+        from engine.training.records import RUN
 
         out = self.out / "training" / network
         if (out / ".done").exists():
@@ -243,7 +244,7 @@ class Study:
             validate_models=0,  # the last weights count: those of a few models would be chosen by chance
             seed=self.options.seed,
         )
-        resume = (out / "finetune.json").exists()
+        resume = (out / RUN).exists()
         FineTune(renders, out, dataclasses.replace(shared, **options), resume=resume).run(
             _staged(network, progress), cancel
         )

@@ -105,129 +105,156 @@ def train(problem: Problem, options: TrainerOptions, weights_name: str) -> Path:
         ("batch", options.batch, options.batch >= 1, "at least 1"),
         ("decay", options.decay, 0 <= options.decay <= 1, "0 to 1"),
     )
-    device = pick(options.device)
-    last = claim_run(options.out, LAST, LOG, resume=options.resume)
-    best_path = options.out / weights_name
-    torch.manual_seed(options.seed)
-    network = problem.network.to(device)
-    average = copy.deepcopy(network).requires_grad_(False)
-    optimizers = problem.optimizers(options.rate)
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "samples": 0, "best": -math.inf, "problem": {}}
-    if last.exists():
-        state = _restore(last, best_path, network, average, optimizers, device)
-        log(options.out, {"event": "resumed", **{k: v for k, v in state.items() if k != "problem"}})
-    averaged, current = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (average, network))
-    autocast = mixed_precision(device)
+    return _Run(problem, options, weights_name).execute()
 
-    def share() -> float:
+
+class _Run:
+    """One execution of a training."""
+
+    def __init__(self, problem: Problem, options: TrainerOptions, weights_name: str) -> None:
+        self.problem, self.options, self.device = problem, options, pick(options.device)
+        self.last = claim_run(options.out, LAST, LOG, resume=options.resume)
+        self.best_path = options.out / weights_name
+        torch.manual_seed(options.seed)
+        self.network = problem.network.to(self.device)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizers = problem.optimizers(options.rate)
+        self.state: dict[str, Any] = {"step": 0, "seconds": 0.0, "samples": 0, "best": -math.inf, "problem": {}}
+        if self.last.exists():
+            self._restore()
+            log(options.out, {"event": "resumed", **{k: v for k, v in self.state.items() if k != "problem"}})
+        self.averaged, self.current = (
+            [v for v in n.state_dict().values() if v.is_floating_point()] for n in (self.average, self.network)
+        )
+        self.autocast = mixed_precision(self.device)
+
+    def execute(self) -> Path:
+        try:
+            self.problem.open(self.state["problem"])
+            earlier = evaluated = self.state["seconds"]
+            started = time.perf_counter()
+            report = _Report(self.options, self.state)
+            while self._share() < 1:
+                asked = time.perf_counter()
+                batch = self.problem.batch(self.options.batch)
+                waited = time.perf_counter() - asked
+                losses = self._step(batch)
+                self.state["seconds"] = earlier + time.perf_counter() - started
+                report.add(losses, waited)
+                if self.state["seconds"] - evaluated > self.options.evaluate_every * 60:
+                    self._evaluate()
+                    evaluated = self.state["seconds"]
+            self._evaluate()
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        finally:
+            self.problem.close()
+        return self.best_path
+
+    def _share(self) -> float:
+        """How much of the budget is spent; 1 and more ends the run."""
+        options, state = self.options, self.state
         parts = [state["step"] / options.steps if options.steps else 1.0] if options.steps is not None else []
         parts += [state["seconds"] / 60 / options.minutes] if options.minutes else []
         return max(parts, default=0.0)
 
-    def save() -> None:
-        content = {
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimizers": [o.state_dict() for o in optimizers],
-            "state": state,
-            "rng": torch.get_rng_state(),
-        }
-        with writing(last), whole_file(last) as partial, partial.open("wb") as file:
-            torch.save(content, file)
+    def _step(self, batch: Any) -> dict[str, Tensor]:
+        """Learn from a batch; returns its losses."""
+        options, network, state = self.options, self.network, self.state
+        falling = (1 - self._share()) / options.decay if options.decay else 1.0
+        factor = min(1.0, (state["step"] + 1) / _WARM_UP, falling)
+        for group in (g for o in self.optimizers for g in o.param_groups):
+            group["lr"] = options.rate * factor * group["share"]
+        with self.autocast:
+            losses = self.problem.losses(batch)
+            total = torch.stack(list(losses.values())).sum()
+        network.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for p in network.parameters():
+            if p.grad is not None:  # one that overflowed counts as 0; asking which would make a GPU wait
+                p.grad.nan_to_num_(0.0, 0.0, 0.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        state["problem"] = self.problem.state()  # not in `_save`: a stop may come after the next batch was taken
+        state["step"] += 1
+        state["samples"] += options.batch
+        get_ema_multi_avg_fn(min(0.998, state["step"] / (state["step"] + 20)))(self.averaged, self.current, None)
+        return losses
 
-    def evaluate() -> None:
+    def _evaluate(self) -> None:
+        state, problem, average = self.state, self.problem, self.average
         average.eval()
-        with torch.no_grad(), autocast:
+        with torch.no_grad(), self.autocast:
             figures = problem.validate(average)
         average.train()
         minutes = round(state["seconds"] / 60, 2)
-        log(options.out, {"event": "validation", "step": state["step"], "minutes": minutes, **figures})
+        log(self.options.out, {"event": "validation", "step": state["step"], "minutes": minutes, **figures})
         if problem.score(figures) > state["best"]:
             state["best"] = problem.score(figures)
-            run = {"hours": state["seconds"] / 3600, "samples": state["samples"], "figures": figures, "device": device}
-            problem.export(average, best_path, run)
-        save()
+            run = {"hours": state["seconds"] / 3600, "samples": state["samples"], "figures": figures}
+            problem.export(average, self.best_path, run | {"device": self.device})
+        self._save()
 
-    try:
-        problem.open(state["problem"])
-        earlier = evaluated = state["seconds"]
-        started = reported = time.perf_counter()
-        sums, count, waited, waiting = dict[str, Tensor](), 0, 0.0, 0.0
-        while share() < 1:
-            asked = time.perf_counter()
-            batch = problem.batch(options.batch)
-            waited = time.perf_counter() - asked
-            factor = min(1.0, (state["step"] + 1) / _WARM_UP, (1 - share()) / options.decay if options.decay else 1.0)
-            for group in (g for o in optimizers for g in o.param_groups):
-                group["lr"] = options.rate * factor * group["share"]
-            with autocast:
-                parts = problem.losses(batch)
-                total = torch.stack(list(parts.values())).sum()
-            network.zero_grad(set_to_none=True)
-            total.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            for p in network.parameters():
-                if p.grad is not None:  # one that overflowed counts as 0; asking which would make a GPU wait
-                    p.grad.nan_to_num_(0.0, 0.0, 0.0)
-            for optimizer in optimizers:
-                optimizer.step()
-            state["problem"] = problem.state()  # not in `save`: a stop may come after the next batch was taken
-            state["step"] += 1
-            state["samples"] += options.batch
-            state["seconds"] = earlier + time.perf_counter() - started
-            get_ema_multi_avg_fn(min(0.998, state["step"] / (state["step"] + 20)))(averaged, current, None)
-            count, waiting = count + 1, waiting + waited
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0) + value.detach()
-            now = time.perf_counter()
-            if now - reported > _REPORT:
-                row = {
-                    "event": "step",
-                    "step": state["step"],
-                    "minutes": round(state["seconds"] / 60, 2),
-                    "samples_per_s": round(count * options.batch / (now - reported), 2),
-                    "waiting": round(waiting / (now - reported), 3),
-                }
-                log(options.out, row | {k: round(float(v) / count, 4) for k, v in sums.items()})
-                reported, count, waiting = now, 0, 0.0
-                sums.clear()
-            if state["seconds"] - evaluated > options.evaluate_every * 60:
-                evaluate()
-                evaluated = state["seconds"]
-        evaluate()
-    except KeyboardInterrupt:
-        save()
-        raise
-    finally:
-        problem.close()
-    return best_path
+    def _save(self) -> None:
+        content = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "state": self.state,
+            "rng": torch.get_rng_state(),
+        }
+        with writing(self.last), whole_file(self.last) as partial, partial.open("wb") as file:
+            torch.save(content, file)
+
+    def _restore(self) -> None:
+        """Put the last checkpoint's content in place."""
+        saved = torch.load(self.last, map_location=self.device, weights_only=True)
+        advice = f"Start anew in another folder from its weights: --start {self.best_path}"
+        try:
+            self.state = dict(saved["state"])
+            self.state["samples"], self.state["problem"]
+        except KeyError:
+            raise InputError(f"{self.last} is of an earlier version. {advice}") from None
+        try:
+            self.network.load_state_dict(saved["network"])
+            self.average.load_state_dict(saved["average"])
+        except RuntimeError:
+            other = f"{self.last} is of a network of other sizes. Give the sizes of that run."
+            raise InputError(f"{other} {advice}") from None
+        for optimizer, content in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(content)
+        torch.set_rng_state(saved["rng"].cpu())
 
 
-def _restore(
-    last: Path,
-    best_path: Path,
-    network: nn.Module,
-    average: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    device: torch.device,
-) -> dict[str, Any]:
-    """Put a checkpoint's content in place; returns its state."""
-    saved = torch.load(last, map_location=device, weights_only=True)
-    advice = f"Start anew in another folder from its weights: --start {best_path}"
-    try:
-        state = dict(saved["state"])
-        state["samples"], state["problem"]
-    except KeyError:
-        raise InputError(f"{last} is of an earlier version. {advice}") from None
-    try:
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
-    except RuntimeError:
-        raise InputError(f"{last} is of a network of other sizes. Give the sizes of that run. {advice}") from None
-    for optimizer, content in zip(optimizers, saved["optimizers"], strict=True):
-        optimizer.load_state_dict(content)
-    torch.set_rng_state(saved["rng"].cpu())
-    return state
+class _Report:
+    """Lines of the log while a run goes on: the mean losses since the line before, and how fast it goes."""
+
+    def __init__(self, options: TrainerOptions, state: dict[str, Any]) -> None:
+        self.options, self.state = options, state
+        self._begin()
+
+    def _begin(self) -> None:
+        self.since, self.count, self.waiting = time.perf_counter(), 0, 0.0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, losses: dict[str, Tensor], waited: float) -> None:
+        """Count a step that waited so many seconds for its batch; write the line if it is time."""
+        self.count, self.waiting = self.count + 1, self.waiting + waited
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        passed = time.perf_counter() - self.since
+        if passed > _REPORT:
+            row = {
+                "event": "step",
+                "step": self.state["step"],
+                "minutes": round(self.state["seconds"] / 60, 2),
+                "samples_per_s": round(self.count * self.options.batch / passed, 2),
+                "waiting": round(self.waiting / passed, 3),
+            }
+            log(self.options.out, row | {k: round(float(v) / self.count, 4) for k, v in self.sums.items()})
+            self._begin()
 
 
 def pick(device: str) -> torch.device:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from engine import weights
 from engine.cameras import INPUT_RADIUS
 from engine.core.errors import InputError
-from engine.core.options import Option, options_of
+from engine.core.options import Option, changed_arguments
 from engine.data import make_object, split_seeds
 from engine.data.models import ModelLibrary
 from engine.data.renderer import Solid
@@ -119,13 +118,19 @@ class CasesProblem:
         card |= {
             "network": network.config.to_json(),
             "commit": weights.commit(),
-            "command": " ".join([command, *_arguments(options)]),
+            "command": " ".join([command, *self._arguments()]),
             "hours": round(run["hours"], 3),
             "hardware": torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
             "data": data,
             "validation": run["figures"],
         }
         weights.save(path, tensors, card)
+
+    def _arguments(self) -> list[str]:
+        """What was set otherwise than by default, sizes of the network among it."""
+        options, plain = self.options, type(self.options)(Path())
+        said = changed_arguments(options, plain, ("out", "cache", "resume", "device"))
+        return [*said, *changed_arguments(options.network, plain.network)]
 
     def _credits(self) -> dict[str, Any]:
         """How many models there were, and whose, under which licence."""
@@ -226,20 +231,3 @@ def load_start(network: nn.Module, paths: list[Path], model: str) -> None:
     given = [weights.find(path).load(model) for path in paths]
     fitting = {k: [g[k] for g in given if k in g and g[k].shape == v.shape] for k, v in network.state_dict().items()}
     network.load_state_dict({k: torch.stack(v).float().mean(0) for k, v in fitting.items() if v}, strict=False)
-
-
-def _arguments(options: CasesOptions) -> list[str]:
-    """What was set otherwise than by default, as on the command line; of paths the names alone."""
-    plain = type(options)(Path())
-    args = []
-    for name in (f.name for f in dataclasses.fields(options)):
-        value = getattr(options, name)
-        if name in ("out", "cache", "resume", "network", "device") or value == getattr(plain, name):
-            continue
-        values = [v.name if isinstance(v, Path) else str(v) for v in (value if isinstance(value, list) else [value])]
-        args += [f"--{name.replace('_', '-')}", *values]
-    sizes: type = type(options.network)
-    for name in (name for name, option in options_of(sizes).items() if not option.hidden):
-        value = getattr(options.network, name)
-        args += [] if value == getattr(plain.network, name) else [f"--{name.replace('_', '-')}", str(value)]
-    return args

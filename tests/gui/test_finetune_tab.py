@@ -23,11 +23,11 @@ from app.window import Session
 from engine.core.errors import InputError
 from engine.core.progress import Progress
 from engine.surface import load_surface, reconstruct
-from engine.training import FineTuneOptions
+from engine.training import FineTuneOptions, RunState
 from tests.engine.training.tiny_run import TINY, small
 from tests.gui import driving
 from tests.gui.driving import activate
-from widgets.finetune import FineTuneTab, Holding, Look, Opened, RunState
+from widgets.finetune import FineTuneTab, Holding, Look, Opened
 from widgets.finetune.record import Pace, Record
 from widgets.main_window import MainWindow
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QLineF, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPen, QPixmap, QPolygonF
-from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractButton, QSizePolicy, QToolButton, QWidget
 
 from widgets.finetune.record import FloatArray, Note, Series
 from widgets.kit.actions import bind
 from widgets.kit.buttons import with_key
 from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.panel import column, row
 from widgets.kit.theme import theme
 
 _WINDOWS = 25
@@ -79,16 +80,16 @@ class _Axis:
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
         """Places and texts."""
-        if not self.log:
-            return [((v - self.low) / (self.high - self.low), _number(v)) for v in _round(self.low, self.high, most)]
-        decades = range(math.floor(self.low), math.ceil(self.high) + 1)
         wide = self.high - self.low
+        if not self.log:
+            return [((v - self.low) / wide, _number(v)) for v in _round(self.low, self.high, most)]
+        decades = range(math.floor(self.low), math.ceil(self.high) + 1)
         steps = (1,) if wide > 2.2 else (1, 3) if wide > 1.2 else (1, 2, 5)
         found = [(math.log10(m) + d, m * 10.0**d) for d in decades for m in steps]
         inside = [(v, text) for v, text in found if self.low <= v <= self.high]
         if len(inside) < 2:  # less than an octave: round numbers as on a linear axis
             inside = [(math.log10(v), v) for v in _round(10**self.low, 10**self.high, most) if v > 0]
-        return [((v - self.low) / (self.high - self.low), _number(value)) for v, value in inside]
+        return [((v - self.low) / wide, _number(value)) for v, value in inside]
 
 
 class Chart(QWidget):
@@ -136,22 +137,16 @@ class Chart(QWidget):
 
     def values_at(self, step: float) -> tuple[float, dict[str, float]] | None:
         """The nearest step that there are values of, and those of the curves that are shown."""
-        found: dict[str, float] = {}
-        nearest: float | None = None
+        known = []
         for curve in self.drawn:
             series = self._series[curve.name]
-            there = np.flatnonzero(np.isfinite(series.values))
-            at = there[np.abs(series.steps[there] - step).argmin()]
-            if nearest is None or abs(series.steps[at] - step) < abs(nearest - step):
-                nearest = float(series.steps[at])
-        if nearest is None:
+            there = np.isfinite(series.values)
+            known.append((curve.name, series.steps[there], series.values[there]))
+        if not known:
             return None
-        for curve in self.drawn:
-            series = self._series[curve.name]
-            at = np.flatnonzero((series.steps == nearest) & np.isfinite(series.values))
-            if len(at):
-                found[curve.name] = float(series.values[at[-1]])
-        return nearest, found
+        steps = np.concatenate([at for _, at, _ in known])
+        nearest = float(steps[np.abs(steps - step).argmin()])
+        return nearest, {name: float(values[at == nearest][-1]) for name, at, values in known if nearest in at}
 
     def move_cursor(self, by: int) -> None:
         """Go to a neighbouring step with values; a page is a tenth of them."""
@@ -313,7 +308,7 @@ class Chart(QWidget):
                 if share == share:
                     y = plot.bottom() - share * plot.height()
                     painter.drawEllipse(QPointF(x, y), theme.px(3.6), theme.px(3.6))
-                lines.append((f"{curve.label}  {_value(value)}{curve.unit}", curve.color))
+                lines.append((f"{curve.label}  {value:.4g}{curve.unit}", curve.color))
         # What happened within a few pixels of the cursor.
         lines += [(note.message, theme.color("warning")) for note in self._notes if abs(self._x(note.step) - x) < 6]
         most = plot.width() * 0.72
@@ -386,12 +381,7 @@ class Chart(QWidget):
 
     def focusOutEvent(self, event: Any) -> None:
         self.at_step = None
-        super().focusOutEvent(event)
-        self.update()
-
-    def focusInEvent(self, event: Any) -> None:
-        super().focusInEvent(event)
-        self.update()
+        super().focusOutEvent(event)  # paints it anew
 
     def keyPressEvent(self, event: Any) -> None:
         moves = {
@@ -412,52 +402,29 @@ class ChartPanel(QWidget):
     """A chart below its heading and a button for each of its curves."""
 
     def __init__(
-        self,
-        heading: str,
-        curves: Sequence[Curve],
-        empty: str,
-        *,
-        first_key: int,
-        log: bool | None = None,
-        smooth: bool | None = None,
+        self, heading: str, curves: Sequence[Curve], empty: str, *, first_key: int, switches: bool = False
     ) -> None:
         """`first_key`: number of the key (with Alt) that shows or hides the first curve; the next ones follow.
 
-        `log` and `smooth` say how it begins; None for what cannot be chosen.
+        `switches`: whether a logarithmic scale and a smoothed line can be chosen; both are on at first.
         """
         super().__init__()
         self.chart = Chart(curves, empty)
         self.chart.setAccessibleName(heading)
-        self.heading = label(heading, "muted")
         self.summary = ElidedLabel("", "small")
         self.toggles: dict[str, LegendButton] = {}
-        row, top = QHBoxLayout(), QHBoxLayout()
-        row.setSpacing(2)
-        top.setSpacing(12)
         for number, curve in enumerate(curves, first_key):
-            button = LegendButton(curve)
+            self.toggles[curve.name] = button = LegendButton(curve)
             button.setToolTip(with_key(f"{curve.tip}: show or hide", f"Alt+{number}"))
             button.toggled.connect(lambda on, name=curve.name: self._show(name, on))
-            self.toggles[curve.name] = button
-            row.addWidget(button)
-        row.addStretch(1)
-        top.addWidget(self.heading)
-        top.addWidget(self.summary, 1)
-        self.log, self.smooth = (
-            _switch(top, text, tip, key, on, act)
-            for text, tip, key, on, act in (
-                ("Log", "Logarithmic scale", "G", log, self._set_log),
-                ("Smooth", "A smoothed line over the raw points", "M", smooth, self._set_smooth),
-            )
-        )
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addLayout(top)
-        column.addLayout(row)
-        column.addWidget(self.chart, 1)
-        for number, curve in enumerate(curves, first_key):
-            bind(self.chart, f"Alt+{number}", self.toggles[curve.name].click, alone=False)
+            bind(self.chart, f"Alt+{number}", button.click, alone=False)
+        self.log = self._switch("log", "Logarithmic scale", "G")
+        self.smooth = self._switch("smooth", "A smoothed line over the raw points", "M")
+        top = row(label(heading, "muted"), (self.summary, 1), self.log, self.smooth, spacing=12)
+        column(top, row(*self.toggles.values(), None, spacing=2), (self.chart, 1), spacing=2, within=self)
+        for switch in (self.log, self.smooth):
+            switch.setChecked(switches)
+            switch.setVisible(switches)
 
     def set_data(self, series: dict[str, Series], notes: Sequence[Note], end: float) -> None:
         """Show these; buttons of curves that have no values are hidden."""
@@ -470,13 +437,20 @@ class ChartPanel(QWidget):
         (self.chart.shown.add if on else self.chart.shown.discard)(name)
         self.chart.refresh()
 
-    def _set_log(self, on: bool) -> None:
-        self.chart.log = on
-        self.chart.refresh()
+    def _switch(self, name: str, tip: str, key: str) -> QToolButton:
+        """A button that turns something of the chart on and off."""
 
-    def _set_smooth(self, on: bool) -> None:
-        self.chart.smooth = on
-        self.chart.refresh()
+        def turn(on: bool) -> None:
+            setattr(self.chart, name, on)
+            self.chart.refresh()
+
+        button = QToolButton()
+        button.setText(name.capitalize())
+        button.setCheckable(True)
+        button.setObjectName("flat")
+        button.setToolTip(with_key(tip, key))
+        button.toggled.connect(turn)
+        return button
 
 
 class LegendButton(QAbstractButton):
@@ -519,23 +493,6 @@ class LegendButton(QAbstractButton):
         painter.drawText(left, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self.text())
 
 
-def _switch(
-    row: QHBoxLayout, text: str, tip: str, key: str, on: bool | None, act: Callable[[bool], None]
-) -> QToolButton:
-    """A button that turns something on and off; hidden where there is no choice of it (`on` is None)."""
-    button = QToolButton()
-    button.setObjectName("flat")
-    button.setText(text)
-    button.setCheckable(True)
-    button.setToolTip(with_key(tip, key))
-    button.toggled.connect(act)
-    button.setChecked(bool(on))
-    if on is None:
-        button.hide()
-    row.addWidget(button)
-    return button
-
-
 def _smoothed(series: Series) -> FloatArray:
     """Running means, which do not reach over a break."""
     values = series.values
@@ -570,8 +527,4 @@ def _number(value: float) -> str:
     """A tick's text."""
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return f"{value:.4g}"
-
-
-def _value(value: float) -> str:
     return f"{value:.4g}"

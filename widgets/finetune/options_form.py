@@ -12,9 +12,9 @@ from PySide6.QtGui import QFontMetrics, QValidator
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFileDialog, QLineEdit, QWidget
 
 from engine.core.errors import InputError
-from engine.core.options import texts_of
-from engine.training import PRECISIONS, PREDICTED_FROM, FineTuneOptions
-from engine.training.options import DEVICES, FREE, LIMITS
+from engine.core.options import options_of, texts_of
+from engine.training import FineTuneOptions
+from engine.training.options import FREE, LIMITS
 from widgets.kit.buttons import IconButton
 from widgets.kit.fields import ElidedComboBox
 from widgets.kit.form import Form, form_grid, put, taken
@@ -73,12 +73,6 @@ _WORDS = {
     "precision": {"no": "Single", "bf16": "bfloat16", "fp16": "float16"},
     "mask_loss": {"bce": "Cross-entropy", "l1": "L1"},
     "predicted_from": {"each": "Each view", "one": "One view"},
-}
-_CHOICES = {
-    "device": DEVICES,
-    "precision": PRECISIONS,
-    "mask_loss": ("bce", "l1"),
-    "predicted_from": PREDICTED_FROM,
 }
 _NONE = {"steps": "No limit", "sharpness": "Learned"}
 """What 0 stands for where the option may be None."""
@@ -224,9 +218,9 @@ class OptionsForm(Form):
     # -- inside ------------------------------------------------------------------------------------------
 
     def _field(self, name: str, usual: Any) -> QWidget:
-        if name in _CHOICES:
+        if choices := options_of(FineTuneOptions)[name].choices:
             box = ElidedComboBox()
-            for value in _CHOICES[name]:
+            for value in choices:
                 box.addItem(_WORDS[name][value], value)
             return box
         if name == "generator":

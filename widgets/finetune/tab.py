@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QWidget
 
 from engine.core.errors import InputError
 from engine.core.progress import Progress
-from engine.training import FineTuneOptions
+from engine.training import FineTuneOptions, RunState
+from engine.training.records import RUN
 from widgets.crawl.incoming import folder_in
 from widgets.finetune.chart import LOSSES, VALIDATIONS, ChartPanel
 from widgets.finetune.details import DetailsPanel
@@ -50,27 +51,13 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class RunState:
-    """What the folder of a run holds."""
-
-    step: int = 0
-    """Of the newest checkpoint."""
-    steps: int = 0
-    """Of the whole run; 0 where not known."""
-    resumable: bool = False
-    """Whether there is a checkpoint to go on from."""
-    weights: Path | None = None
-    """That can be used."""
-
-
-@dataclass(frozen=True)
 class Opened:
     """Data and the folder of a run as they were found on the disk."""
 
     source: Path | None = None
     folder: Path | None = None
     holding: Holding | None = None
-    run: RunState = RunState()
+    run: RunState = field(default_factory=RunState)
     options: FineTuneOptions | None = None
     """Of the run in the folder."""
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -169,7 +156,7 @@ class FineTuneTab(JobPage):
 
     def _build_work(self) -> QWidget:
         self.losses = ChartPanel(
-            "Loss", LOSSES, "The loss terms appear here, step by step.", first_key=1, log=True, smooth=True
+            "Loss", LOSSES, "The loss terms appear here, step by step.", first_key=1, switches=True
         )
         self.validations = ChartPanel(
             "Validation", VALIDATIONS, "What the validation finds appears here.", first_key=len(LOSSES) + 1
@@ -191,7 +178,7 @@ class FineTuneTab(JobPage):
             self.say("Stop the run first: other models cannot be taken while it goes on.", "warning")
         elif (path := self.source_in(mime)) is None:
             self.say("There is no folder in what was dropped or pasted.", "warning")
-        elif (path / "finetune.json").exists():
+        elif (path / RUN).exists():
             self.setup.folder.chosen.emit(path)
         else:
             self.setup.source.chosen.emit(path)
@@ -413,8 +400,7 @@ class FineTuneTab(JobPage):
         problem = ""
         if found.problems:
             left = "left out" if not self._refused else "not whole"
-            named = [f"…/{text}" if text.count("/") > 1 else text for text in found.problems[:_SHOWN_PROBLEMS]]
-            named = [text.partition("/")[2] if text.startswith("…/") else text for text in named]
+            named = found.problems[:_SHOWN_PROBLEMS]
             more = len(found.problems) - len(named)
             problem = "\n".join([f"Some models are {left}:", *named, *([f"and {more:,} more"] if more else [])])
         self.setup.set_note(text, problem)
