@@ -232,7 +232,8 @@ class ReconstructSession:
                 self.current = self.queue.pop(0)
                 self._show_queue()
                 try:
-                    await self._do(self.current, follow=first or self.tab.following)
+                    # A mesh that is being looked at stays; the bar shows how the next one does.
+                    await self._do(self.current, follow=first or (self.tab.following and not self.tab.has_mesh))
                 except Exception as error:
                     refused.append(str(error) if isinstance(error, OrielError) else unexpected(error))
                     self.tab.show_error(refused[-1])
@@ -270,7 +271,8 @@ class ReconstructSession:
         if job.view is not None:
             self.tab.begin_retry(key, run.name, job.view)
         else:
-            self.tab.begin_run(key, run.name, first, follow=follow, method=method)
+            picture = None if job.request is None else job.request.picture
+            self.tab.begin_run(key, run.name, first, follow=follow, method=method, picture=picture)
         if job.cancel.cancelled:
             self.tab.stages.cancelling()
         await self.refresh_history()
@@ -314,7 +316,8 @@ class ReconstructSession:
         if self.tasks.closing:
             return
         try:
-            self.tab.set_history(await self.files.submit(_entries, self.history, self._thumbnails))
+            running = self._current_run[0] if self._current_run is not None else ""
+            self.tab.set_history(await self.files.submit(_entries, self.history, self._thumbnails, running))
         except OrielError as error:
             self.tab.show_error(str(error))
 
@@ -476,8 +479,11 @@ def _samples() -> list[tuple[Path, QImage]]:
     return [(path, image) for path in files if not (image := _thumbnail(path)).isNull()]
 
 
-def _entries(history: History, thumbnails: dict[str, tuple[int, QImage]]) -> list[HistoryEntry]:
-    """What the history shows; `thumbnails` keeps those that were read, by run, with the time of the file."""
+def _entries(history: History, thumbnails: dict[str, tuple[int, QImage]], running: str) -> list[HistoryEntry]:
+    """What the history shows; `thumbnails` keeps those that were read, by run, with the time of the file.
+
+    `running`: the run that this window is at, or about to be.
+    """
     entries = []
     for run in history.runs():
         key, created = run.folder.name, run.created.astimezone()
@@ -488,7 +494,7 @@ def _entries(history: History, thumbnails: dict[str, tuple[int, QImage]]) -> lis
         if key not in thumbnails or thumbnails[key][0] != changed:
             thumbnails[key] = (changed, _thumbnail(picture))
         date = created.strftime("%d %b %Y, %H:%M")
-        status = run.status
+        status = "running" if key == running else run.status
         seconds = run.report.get("seconds")
         words = seconds_text(seconds) if status == "done" and seconds else status
         options = run.options

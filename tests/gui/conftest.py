@@ -58,6 +58,8 @@ def drive(qapp) -> Iterator[Drive]:
             await scenario(session)
         finally:
             window.close()
+            if not session.tasks.closing:  # pictures wait: the second time is meant
+                window.close()
             await asyncio.wait_for(serving, 120)
             assert not session.files.alive and not session.models.alive
             assert not any(tab.alive for tab in session.tab_sessions)

@@ -339,3 +339,25 @@ def test_closing_with_pictures_that_wait_is_asked_once(drive, house_picture) -> 
         await until(lambda: session.tasks.closing)
 
     drive(scenario)
+
+
+@needs_weights
+def test_a_finished_mesh_stays_while_the_next_picture_is_at_work(drive, house_picture) -> None:
+    async def scenario(session: Session) -> None:
+        tab = session.reconstruct.tab
+        await until(lambda: tab.viewport is not None)
+        bring(session, house_picture)
+        tab.input.set_options(quality="draft")
+        tab.input.request()
+        await until(lambda: session.reconstruct.current is not None)
+        tab.input.request()
+        await until(lambda: tab.shown_key is not None)
+        first = tab.shown_key
+        await until(lambda: tab.has_mesh and tab.shown_key == first and not tab.following, 100 * busy())
+        assert tab.viewport.isVisible() and tab.export_button.isVisible()
+        await until(lambda: "running" in [entry.status for entry in tab.history.model.shown], 10)
+        assert "unfinished" not in [entry.status for entry in tab.history.model.shown]
+        await until(lambda: session.reconstruct.current is None, 100 * busy())
+        assert tab.shown_key == first and tab.toast.isVisible()
+
+    drive(scenario)

@@ -325,9 +325,16 @@ class ReconstructTab(QWidget):
             self.stages.show_report(self._shown.seconds, self._shown.status, self._shown.stage)
 
     def begin_run(
-        self, key: str, name: str, first: str = "foreground", *, follow: bool = True, method: str = "views"
+        self,
+        key: str,
+        name: str,
+        first: str = "foreground",
+        *,
+        follow: bool = True,
+        method: str = "views",
+        picture: Picture | None = None,
     ) -> None:
-        """The engine starts on a run by `method` at stage `first`; what earlier stages left stays on the screen.
+        """The engine starts on a run of `picture` by `method` at stage `first`; what earlier stages left stays.
 
         Without `follow`, what is on the screen stays and only the stage bar changes.
         """
@@ -336,7 +343,12 @@ class ReconstructTab(QWidget):
         self._working_on = key
         self.following = follow
         if follow:
+            if first == "foreground":
+                own = picture is None or picture is self.input.picture
+                self.preview.show_image(self.input.well.image if own else QImage())
             self.follow_run(key, name, first, method=method)
+        else:
+            self.status_changed.emit(f"At work on {name}; the mesh of {self.title.text()} stays until you leave it.")
 
     def follow_run(
         self,
@@ -432,6 +444,11 @@ class ReconstructTab(QWidget):
     def show_error(self, text: str, actions: dict[str, Callable[[], Any]] | None = None) -> None:
         """Something went wrong: say it in place."""
         self.banner.show_message(text, "error", actions)
+
+    @property
+    def has_mesh(self) -> bool:
+        """Whether a mesh is on the screen."""
+        return self._viewport is not None and self._viewport.mesh is not None
 
     @property
     def viewport(self) -> Viewport | None:
