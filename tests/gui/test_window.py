@@ -484,6 +484,21 @@ def test_the_mask_is_corrected_in_the_middle_also_while_a_run_goes_on(window, qt
     assert tab.preview.isVisible()
 
 
+def test_space_after_the_button_does_not_ask_for_a_second_run(window, qtbot, tmp_path) -> None:
+    tab, asked = window.reconstruct, []
+    tab.requested.connect(asked.append)
+    drop(window, file_mime(picture_files(tmp_path, 1)))
+    tab.show_picture(tab.input.picture, np.full((20, 16, 4), 200, np.uint8))
+    tab.input.button.setFocus()
+    qtbot.keyClick(tab.input.button, Qt.Key.Key_Space)
+    assert len(asked) == 1
+    tab.begin_run("k", "house")
+    qtbot.keyClick(QApplication.focusWidget() or window, Qt.Key.Key_Space)
+    tab.finish_run(RunContents("k", "house", "done", None, None, QImage()))
+    qtbot.keyClick(QApplication.focusWidget() or window, Qt.Key.Key_Space)
+    assert len(asked) == 1
+
+
 def test_a_deleted_run_can_be_brought_back(window, qtbot) -> None:
     tab, deleted = window.reconstruct, []
     tab.delete_requested.connect(deleted.append)

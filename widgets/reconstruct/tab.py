@@ -223,6 +223,7 @@ class ReconstructTab(QWidget):
             source.paste_pressed.connect(self.paste)
             source.sample_chosen.connect(lambda path: self.bring([Picture(path, path.stem)]))
         self.input.requested.connect(self._leave_mask)
+        self.input.requested.connect(lambda _: self._leave_button())
         self.input.requested.connect(self.requested)
         self.input.edit_pressed.connect(self.edit_mask)
         self.mask_page.left.connect(self._leave_mask)
@@ -316,6 +317,11 @@ class ReconstructTab(QWidget):
         """A run is about to begin at stage `first`: it can be cancelled from now on."""
         self.stages.begin(first)
         self.input.set_busy(True)
+
+    def _leave_button(self) -> None:
+        """Take the keyboard from the button that was pressed: another Space would ask for a second run."""
+        if self.input.button.hasFocus():
+            self.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def forget_run(self) -> None:
         """The run that was about to begin cannot."""
@@ -416,6 +422,12 @@ class ReconstructTab(QWidget):
         """The run ended, well or not: show how and what can be done now."""
         self.stages.finish({"done": "done", "failed": "failed"}.get(contents.status, "stopped"))
         self.input.set_busy(False)
+        if (
+            self.following
+            and contents.mesh is not None
+            and QApplication.focusWidget() in (None, self, self.input.button)
+        ):
+            self.prepare_viewport().setFocus(Qt.FocusReason.OtherFocusReason)
         if self.following:
             clock = self.clock.text()
             self.views.set_busy(None)
