@@ -422,17 +422,13 @@ class ReconstructTab(QWidget):
         """The run ended, well or not: show how and what can be done now."""
         self.stages.finish({"done": "done", "failed": "failed"}.get(contents.status, "stopped"))
         self.input.set_busy(False)
-        if (
-            self.following
-            and contents.mesh is not None
-            and QApplication.focusWidget() in (None, self, self.input.button)
-        ):
-            self.prepare_viewport().setFocus(Qt.FocusReason.OtherFocusReason)
         if self.following:
             clock = self.clock.text()
             self.views.set_busy(None)
             self._show_contents(contents)
             self.clock.setText(clock)
+            if contents.mesh is not None and QApplication.focusWidget() in (None, self, self.input.button):
+                self.prepare_viewport().setFocus(Qt.FocusReason.OtherFocusReason)
         elif self._shown is not None:  # the stages are its own again, and it may be gone on with
             self._show_contents(self._shown)
             self._show_time(self._shown)
