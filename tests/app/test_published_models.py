@@ -84,10 +84,10 @@ def test_models_are_found_in_the_settings_and_taken_by_name(house_picture, publi
     assert run.stages_done == (), "it says so before any work"
 
 
-def test_points_without_sam_and_wrong_names_are_refused(house_picture, tmp_path, capsys):
+def test_points_on_nothing_and_wrong_names_are_refused(house_picture, tmp_path, capsys):
     command = ["reconstruct", str(house_picture), "-o", str(tmp_path / "out")]
     for words, told in (
-        (["--point", "3", "4"], "--foreground sam"),
+        (["--point", "3", "4"], "No object was found at the point"),
         (["--matcher", "magic"], "dense-flow"),
         (["--method", "field", "--generator", "zero123"], "Choose the view generator built-in, or the method 'views'"),
         (["--surface", "magic"], "one-2-3-45"),

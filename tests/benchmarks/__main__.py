@@ -17,6 +17,7 @@ import torch
 from engine import weights
 from engine.core.errors import OrielError
 from tests.benchmarks.heldout import heldout_count
+from tests.benchmarks.photos import measure_photos
 from tests.benchmarks.published import measure_published
 from tests.benchmarks.quality import measure_quality
 from tests.benchmarks.ratios import measure_data, measure_extraction, measure_matchers
@@ -35,8 +36,8 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="measure every held-out object")
     parser.add_argument(
         "--stage",
-        choices=("speed", "quality", "shapes", "ratios", "published"),
-        help="only this part (default: all but published)",
+        choices=("speed", "quality", "shapes", "ratios", "photos", "published"),
+        help="only this part (default: all but photos and published)",
     )
     parser.add_argument("--quality", choices=("draft", "standard", "fine"), default="standard", help="of held-out runs")
     parser.add_argument("--tiny", action="store_true", help="published: tiny models, to see on a CPU that all runs")
@@ -47,6 +48,8 @@ def main() -> int:
         default=Path("out/benchmarks.json"),
         help="where the figures are written, those of each object beside",
     )
+    text = "photos: where they are, or are rendered to by Blender, a minute each (default out/photos)"
+    parser.add_argument("--photos", type=Path, default=Path("out/photos"), metavar="FOLDER", help=text)
     shapes = parser.add_argument_group("shapes")
     text = f"of {', '.join(TEST_SETS)}, with commas between (default: all)"
     shapes.add_argument("--sets", metavar="NAMES", default=",".join(TEST_SETS), help=text)
@@ -99,6 +102,8 @@ def main() -> int:
             ("ratios", lambda: measure_matchers(table, min(count, 24))),
             ("ratios", lambda: measure_data(table)),
         ]
+        if arguments.stage == "photos":
+            parts.append(("photos", lambda: measure_photos(table, arguments.photos)))
         if arguments.stage == "published":
             options = {"tiny": arguments.tiny, "memory_gb": arguments.memory}
             parts.append(("published", lambda: measure_published(table, folder / "published", **options)))

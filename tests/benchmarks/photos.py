@@ -13,14 +13,20 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from engine.core.errors import InputError
 from engine.data import make_object, split_seeds
 from engine.data.objects import family_of
+from engine.evaluation.views import mask_iou
+from engine.imaging import extract_foreground, frame, load_picture
 from engine.rendering.blender import find_blender
+from engine.views import load_generator
+from tests.benchmarks.table import Table
 
 _FAMILIES = (
     *("castle", "church", "gabled_house", "hipped_house", "terrace", "tower", "temple", "domed_hall", "pagoda"),
     *("skyscraper", "monument", "stepped_pyramid"),
 )
+_STREET = ("castle", "church", "gabled_house", "terrace", "tower", "skyscraper")
 _WORKER = Path(__file__).with_name("scene_worker.py")
 
 
@@ -68,3 +74,30 @@ def photos(folder: Path, kind: str, families: tuple[str, ...] = _FAMILIES) -> li
         start = find_blender().command[:-1]  # the last is the worker of the farm
         subprocess.run([*start, str(_WORKER), "--", str(listed)], check=True, capture_output=True)
     return [Photo(folder / f"{kind}-{family}.jpg") for family in families]
+
+
+def measure_photos(table: Table, folder: Path) -> None:
+    """What is found in photographs without a click, against GrabCut's guess, and the elevation that the generator sees.
+
+    The elevation is measured with the true mask, apart for pictures from above and from the street.
+    """
+    generator = load_generator("built-in")
+    for kind, families in (("castle", _FAMILIES), ("street", _STREET)):
+        taken = photos(folder, kind, families)
+        pictures = [load_picture(photo.path) for photo in taken]
+        for mode in ("auto", "grabcut"):
+            found = [mask_iou(_mask(picture, mode), photo.mask) for picture, photo in zip(pictures, taken, strict=True)]
+            for figure, value in (("median", np.median(found)), ("least", min(found))):
+                table.add(f"{len(taken)} {kind} photographs", f"mask IoU, {mode}, {figure}", float(value))
+        errors = [
+            abs(generator.estimate_elevation(frame(picture, photo.mask).image) - photo.camera["elevation"])
+            for picture, photo in zip(pictures, taken, strict=True)
+        ]
+        table.add(f"{len(taken)} {kind} photographs", "elevation error, median", float(np.median(errors)), "degrees")
+
+
+def _mask(picture: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.float32]:
+    try:
+        return extract_foreground(picture, mode=mode).mask
+    except InputError:
+        return np.zeros(picture.shape[:2], np.float32)
