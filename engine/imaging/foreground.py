@@ -562,6 +562,8 @@ def _without_path(mask: FloatArray) -> FloatArray:
     solid = mask > 0.5
     height = len(solid)
     runs: list[tuple[int, int]] = []  # of each row from the lowest: first column, and the one after the last
+    widths: list[int] = []
+    top = 0  # rows from the lowest to the narrowest
     for row in solid[::-1]:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], row.view(np.int8), [0]])))
         pairs = edges.reshape(-1, 2)
@@ -571,12 +573,13 @@ def _without_path(mask: FloatArray) -> FloatArray:
             return mask
         first, last = pairs[np.argmax(pairs[:, 1] - pairs[:, 0])]
         runs.append((int(first), int(last)))
-        widths = [b - a for a, b in runs]
-        if widths[-1] > 1.25 * min(widths) and int(np.argmin(widths)) > 0:
+        widths.append(int(last - first))
+        if widths[-1] < widths[top]:
+            top = len(widths) - 1
+        if top > 0 and widths[-1] > 1.25 * widths[top]:
             break
     else:
         return mask
-    top = int(np.argmin(widths))
     above = solid[: height - top]
     is_path = (
         top > 0.03 * height
@@ -620,9 +623,10 @@ def _salient(rgb: ByteArray, box: Box | None, model: str | Path | None, cancel: 
         if not (first > 0.5).any():
             return first, path
         first = _without_path(first)
-        bounds = _bounds(_main_components(first > 0.5, 0.15))
-        if max((bounds[2] - bounds[0]) / rgb.shape[1], (bounds[3] - bounds[1]) / rgb.shape[0]) > 0.6:
+        x, y, width, height = cv2.boundingRect(_main_components(first > 0.5, 0.15).astype(np.uint8))
+        if max(width / rgb.shape[1], height / rgb.shape[0]) > 0.6:
             return first, path
+        bounds = x, y, x + width, y + height
     margin = 0.15 * max(bounds[2] - bounds[0], bounds[3] - bounds[1])
     x0, y0 = (max(round(low - margin), 0) for low in bounds[:2])
     x1, y1 = round(bounds[2] + margin), round(bounds[3] + margin)
@@ -637,12 +641,6 @@ def _salient(rgb: ByteArray, box: Box | None, model: str | Path | None, cancel: 
     mask[cv2.dilate((first > 0.2).astype(np.uint8), np.ones((reach, reach), np.uint8)) == 0] = 0.0
     mask = (mask + first) / np.float32(2)
     return (mask if (mask > 0.5).sum() > 0.6 * (first > 0.5).sum() else first), path
-
-
-def _bounds(mask: npt.NDArray[np.bool_]) -> Box:
-    """x0, y0, x1, y1 of what is True."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _segmented(

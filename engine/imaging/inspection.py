@@ -26,8 +26,7 @@ def inspect_picture(picture: npt.NDArray[np.uint8], mask: npt.NDArray[Any]) -> t
     solid = np.asarray(mask) >= 0.5
     if not solid.any():
         return ()
-    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
-    side = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    side = max(cv2.boundingRect(solid.astype(np.uint8))[2:])
     notes = []
     rims = {"left": solid[:, 0], "right": solid[:, -1], "upper": solid[0], "lower": solid[-1]}
     cut = [name for name, rim in rims.items() if rim.mean() > _CUT]
@@ -59,10 +58,10 @@ def sharpness(picture: npt.NDArray[np.uint8], solid: npt.NDArray[np.bool_]) -> f
     The strongest hundredth of the differences to a picture that was blurred by two pixels, against the differences
     to one that was blurred by six: a soft picture loses nothing by a little more blur.
     """
-    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
-    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = min(1.0, 384 / max(solid[part].shape))
-    size = max(1, round(solid[part].shape[1] * scale)), max(1, round(solid[part].shape[0] * scale))
+    x, y, width, height = cv2.boundingRect(solid.astype(np.uint8))
+    part = np.s_[y : y + height, x : x + width]
+    scale = min(1.0, 384 / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     grey: npt.NDArray[Any] = cv2.cvtColor(np.ascontiguousarray(picture[part][..., :3]), cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     reduced = cv2.resize(solid[part].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)

@@ -28,6 +28,9 @@ MIN_SIDE = 16
 _FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _FORMATS_TEXT = "PNG, JPEG, HEIC, WebP, AVIF, TIFF, BMP or GIF"
 
+_ANY_GREY = (1, 255, 65535)
+"""Values that white may have: of labels and floats, of 8 bits, of 16."""
+
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -146,7 +149,9 @@ def _orientation(image: Image.Image) -> int:
 
 def _image_to_rgba(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_array_to_rgba(_deep_grey_to_unit(np.asarray(image))), "RGBA")
+        values = np.asarray(image)
+        fulls = (65535,) if values.dtype == np.uint16 else _ANY_GREY if values.dtype.kind == "f" else _ANY_GREY[1:]
+        return Image.fromarray(_array_to_rgba(_grey_to_unit(values, fulls)), "RGBA")
     # The size falls before the colours are converted: less work, and Pillow premultiplies where there is alpha.
     if image.mode in ("RGB", "L", "CMYK", "RGBA", "LA"):
         size = _reduced_size(*image.size)
@@ -186,18 +191,16 @@ def load_mask(source: str | Path | bytes | npt.NDArray[Any]) -> npt.NDArray[np.f
     """
     if isinstance(source, np.ndarray):
         if source.ndim == 2:
-            return _mask_of_array(source)
+            return _grey_to_unit(source, _ANY_GREY)
         buffer = io.BytesIO()
         Image.fromarray(_array_to_rgba(source)).save(buffer, "PNG", compress_level=1)
         source = buffer.getvalue()
     name = "The mask" if isinstance(source, bytes) else f"The mask '{Path(source).name}'"
     try:
-        with (
-            io.BytesIO(source if isinstance(source, bytes) else Path(source).read_bytes()) as file,
-            warnings.catch_warnings(),
-        ):
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = _open(file)
+            image = _open(io.BytesIO(content))
             _check_size(name, *image.size)
             image.load()
     except InputError:
@@ -214,7 +217,7 @@ def load_mask(source: str | Path | bytes | npt.NDArray[Any]) -> npt.NDArray[np.f
         alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / np.float32(255)
         if alpha.max() > alpha.min():
             return alpha
-        image = image.convert("LA" if image.mode.startswith("L") else "RGBA").convert("RGB")
+        image = image.convert("RGB")
     if image.mode == "P":
         used = [index for _, index in image.getcolors() or []]
         colours = np.asarray(image.convert("RGB"))
@@ -229,34 +232,22 @@ def load_mask(source: str | Path | bytes | npt.NDArray[Any]) -> npt.NDArray[np.f
             return (np.asarray(image) > 0).astype(np.float32)
         image = image.convert("RGB")
     if image.mode in ("RGB", "CMYK", "YCbCr", "HSV", "LAB"):
-        colours = np.asarray(image.convert("RGB"))
+        image = image.convert("RGB")
+        colours = np.asarray(image)
         if not np.ptp(colours, axis=2).any():
-            return _mask_of_array(colours[..., 0])
-        if len(image.convert("RGB").getcolors(2) or []) == 2:
+            return _grey_to_unit(colours[..., 0], _ANY_GREY)
+        if len(image.getcolors(2) or []) == 2:
             grey = np.asarray(image.convert("L"))
             return (grey > grey.min()).astype(np.float32)
-        return _mask_of_array(colours.max(axis=2))
-    return _mask_of_array(np.asarray(image))
+        return _grey_to_unit(colours.max(axis=2), _ANY_GREY)
+    return _grey_to_unit(np.asarray(image), _ANY_GREY)
 
 
-def _mask_of_array(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    numbers = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(numbers.max(initial=0.0))
-    full = next((float(full) for full in (1, 255, 65535) if top <= full), top)
-    return np.clip(numbers / full, 0.0, 1.0)
-
-
-def _deep_grey_to_unit(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Grey of 16 or 32 bits, or floats, as 0..1; the full range is guessed from the type or the largest value."""
+def _grey_to_unit(values: npt.NDArray[Any], fulls: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Grey of any type as 0..1: its full range is the first of `fulls` that holds the largest value, or that value."""
     grey = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     top = float(grey.max(initial=0.0))
-    if values.dtype == np.uint16:
-        full = 65535.0
-    elif values.dtype.kind == "f" and top <= 1.0:
-        full = 1.0
-    else:
-        full = next((float(step) for step in (255, 65535) if top <= step), top)
-    return np.clip(grey / full, 0.0, 1.0)
+    return np.clip(grey / next((float(full) for full in fulls if top <= full), top), 0.0, 1.0)
 
 
 def _array_to_rgba(array: npt.NDArray[Any]) -> ByteArray:

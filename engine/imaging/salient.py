@@ -38,10 +38,15 @@ def find_salient(rgb: ByteArray, model: str | Path | None = None) -> tuple[Float
     `model` is one of `KEYS` or a file of weights named as the registry has it; without it the best that is there.
     The network stays in memory for the next picture. WeightsError for weights that are missing or damaged.
     """
-    located = choices.find("foreground", "salient") if model is None else None
-    key = located.model.key if located is not None else str(model or KEYS[-1])
-    path = located.path if located is not None else weights.require(key) if key in KEYS else Path(key)
-    session = _loaded(path, key if key in KEYS else path.stem)
+    if model is None and (located := choices.find("foreground", "salient")) is not None:
+        key, path = located.model.key, located.path
+    elif model is None or str(model) in KEYS:
+        key = str(model or KEYS[-1])
+        path = weights.require(key)
+    else:
+        path = Path(model)
+        key = path.stem
+    session = _loaded(path, key)
     found = session.predict(Image.fromarray(np.ascontiguousarray(rgb)))[0]
     return np.asarray(found, np.float32) / np.float32(255), path
 
@@ -53,8 +58,8 @@ def _loaded(path: Path, key: str) -> Any:
             import onnxruntime
             from rembg.sessions import sessions_class
 
-            kind = next((session for session in sessions_class if session.name() == key), None)
-            if kind is None or key not in KEYS:
+            kind = next((session for session in sessions_class if session.name() == key and key in KEYS), None)
+            if kind is None:
                 raise WeightsError(f"{path} is named as none of the networks {', '.join(KEYS)}. Rename it.")
             # rembg would look for the file, and download it, by itself.
             here = type(kind.__name__, (kind,), {"download_models": classmethod(lambda *_, **__: str(path))})

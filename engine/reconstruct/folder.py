@@ -219,12 +219,10 @@ class RunFolder:
 def options_to_json(options: Options, folder: Path) -> dict[str, Any]:
     """JSON of options; the mask and the strokes become files in `folder`."""
     record = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
-    for name, file in (("strokes", "strokes.png"), ("mask", "given_mask.png")):
+    for name, file, read in (("strokes", "strokes.png", as_pixels), ("mask", "given_mask.png", _mask_pixels)):
         value = record[name]
         if isinstance(value, np.ndarray) or value not in (None, folder / file):
-            RunFolder(folder).write(
-                file, _png(_mask_pixels(value) if name == "mask" else as_pixels(value).astype(np.uint8))
-            )
+            RunFolder(folder).write(file, _png(read(value).astype(np.uint8)))
         record[name] = None if value is None else file
     return record
 

@@ -276,7 +276,6 @@ class ReconstructTab(QWidget):
         """The pixels of a picture in work were loaded: uint8 (H, W, 4)."""
         self.input.show_picture(picture, pixels)
         if not self.stages.running and picture is self.input.picture and self.shown_key is None:
-            self.preview.show_image(to_qimage(pixels), "")
             self._show_page(self.mask_page)
 
     def show_input_problem(self, picture: Picture, text: str) -> None:
