@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from engine.core.errors import WeightsError
@@ -102,11 +103,14 @@ def locate(key: str) -> Located | None:
     return Located(found, path, "built in") if path.is_file() else None
 
 
+def _store(source: Source) -> ModuleType:
+    """What fetches and keeps the files of a source: `releases`, which has the functions of `hub`, or `hub`."""
+    return hub if source.release is None else releases
+
+
 def _cached(source: Source) -> Path | None:
     """What to load of weights that were fetched, by this program or another."""
-    if source.release is not None:
-        return releases.cached(source.names[0])
-    folder = hub.cached(source.origin, source.names)
+    folder = _store(source).cached(source.origin, source.names)
     return None if folder is None else source.weights_in(folder)
 
 
@@ -249,19 +253,17 @@ def fetch(key: str, progress: ProgressCallback | None = None, cancel: CancelToke
     if not found.sources:
         raise WeightsError(f"The weights of {found.label} come with the program and cannot be fetched. {_advice(key)}")
     source = found.sources[0]
+    checksums = {file.name: file.checksum for file in source.files}
     if source.release is not None:
-        file = source.files[0]
-        return releases.download(source.origin, *source.release, file.name, file.checksum, progress, cancel)
-    folder = hub.download(found.origin, {file.name: file.checksum for file in found.files}, progress, cancel)
+        folder = releases.download(source.origin, source.release, checksums, progress, cancel)
+    else:
+        folder = hub.download(source.origin, checksums, progress, cancel)
     return source.weights_in(folder)
 
 
 def unfinished(key: str) -> int:
     """Bytes received by a fetch that was cancelled or broke, from which the next one goes on."""
-    found = model(key)
-    if found.sources and found.sources[0].release is not None:
-        return releases.unfinished(found.files[0].name)
-    return hub.unfinished(found.origin, [file.name for file in found.files])
+    return sum(_store(source).unfinished(source.origin, source.names) for source in model(key).sources[:1])
 
 
 def remove(key: str) -> int:
@@ -277,10 +279,9 @@ def remove(key: str) -> int:
         raise WeightsError(f"The weights of {found.label} are at {located.path}. Delete them there if you want to.")
     if located is None and not unfinished(key):
         raise WeightsError(f"There are no weights of {found.label} on this machine.")
-    if found.sources[0].release is not None:
-        return releases.remove(found.files[0].name)
-    freed = hub.remove(found.origin, [file.name for file in found.files]) if unfinished(key) else 0
-    cached = next((source for source in found.sources if hub.cached(source.origin, source.names)), None)
+    first = found.sources[0]
+    freed = _store(first).remove(first.origin, first.names) if unfinished(key) else 0
+    cached = next((source for source in found.sources if _cached(source) is not None), None)
     if cached is not None:
-        freed += hub.remove(cached.origin, None if cached.layout.folder else cached.names)
+        freed += _store(cached).remove(cached.origin, None if cached.layout.folder else cached.names)
     return freed

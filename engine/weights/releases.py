@@ -1,12 +1,14 @@
 """Files that a GitHub release holds: rembg's networks, kept where rembg itself keeps and looks for them.
 
-The folder is rembg's (2.0.80 and later): `HOME/models/NAME/NAME.onnx` with HOME `~/.rembg`, or as `REMBG_HOME`,
-`XDG_DATA_HOME` or `U2NET_HOME` say; files of its earlier versions, flat in `~/.u2net`, count as well.
+The folder is that of rembg 2.0.86: `HOME/models/NAME/NAME.onnx` with HOME `~/.rembg`, or as `REMBG_HOME`,
+`XDG_DATA_HOME` or `U2NET_HOME` say; files of earlier versions, flat in `~/.u2net`, count as well. The functions are
+those of `hub`; a source here has one file.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.core.errors import OutputError
@@ -23,23 +25,23 @@ def home() -> Path:
     return Path(named).expanduser()
 
 
-def cached(name: str) -> Path | None:
-    """The file of a network, e.g. `u2net.onnx`, None if it is not there."""
+def cached(origin: str, names: Sequence[str]) -> Path | None:
+    """Folder with the file of a network, e.g. `u2net.onnx`, None if it is not there."""
     legacy = Path(os.environ.get("U2NET_HOME") or f"{os.environ.get('XDG_DATA_HOME', '~')}/.u2net").expanduser()
-    return next((path for path in (_place(name), legacy / name) if path.is_file()), None)
+    return next((path.parent for name in names for path in (_place(name), legacy / name) if path.is_file()), None)
 
 
-def unfinished(name: str) -> int:
+def unfinished(origin: str, names: Sequence[str]) -> int:
     """Bytes received by a download that was cancelled or broke."""
-    partial = _partial(name)
-    return partial.stat().st_size if partial.is_file() else 0
+    return sum(partial.stat().st_size for name in names if (partial := _partial(name)).is_file())
 
 
-def remove(name: str) -> int:
+def remove(origin: str, names: Sequence[str]) -> int:
     """Delete a network's file, unfinished as well; returns the bytes freed."""
+    folder = cached(origin, names)
     freed = 0
-    for path in (cached(name), _partial(name)):
-        if path is not None and path.is_file():
+    for path in [_partial(name) for name in names] + ([folder / name for name in names] if folder else []):
+        if path.is_file():
             freed += path.stat().st_size
             try:
                 path.unlink()
@@ -50,21 +52,21 @@ def remove(name: str) -> int:
 
 def download(
     origin: str,
-    release: str,
-    asset: str,
-    name: str,
-    checksum: str | None,
+    release: tuple[str, str],
+    checksums: Mapping[str, str | None],
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> Path:
-    """Bring `asset` of a release of the repository `origin` (`owner/name`) here as `name`; returns its path.
+    """Bring an asset of a release, its tag and the asset's name, of the repository `origin` (`owner/name`) here.
 
-    Goes on from what an earlier call had received, honours `HF_HUB_OFFLINE` and the proxies' variables, reports
-    bytes and raises as `hub.download` does.
+    `checksums` holds what the file is called here, and its checksum. Returns its folder. Goes on from what an earlier
+    call had received, honours `HF_HUB_OFFLINE` and the proxies' variables, reports bytes and raises as `hub.download`.
     """
-    transfer = _Transfer(origin, f"{ADDRESS}/{origin}/releases/download/{release}/{asset}", name, checksum)
-    hub.carry_out(transfer, progress, cancel)
-    return _place(name)
+    tag, asset = release
+    hub.carry_out(_Transfer(origin, f"{ADDRESS}/{origin}/releases/download/{tag}/{asset}", checksums), progress, cancel)
+    folder = cached(origin, list(checksums))
+    assert folder is not None
+    return folder
 
 
 def _place(name: str) -> Path:
@@ -78,8 +80,8 @@ def _partial(name: str) -> Path:
 class _Transfer(hub.Transfer):
     """One file, from an address."""
 
-    def __init__(self, origin: str, url: str, name: str, checksum: str | None) -> None:
-        super().__init__(origin, {name: checksum}, ADDRESS)
+    def __init__(self, origin: str, url: str, checksums: Mapping[str, str | None]) -> None:
+        super().__init__(origin, checksums, ADDRESS)
         self._url = url
 
     def headers(self) -> dict[str, str]:
