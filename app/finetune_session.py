@@ -239,7 +239,6 @@ class FineTuneSession(JobSession[FineTuneTab, "FineTune"]):
 
     def _remember_surface(self, surface: Any) -> None:
         self.settings.models = {**self.settings.models, "surface": surface}
-        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
 
     def _choices(self) -> Any:
         """The models of the next reconstruction; None in a window without that tab."""

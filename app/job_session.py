@@ -242,7 +242,6 @@ class JobSession(Generic[Tab, Run]):
         """Have a job done and `take` what it tells, also where that is nothing but another look at its board; what went
         wrong, if anything, and whether it was cancelled."""
         self._remember()
-        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
         work = asyncio.ensure_future(self.runner.submit(job.work))
         looked = 0.0
         while not work.done():

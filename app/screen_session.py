@@ -129,7 +129,6 @@ class ScreenSession:
             "folder": str(request.folder),
             "annotator": request.annotator,
         }
-        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
         self.tab.begin()
         scene = await self.files.submit(self._scene)
         if any(item.path is not None for item in self._session.items):
@@ -288,7 +287,6 @@ class ScreenSession:
 
     def _remember(self) -> None:
         self.settings.screen |= {"keys": self.tab.keymap.changed, "turning": self.tab.turning}
-        self.tasks.spawn(self.files.submit(self.settings.save_if_possible))
 
 
 # -- on the other thread -------------------------------------------------------------------------------------
