@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,13 @@ class ReconstructSession:
     def _choose_usual(self) -> None:
         """Options as the user last asked for them, whatever an earlier run that was looked at had."""
         panel = self.tab.input
-        panel.set_options(mode="auto", quality=self.settings.quality)
+        usual = Options()
+        panel.set_options(
+            mode=usual.mode,
+            quality=self.settings.quality,
+            upright=usual.upright,
+            foreground_ratio=usual.foreground_ratio,
+        )
         panel.set_elevation(None)
         panel.editor.set_tool("box")
         panel.models.remember(self.settings.models | {"memory_gb": self.settings.memory_gb})
@@ -158,7 +164,8 @@ class ReconstructSession:
         if mode == "sam" and self.current is not None:
             self.tab.input.show_problem(picture, "Segment Anything waits until the run is done.")
         try:
-            found = await thread.submit(_foreground, self._pixels[1], mode, picture, cancel)
+            upright = self.tab.input.framing.upright.isChecked()
+            found = await thread.submit(_foreground, self._pixels[1], mode, picture, upright, cancel)
         except Cancelled:
             return
         except OrielError as error:
@@ -344,7 +351,13 @@ class ReconstructSession:
         if self.tab.shown_key == key and picture is not None:
             options = run.options
             models = {part: getattr(options, part) for part in ("method", *ROWS)}
-            self.tab.input.set_options(mode=options.mode, quality=options.quality, **models)
+            self.tab.input.set_options(
+                mode=options.mode,
+                quality=options.quality,
+                upright=options.upright,
+                foreground_ratio=options.foreground_ratio,
+                **models,
+            )
             self.tab.input.set_elevation(options.elevation)
             self.tab.input.set_pictures([picture])
 
@@ -448,13 +461,16 @@ def _load(source: Path | bytes) -> Any:
     return load_picture(source)
 
 
-def _foreground(pixels: Any, mode: str, picture: Picture, cancel: CancelToken) -> Any:
+def _foreground(pixels: Any, mode: str, picture: Picture, upright: bool, cancel: CancelToken) -> Any:
     from engine.imaging import extract_foreground
+    from engine.imaging.aim import aim_at
 
     cancel.check()
-    return extract_foreground(
+    found = extract_foreground(
         pixels, mode=mode, box=picture.box, strokes=picture.strokes, points=picture.points, cancel=cancel
     )
+    aim = aim_at(pixels, found.mask, found.method, picture.source) if upright else None
+    return found if aim is None or not aim.note else replace(found, notes=(*found.notes, aim.note))
 
 
 def _thumbnail(path: Path) -> QImage:

@@ -12,6 +12,7 @@ from app.options import option
 from app.reporting import BAD_INPUT, complain
 from app.settings import Settings
 from engine import choices
+from engine.cameras import FRAME_FRACTION
 from engine.core.errors import Cancelled, OrielError
 from engine.reconstruct.options import FORMATS, MODES, PICTURE_SUFFIXES, QUALITIES, SAMPLERS, Options, UpAxis
 from engine.reconstruct.run import Run
@@ -64,6 +65,12 @@ def reconstruct(
         option("a pixel on what is not meant; repeatable", nargs=2, repeat=True, metavar=("X", "Y")),
     ] = (),
     mask: Annotated[Path | None, option("finished mask, white where the object is", metavar="FILE")] = None,
+    upright: Annotated[
+        bool, option("turn a photograph straight towards its object, by its lens and the object's upright edges")
+    ] = True,
+    foreground_ratio: Annotated[
+        float, option("share of the frame that the object's longer side takes, 0.5 to 1", metavar="X")
+    ] = FRAME_FRACTION,
     up: Annotated[
         UpAxis | None, option("up axis of the files (default: Y in GLB and OBJ, else Z)", choices=get_args(UpAxis))
     ] = None,
@@ -75,6 +82,8 @@ def reconstruct(
     options = Options(
         mode=mode,
         mask=mask,
+        upright=upright,
+        foreground_ratio=foreground_ratio,
         elevation=elevation,
         method=method or "",
         generator=generator or choices.preferred("generator", method or ""),

@@ -1,4 +1,4 @@
-"""Framing as Zero123 expects it: a white square, the object centred, its longer side 75 % of the picture's."""
+"""Framing as Zero123 expects it: a white square, the object centred, its longer side a part of the picture's."""
 
 from __future__ import annotations
 
@@ -25,10 +25,16 @@ class Framed:
     """3x3: source pixels (x right, y down, first pixel's centre at 0.5) to framed pixels, homogeneous."""
 
 
-def frame(picture: npt.NDArray[np.uint8], mask: npt.NDArray[Any], size: int = REFERENCE_SIZE) -> Framed:
+def frame(
+    picture: npt.NDArray[np.uint8],
+    mask: npt.NDArray[Any],
+    size: int = REFERENCE_SIZE,
+    *,
+    fraction: float = FRAME_FRACTION,
+) -> Framed:
     """Cut `mask` (H, W) in 0..1 out of the straight RGBA `picture` (H, W, 4) and frame it in `size` x `size` pixels.
 
-    The bounding box of the mask (at 0.5) is centred and its longer side scaled to `FRAME_FRACTION` of `size`.
+    The bounding box of the mask (at 0.5) is centred and its longer side scaled to `fraction` of `size`.
     Colours are averaged premultiplied, so that nothing of the background shines around the object.
     Raises `InputError` for an empty mask.
 
@@ -48,7 +54,7 @@ def frame(picture: npt.NDArray[np.uint8], mask: npt.NDArray[Any], size: int = RE
             "The mask is empty: there is no object to frame. Draw a box around it or keep the whole picture."
         )
     x0, x1, y0, y1 = float(columns[0]), float(columns[-1] + 1), float(rows[0]), float(rows[-1] + 1)
-    scale = FRAME_FRACTION * size / max(x1 - x0, y1 - y0)
+    scale = fraction * size / max(x1 - x0, y1 - y0)
     left, top = (x0 + x1) / 2 - size / 2 / scale, (y0 + y1) / 2 - size / 2 / scale
 
     # Only the part of the source that the frame shows.

@@ -85,7 +85,7 @@ def load_picture(source: str | Path | bytes | npt.NDArray[Any]) -> ByteArray:
 
 def _decode(file: Any, name: str) -> ByteArray:
     try:
-        image = _open(file)
+        image = open_picture(file)
     except UnidentifiedImageError as error:
         raise InputError(f"{name} is not a picture this program can read. Use {_FORMATS_TEXT}.") from error
     except Exception as error:  # a damaged file makes codecs raise anything: OSError, SyntaxError...
@@ -107,7 +107,8 @@ def _decode(file: Any, name: str) -> ByteArray:
     return _finished(rgba, orientation, name)
 
 
-def _open(file: Any) -> Image.Image:
+def open_picture(file: Any) -> Image.Image:
+    """A picture of the formats that are taken, a file or what is open as one, before it is decoded."""
     from pillow_heif import register_heif_opener
 
     register_heif_opener(thumbnails=False)
@@ -200,7 +201,7 @@ def load_mask(source: str | Path | bytes | npt.NDArray[Any]) -> npt.NDArray[np.f
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = _open(io.BytesIO(content))
+            image = open_picture(io.BytesIO(content))
             _check_size(name, *image.size)
             image.load()
     except InputError:

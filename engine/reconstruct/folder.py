@@ -72,11 +72,15 @@ class RunFolder:
         from engine.imaging import load_picture
 
         if "input" not in self._kept:
-            found = sorted(self.folder.glob("input.*"))
-            if not found:
-                raise InputError(f"{self.folder} has lost its input picture.")
-            self._kept["input"] = load_picture(found[0])
+            self._kept["input"] = load_picture(self.input_file())
         return np.asarray(self._kept["input"])
+
+    def input_file(self) -> Path:
+        """The picture as it was given."""
+        found = sorted(self.folder.glob("input.*"))
+        if not found:
+            raise InputError(f"{self.folder} has lost its input picture.")
+        return found[0]
 
     def mask(self) -> FloatArray | None:
         """(H, W) foreground of the picture in 0..1."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from engine import choices
+from engine.cameras import FRAME_FRACTION
 from engine.core.device import MemoryBudget
 from engine.core.errors import InputError
 
@@ -27,6 +28,8 @@ SAMPLERS = ("fast", "published")
 """Few steps of a multistep solver, or the steps and noise of the published code."""
 ELEVATION_RANGE = (-60.0, 89.0)
 """Degrees that a typed elevation may take."""
+FOREGROUND_RATIOS = (0.5, 1.0)
+"""Range of the object's share of the square that a generator sees."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ class Options:
     """(H, W) corrections to the foreground, 0 none, 1 add, 2 remove: an array, or a PNG that holds it."""
     mask: npt.NDArray[np.uint8] | Path | None = None
     """(H, W) finished mask, 0 or 255, used instead of finding one: an array, or a picture file."""
+    upright: bool = True
+    """Whether a photograph is turned straight towards its object, by its lens and the object's upright edges."""
+    foreground_ratio: float = FRAME_FRACTION
+    """Share of the side of the square that a generator sees which the object's longer side takes."""
     elevation: float | None = None
     """Known elevation of the camera in degrees, instead of an estimate."""
     method: str = ""
@@ -127,6 +134,11 @@ class Options:
         low, high = ELEVATION_RANGE
         if self.elevation is not None and not low <= self.elevation <= high:
             raise InputError(f"Elevation is {self.elevation:g} degrees, but has to lie between {low:g} and {high:g}.")
+        low, high = FOREGROUND_RATIOS
+        if not low <= self.foreground_ratio <= high:
+            raise InputError(
+                f"Foreground ratio is {self.foreground_ratio:g}, but has to lie between {low:g} and {high:g}."
+            )
         if self.height_m is not None and not 0 < self.height_m < 1e6:
             raise InputError(f"Height is {self.height_m:g} metres, but has to be above 0 and below a million.")
         if not 0 <= self.seed < 2**32:

@@ -61,7 +61,9 @@ class _Step:
 
 
 _STEPS = {
-    "foreground": _Step("foreground", ("mode", "box", "points", "strokes", "mask"), "foreground"),
+    "foreground": _Step(
+        "foreground", ("mode", "box", "points", "strokes", "mask", "upright", "foreground_ratio"), "foreground"
+    ),
     "neighbours": _Step("views", ("method", "generator", "sampler", "quality", "seed"), "generator"),
     "elevation": _Step("elevation", ("elevation", "matcher"), "matcher"),
     "views": _Step("views"),
@@ -307,16 +309,18 @@ class Run(RunFolder):
     def _foreground(self, work: Work) -> None:
         from engine.imaging import sam
 
-        found, framed = stages.find_object(self.picture(), self.options, work)
+        found, framing = stages.find_object(self.picture(), self.options, work, self.input_file())
         segmenter = sam.shared(found.weights) if found.method == "sam" else None
         self._note_used("foreground", found.method, segmenter, found.weights)
         self.report["notes"] = list(found.notes)
         self.write_picture("mask.png", found.mask)
-        self.write_picture("framed.png", framed)
+        self.write_picture("framed.png", framing.image)
+        self._mark(aim=framing.aim and framing.aim.to_json(), lens=framing.lens)
         del self._kept["input"]  # large, and not needed before the texture
 
     def _neighbours(self, work: Work) -> None:
-        neighbours = stages.draw_neighbours(self._generator(work), self._framed(), self.options, work)
+        lens = float(self._record.get("lens", 1.0))
+        neighbours = stages.draw_neighbours(self._generator(work), self._framed(), self.options, work, lens)
         self.write_views("neighbours", neighbours.views)
         self._mark(generator_elevation=neighbours.guess)
 
@@ -367,13 +371,16 @@ class Run(RunFolder):
         self.write_surface(mesh)
 
     def _texture(self, work: Work) -> None:
+        from engine.imaging.aim import Aim
+
         value = self._need(self.elevation(), "views").value
         views = [*self._need(self.principal_views(), "views")]
         if self._method.source_views:
             views += [*self._need(self.source_views(), "views")]
         mask = self._need(self.mask(), "views")
         surface = self._need(self.surface(), "surface", "surface")
-        mesh = stages.bake(surface, self.picture(), mask, views, value, self.options, work)
+        aim = Aim.from_json(kept) if (kept := self._record.get("aim")) else None
+        mesh = stages.bake(surface, self.picture(), mask, views, value, self.options, work, aim)
         work.cancel.check()
         self.write_mesh(mesh, self.options, work.cancel)
         self.report |= {"vertices": len(mesh.vertices), "faces": len(mesh.faces)}

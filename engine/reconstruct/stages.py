@@ -9,7 +9,7 @@ the name of one of `STAGES`, in which the neighbours are a part of the views.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,7 +26,8 @@ from engine.reconstruct.options import QUALITIES, Options
 
 if TYPE_CHECKING:
     from engine.elevation import ElevationEstimate, Matcher
-    from engine.imaging import Foreground
+    from engine.imaging import Foreground, Framed
+    from engine.imaging.aim import Aim
     from engine.surface.network import SurfaceModel
     from engine.views.generator import SolidGenerator, ViewGenerator
 
@@ -67,9 +68,24 @@ class Neighbours:
     """Elevation in degrees that they were drawn for: the generator's own guess, None if it has none."""
 
 
-def find_object(picture: ByteArray, options: Options, work: Work) -> tuple[Foreground, FloatArray]:
-    """The object in a picture (H, W, 4), straight RGBA, and (256, 256, 4) the picture as the generator sees it."""
-    from engine.imaging import Foreground, extract_foreground, frame
+@dataclass(frozen=True)
+class Framing:
+    """A picture as the generator sees it."""
+
+    image: FloatArray
+    """(256, 256, 4)."""
+    aim: Aim | None
+    """How its camera was turned to the object, if it was."""
+    lens: float
+    """Its focal length, the reference's being 1; 1 where nothing tells."""
+
+
+def find_object(
+    picture: ByteArray, options: Options, work: Work, source: Path | None = None
+) -> tuple[Foreground, Framing]:
+    """The object in a picture (H, W, 4), straight RGBA, that was loaded from `source`, and the picture framed."""
+    from engine.imaging import Foreground, extract_foreground
+    from engine.imaging.aim import aim_at
     from engine.imaging.inspection import inspect_picture
 
     work.report("foreground", 0, 3, "Finding the object")
@@ -86,18 +102,24 @@ def find_object(picture: ByteArray, options: Options, work: Work) -> tuple[Foreg
             cancel=work.cancel,
         )
     work.report("foreground", 1, 3, "Framing", ("mask", found.mask))
-    framed = frame(picture, found.mask, FRAMED_SIZE).image
-    work.report("foreground", 2, 3, "Framing", ("framed", framed))
+    aim = aim_at(picture, found.mask, found.method, source) if options.upright else None
+    framed = _frame(picture, found.mask, FRAMED_SIZE, options, aim)
+    lens = 1.0 if aim is None else aim.focal * float(framed.transform[0, 0]) / cameras.REFERENCE_FOCAL
+    if aim is not None and aim.note:
+        found = replace(found, notes=(*found.notes, aim.note))
+    work.report("foreground", 2, 3, "Framing", ("framed", framed.image))
     work.report("foreground", 3, 3, "Object found")
-    return found, framed
+    return found, Framing(framed.image, aim, lens)
 
 
-def draw_neighbours(generator: ViewGenerator, framed: FloatArray, options: Options, work: Work) -> Neighbours:
+def draw_neighbours(
+    generator: ViewGenerator, framed: FloatArray, options: Options, work: Work, lens: float = 1.0
+) -> Neighbours:
     """The generator's guess of the elevation and the four neighbours, unless the elevation is known.
 
-    A generator with a solid of its own shows it first.
+    A generator with a solid of its own shows it first. `lens` is that of the framed picture: see `Framing`.
     """
-    guess = generator.estimate_elevation(framed) if options.elevation is None else options.elevation
+    guess = generator.estimate_elevation(framed, lens) if options.elevation is None else options.elevation
     work.cancel.check()
     source_views = choices.METHODS[options.method].source_views
     if not source_views:
@@ -208,18 +230,20 @@ def bake(
     elevation: float,
     options: Options,
     work: Work,
+    aim: Aim | None = None,
 ) -> Mesh:
     """The surface with a texture of the picture (H, W, 4), which counts most, and the views.
 
-    `views` are the principal ones, of which the first is the picture, and the source views if there are any.
+    `views` are the principal ones, of which the first is the picture, and the source views if there are any. `aim` is
+    how the picture was turned before it was framed.
     """
-    from engine.imaging import frame
     from engine.texture.bake import bake_texture
 
     work.report("texture", 0, 1, "Baking the texture")
     quality = QUALITIES[options.quality]
     poses = [*cameras.principal_poses(elevation), *cameras.source_poses(elevation)][: len(views)]
-    pictures = [frame(picture, mask, quality.input_size).image, *(_resize(v, quality.input_size) for v in views[1:])]
+    own = _frame(picture, mask, quality.input_size, options, aim).image
+    pictures = [own, *(_resize(view, quality.input_size) for view in views[1:])]
     return bake_texture(
         surface,
         np.stack(pictures),
@@ -259,6 +283,14 @@ def _given_mask(given: ByteArray | Path, shape: tuple[int, ...]) -> FloatArray:
     if mask.shape != shape:
         mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR))
     return mask
+
+
+def _frame(picture: ByteArray, mask: FloatArray, size: int, options: Options, aim: Aim | None) -> Framed:
+    from engine.imaging import frame
+
+    if aim is not None:
+        picture, mask = aim.turned(picture, mask)
+    return frame(picture, mask, size, fraction=options.foreground_ratio)
 
 
 def _resize(picture: FloatArray, size: int) -> FloatArray:

@@ -16,9 +16,11 @@ from torch import Tensor
 from engine import cameras, choices, weights
 from engine.core.errors import EmptyResultError, WeightsError
 from engine.core.progress import CancelToken, Progress, ProgressCallback
+from engine.imaging.verticals import upright_segments, vertical_support
 from engine.meshes.mesh import Mesh
 from engine.views.denoising import denoised
-from engine.views.network import MODEL, FieldCode, elevation_of, sample_volume, to_frustum
+from engine.views.manhattan import CANDIDATES
+from engine.views.network import MODEL, FieldCode, sample_volume, to_frustum
 from engine.views.prior import ShapePrior
 from engine.views.raster import render_mesh
 from engine.views.spatial import SpatialCode, SpatialConfig, SpatialNetwork, azimuth_of, cell_centres, turned
@@ -28,6 +30,12 @@ FloatArray = npt.NDArray[np.float32]
 _CHUNK = 16384  # points asked about between two looks at the cancel token
 _MARGIN = 1.0  # logit that the silhouette demands of a foreground ray
 _TURN = 3.0  # degrees of elevation by which a finished solid may be turned
+_ELEVATIONS = np.arange(-30.0, 80.01, 0.25)  # degrees
+_NEAR = 5.0
+_UNLIKELY = 1e-3  # probability that remains to an elevation which the network rules out
+_EDGES = 5.0
+"""Logarithm of likelihood for upright edges as long as the picture's side. With 0, 3, 5 and 8 the elevations of 62
+held-back buildings are wrong by 2.1, 0.5, 0.5 and 0.6 degrees (median)."""
 _FOREGROUND = 0.4  # mask of a ray that belongs to the object
 _RAYS = 96  # rays along the picture's side that are held to the silhouette
 _DEPTHS = 80  # depths at which each of them is asked
@@ -205,9 +213,16 @@ def _both(
     return logit.mean(0), None if rgb is None else rgb.mean(0)
 
 
-def _elevation(code: FieldCode) -> float:
-    """Elevation in degrees that a picture and its mirror image agree on best."""
-    return float(elevation_of(code.elevation_logits.mean(0, keepdim=True)))
+def _elevation(code: FieldCode, image: FloatArray, lens: float) -> float:
+    """Elevation in degrees that a picture, its mirror image and its upright edges agree on best."""
+    likely = np.log(code.elevation_logits.mean(0).softmax(0).numpy() + _UNLIKELY)
+    side = image.shape[0]
+    focal = cameras.REFERENCE_FOCAL / cameras.REFERENCE_SIZE * side * lens
+    edges = upright_segments(image, image[..., 3])
+    upright = vertical_support(edges, focal, (side / 2, side / 2), _ELEVATIONS)[0] * focal / side
+    likely = np.interp(_ELEVATIONS, CANDIDATES.numpy(), likely) + _EDGES * upright
+    near = np.abs(_ELEVATIONS - _ELEVATIONS[likely.argmax()]) <= _NEAR  # the mean about the best, not of rivals
+    return float(np.average(_ELEVATIONS[near], weights=np.exp(likely[near] - likely.max())))
 
 
 class BuiltInGenerator:
@@ -243,10 +258,10 @@ class BuiltInGenerator:
             ) from None
         return cls(network, ShapePrior.load(found.path) if with_prior else None)
 
-    def estimate_elevation(self, image: FloatArray) -> float | None:
-        """Elevation in degrees that the network reads off the picture (S, S, 4)."""
+    def estimate_elevation(self, image: FloatArray, lens: float = 1.0) -> float | None:
+        """See `ViewGenerator.estimate_elevation`: by the network and by upright edges."""
         with torch.inference_mode():
-            return _elevation(self._encode(image, 0))
+            return _elevation(self._encode(image, 0), image, lens)
 
     def mesh(
         self,
@@ -340,7 +355,7 @@ class BuiltInGenerator:
         """What is known of a picture, on a grid of `cells` a side."""
         code = self._encode(image, 0 if self.prior else seed)
         if elevation is None:
-            elevation = _elevation(code)
+            elevation = _elevation(code, image, 1.0)
         key = (image.tobytes(), seed, elevation, cells)
         if self._drawn is not None and self._drawn[0] == key:
             return self._drawn[1]

@@ -25,8 +25,11 @@ class ViewGenerator(Protocol):
     label: str
     """Name shown to people, saying plainly what it is."""
 
-    def estimate_elevation(self, image: FloatArray) -> float | None:
-        """The generator's own guess of the input camera's elevation in degrees, or None if it has none."""
+    def estimate_elevation(self, image: FloatArray, lens: float = 1.0) -> float | None:
+        """The generator's own guess of the input camera's elevation in degrees, or None if it has none.
+
+        `lens`: the focal length of the picture (S, S, 4), the reference's being 1.
+        """
 
     def generate(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from dataclasses import dataclass
@@ -11,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image
 
+from engine.cameras import REFERENCE_FOCAL, Pose
 from engine.core.errors import InputError
 from engine.data import make_object, split_seeds
 from engine.data.objects import family_of
+from engine.evaluation.pictures import draw_shape, shape_of
 from engine.evaluation.views import mask_iou
 from engine.imaging import extract_foreground, frame, load_picture
+from engine.imaging.aim import FILM_DIAGONAL, aim_at
 from engine.rendering.blender import find_blender
 from engine.views import load_generator
 from tests.benchmarks.table import Table
@@ -79,7 +83,8 @@ def photos(folder: Path, kind: str, families: tuple[str, ...] = _FAMILIES) -> li
 def measure_photos(table: Table, folder: Path) -> None:
     """What is found in photographs without a click, against GrabCut's guess, and the elevation that the generator sees.
 
-    The elevation is measured with the true mask, apart for pictures from above and from the street.
+    The elevation and the silhouette of the generator's solid are measured with the true mask, apart for pictures from
+    above and from the street: as they are, and turned straight by their lens and by a usual one.
     """
     generator = load_generator("built-in")
     for kind, families in (("castle", _FAMILIES), ("street", _STREET)):
@@ -89,11 +94,34 @@ def measure_photos(table: Table, folder: Path) -> None:
             found = [mask_iou(_mask(picture, mode), photo.mask) for picture, photo in zip(pictures, taken, strict=True)]
             for figure, value in (("median", np.median(found)), ("least", min(found))):
                 table.add(f"{len(taken)} {kind} photographs", f"mask IoU, {mode}, {figure}", float(value))
-        errors = [
-            abs(generator.estimate_elevation(frame(picture, photo.mask).image) - photo.camera["elevation"])
-            for picture, photo in zip(pictures, taken, strict=True)
-        ]
-        table.add(f"{len(taken)} {kind} photographs", "elevation error, median", float(np.median(errors)), "degrees")
+        for how in ("as they are", "straight, lens assumed", "straight, lens told"):
+            errors, outlines = [], []
+            for picture, photo in zip(pictures, taken, strict=True):
+                framed, lens = _framed(picture, photo, how)
+                elevation = generator.estimate_elevation(framed, lens)
+                errors.append(abs(elevation - photo.camera["elevation"]))
+                solid = shape_of(generator.mesh(framed, elevation))
+                outlines.append(mask_iou(draw_shape(solid, [Pose(elevation, 0.0)])[0, ..., 3], framed[..., 3]))
+            group = f"{len(taken)} {kind} photographs, {how}"
+            table.add(group, "elevation error, median", float(np.median(errors)), "degrees")
+            table.add(group, "elevation error, mean", float(np.mean(errors)), "degrees")
+            table.add(group, "silhouette IoU, mean", float(np.mean(outlines)))
+
+
+def _framed(picture: npt.NDArray[np.uint8], photo: Photo, how: str) -> tuple[npt.NDArray[np.float32], float]:
+    """The picture as the generator sees it, and its lens, the reference's being 1."""
+    if how == "as they are":
+        return frame(picture, photo.mask).image, 1.0
+    exif = Image.Exif()
+    if how == "straight, lens told":
+        of_film = photo.camera["lens"] / 36 * picture.shape[1] / np.hypot(*picture.shape[:2]) * FILM_DIAGONAL
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = round(float(of_film))
+    buffer = io.BytesIO()
+    Image.fromarray(picture[..., :3]).save(buffer, "JPEG", exif=exif)
+    aim = aim_at(picture, photo.mask, "salient", buffer.getvalue())
+    assert aim is not None
+    framed = frame(*aim.turned(picture, photo.mask))
+    return framed.image, aim.focal * float(framed.transform[0, 0]) / REFERENCE_FOCAL
 
 
 def _mask(picture: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.float32]:

@@ -316,11 +316,14 @@ def test_each_picture_begins_with_the_usual_options_and_settings_are_kept_at_onc
         tab = session.reconstruct.tab
         bring(session, house_picture)
         await until(lambda: "ound" in tab.input.note.text())
-        tab.input.set_options(mode="whole", quality="fine")
+        tab.input.set_options(mode="whole", quality="fine", upright=False, foreground_ratio=0.66)
+        framing = {"upright": False, "foreground_ratio": 0.66}
+        assert tab.input.chosen(tab.input.picture).items() >= framing.items()
         tab.input.set_elevation(33.0)
         tab.input.editor.set_tool("remove")
         bring(session, house_picture)
         assert tab.input.mode.currentData() == "auto" and tab.input.known_elevation is None
+        assert tab.input.framing.values() == {"upright": True, "foreground_ratio": 0.75}
         assert tab.input.quality.currentData() == session.settings.quality == "standard"
         assert tab.input.editor.canvas.tool == "box"
         session.settings.quality = "draft"

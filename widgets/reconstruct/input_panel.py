@@ -30,6 +30,7 @@ from widgets.kit.labels import ElidedLabel, label
 from widgets.kit.panel import clear_layout
 from widgets.kit.theme import theme
 from widgets.reconstruct.foreground_editor import ForegroundEditor
+from widgets.reconstruct.framing_button import FramingButton
 from widgets.reconstruct.model_choices import MISSING_TIP, ModelChoices
 from widgets.reconstruct.request import Choice, Picture, QueueEntry, Request
 
@@ -252,6 +253,12 @@ class InputPanel(QWidget):
 
         self.mode = _combo(MODES, "How the object is found in the picture")
         self.mode.currentIndexChanged.connect(self._mode_changed)
+        self.framing = FramingButton()
+        self.framing.upright.toggled.connect(lambda _: self._want_preview())
+        mode_row = QHBoxLayout()
+        mode_row.setSpacing(4)
+        mode_row.addWidget(self.mode, 1)
+        mode_row.addWidget(self.framing)
         self.elevation_kind = QComboBox()
         self.elevation_kind.addItems(["Automatic", "Known"])
         self.elevation_kind.setToolTip("Estimate the camera's elevation from the views, or type it if it is known")
@@ -278,7 +285,7 @@ class InputPanel(QWidget):
         for box in (self.mode, self.elevation_kind, self.quality, self.models.method):
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         fields: dict[str, QWidget | QLayout] = {
-            "Object": self.mode,
+            "Object": mode_row,
             "Elevation": elevation_row,
             "Quality": self.quality,
             "Method": self.models.method,
@@ -375,8 +382,17 @@ class InputPanel(QWidget):
 
     # -- options -----------------------------------------------------------------------------------------
 
-    def set_options(self, *, mode: str | None = None, quality: str | None = None, **models: Any) -> None:
+    def set_options(
+        self,
+        *,
+        mode: str | None = None,
+        quality: str | None = None,
+        upright: bool | None = None,
+        foreground_ratio: float | None = None,
+        **models: Any,
+    ) -> None:
         """Choose options by their names in `Options`; `models` are those of `ModelChoices`."""
+        self.framing.choose(upright, foreground_ratio)
         for box, value in ((self.mode, mode), (self.quality, quality)):
             if value is not None and box.findData(value) >= 0:
                 box.setCurrentIndex(box.findData(value))
@@ -422,6 +438,7 @@ class InputPanel(QWidget):
             "mode": self.mode.currentData(),
             "elevation": self.known_elevation,
             "quality": self.quality.currentData(),
+            **self.framing.values(),
             **self.models.values(),
         }
 

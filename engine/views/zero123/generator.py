@@ -124,7 +124,7 @@ class Zero123Generator:
         network = Zero123Network(layouts.read(path or weights.require(name)), device.precision(on))
         return cls(network, name=name, sampler=sampler, on=on, budget=budget)
 
-    def estimate_elevation(self, image: FloatArray) -> float | None:
+    def estimate_elevation(self, image: FloatArray, lens: float = 1.0) -> float | None:
         """None: Zero123 knows turns only."""
         return None
 

@@ -22,7 +22,7 @@ class BallGenerator:
     def load(cls):
         return cls()
 
-    def estimate_elevation(self, image):
+    def estimate_elevation(self, image, lens=1.0):
         return 20.0
 
     def mesh(self, image, elevation):

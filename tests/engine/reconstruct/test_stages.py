@@ -23,7 +23,7 @@ class Painter:
     def __init__(self, guess: float | None) -> None:
         self.guess, self.asked = guess, []
 
-    def estimate_elevation(self, image: np.ndarray) -> float | None:
+    def estimate_elevation(self, image: np.ndarray, lens: float = 1.0) -> float | None:
         return self.guess
 
     def generate(self, image, offsets, *, elevation=None, size=256, seed=0, progress=None, cancel=None):
@@ -35,15 +35,36 @@ def test_the_object_is_found_in_arrays(house_image: Image.Image):
     picture = np.asarray(house_image)
     mask = np.zeros((200, 200), np.uint8)
     mask[60:150, 50:160] = 255
-    found, framed = stages.find_object(picture, Options(mask=mask), stages.Work())
+    found, framing = stages.find_object(picture, Options(mask=mask), stages.Work())
     assert np.array_equal(found.mask > 0.5, mask > 0) and found.method == "mask"
-    assert framed.shape == (256, 256, 4)
+    assert framing.image.shape == (256, 256, 4)
     strokes = np.zeros((200, 200), np.uint8)
     strokes[:100] = 2
     half, _ = stages.find_object(picture, Options(mode="alpha", strokes=strokes), stages.Work())
     assert half.mask[:100].max() < 0.5 < half.mask[100:].max()
     with pytest.raises(InputError, match="The mask is 200 x 50"):
         stages.find_object(picture, Options(mask=mask[:50]), stages.Work())
+
+
+def test_the_object_takes_its_share_of_the_frame(house_image: Image.Image):
+    picture = np.asarray(house_image)
+    for ratio in (0.5, 1.0):
+        _, framing = stages.find_object(picture, Options(foreground_ratio=ratio), stages.Work())
+        rows, columns = np.nonzero(framing.image[..., 3] >= 0.5)
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 == pytest.approx(ratio * 256, abs=2)
+    with pytest.raises(InputError, match="Foreground ratio is 0.4, but has to lie between 0.5 and 1"):
+        Options(foreground_ratio=0.4)
+
+
+def test_a_photograph_is_turned_straight_unless_it_is_not_wanted(house_image: Image.Image):
+    picture, mask = np.zeros((600, 800, 4), np.uint8) + np.uint8(255), np.zeros((600, 800), np.uint8)
+    picture[100:300, 20:220, :3] = np.asarray(house_image)[..., :3]
+    mask[110:290, 30:200] = 255
+    found, framing = stages.find_object(picture, Options(mask=mask), stages.Work())
+    assert framing.aim is not None and framing.lens > 1.5 and "turned by" in found.notes[-1]
+    assert framing.aim.aside == pytest.approx(np.degrees(np.arctan(np.hypot(285, 100) / framing.aim.focal)), abs=0.5)
+    found, framing = stages.find_object(picture, Options(mask=mask, upright=False), stages.Work())
+    assert framing.aim is None and framing.lens == 1.0 and "turned by" not in " ".join(found.notes)
 
 
 @pytest.mark.parametrize(("guess", "found", "kept"), [(20.0, 20.2, True), (20.0, 25.0, False), (None, 25.0, True)])
