@@ -8,10 +8,12 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from engine.core.errors import EmptyResultError
-from engine.meshes.mesh import Mesh
+from engine.meshes.mesh import Mesh, vertex_normals
 
 FLOATER_SHARE = 0.01
 """A part with less of the largest part's volume than this is a floater."""
+_APART = 1e-4
+"""Share of the mesh's longest side by which sheets that met are drawn back into their own solid."""
 
 
 def clean_mesh(mesh: Mesh, *, target_faces: int | None = None) -> Mesh:
@@ -65,10 +67,10 @@ def _without_folds(faces: npt.NDArray) -> npt.NDArray:
 def _separated(
     vertices: npt.NDArray, faces: npt.NDArray, colors: npt.NDArray | None
 ) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray | None]:
-    """Give sheets that decimation has brought together at an edge vertices of their own.
+    """Give sheets that decimation has brought together at an edge vertices of their own, a little apart.
 
     Of the faces at such an edge those belong together that have solid between them, so that a closed mesh has two
-    faces at every edge again.
+    faces at every edge again; apart, so that it has them as well in a file that holds one vertex for each position.
     """
     # A corner of a face is also the half-edge that leaves it.
     start, end = faces.ravel().astype(np.int64), np.roll(faces, -1, 1).ravel().astype(np.int64)
@@ -105,8 +107,11 @@ def _separated(
     _, first, corner = np.unique(
         csgraph.connected_components(graph, directed=False)[1], return_index=True, return_inverse=True
     )
-    kept = start[first]
-    return vertices[kept], corner.reshape(faces.shape).astype(np.int32), None if colors is None else colors[kept]
+    kept, faces = start[first], corner.reshape(faces.shape).astype(np.int32)
+    colors = None if colors is None else colors[kept]
+    double = np.bincount(kept)[kept] > 1
+    apart = _APART * np.ptp(vertices, axis=0).max() * vertex_normals(vertices[kept], faces)
+    return (vertices[kept] - apart * double[:, None]).astype(np.float32), faces, colors
 
 
 def _compact(

@@ -52,7 +52,7 @@ def test_the_object_takes_its_share_of_the_frame(house_image: Image.Image):
         _, framing = stages.find_object(picture, Options(foreground_ratio=ratio), stages.Work())
         rows, columns = np.nonzero(framing.image[..., 3] >= 0.5)
         assert max(np.ptp(rows), np.ptp(columns)) + 1 == pytest.approx(ratio * 256, abs=2)
-    with pytest.raises(InputError, match="Foreground ratio is 0.4, but has to lie between 0.5 and 1"):
+    with pytest.raises(InputError, match=r"Foreground ratio is 0\.4, but"):
         Options(foreground_ratio=0.4)
 
 

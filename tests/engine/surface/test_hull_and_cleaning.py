@@ -6,6 +6,7 @@ from surface_scenes import ELEVATION, SIZE, house, trace
 
 from engine import cameras
 from engine.core.errors import EmptyResultError
+from engine.meshes.export import export_mesh
 from engine.meshes.mesh import Mesh
 from engine.surface import clean_mesh
 from engine.surface.extraction import extract_mesh, march
@@ -108,7 +109,7 @@ def test_decimation_keeps_shape_and_colours():
 
 
 @pytest.mark.parametrize("faces", [200, 400, 800])
-def test_a_closed_mesh_with_thin_tips_stays_closed(faces):
+def test_a_closed_mesh_with_thin_tips_stays_closed_in_files_as_well(faces, tmp_path):
     x = np.linspace(-1, 1, 40)
     grid = np.stack(np.meshgrid(x, x, x, indexing="ij"), -1)
     field = np.linalg.norm(grid, axis=-1) - 0.5
@@ -123,6 +124,9 @@ def test_a_closed_mesh_with_thin_tips_stays_closed(faces):
     assert solid.is_watertight and solid.is_winding_consistent
     assert solid.volume == pytest.approx(trimesh.Trimesh(vertices, triangles, process=False).volume, rel=0.05)
     assert np.abs(mesh.colors / 127 - (mesh.vertices + 1)).max() < 0.15
+    export_mesh(mesh, tmp_path / "tips.stl")
+    read = trimesh.load_mesh(tmp_path / "tips.stl")
+    assert read.is_watertight and read.is_winding_consistent
 
 
 def test_an_empty_mesh_is_reported():
