@@ -78,6 +78,7 @@ class ReconstructSession:
         tab.remove_requested.connect(self.remove)
         tab.retry_requested.connect(self.retry_view)
         tab.continue_requested.connect(self.tasks.then(self.continue_shown))
+        tab.rebuild_requested.connect(self.tasks.then(self.rebuild))
         tab.open_requested.connect(self.tasks.then(self.open_run))
         tab.rerun_requested.connect(self.tasks.then(self.rerun))
         tab.delete_requested.connect(self.tasks.then(self.delete))
@@ -209,6 +210,20 @@ class ReconstructSession:
             except OrielError as error:
                 self.tab.show_error(str(error))
                 return
+        self._add(Job(next(self._numbers), run.name, run=run))
+
+    async def rebuild(self, changes: dict[str, Any]) -> None:
+        """Make the run on the screen again, from where these options count."""
+        run = await self._get(self.tab.shown_key)
+        if run is None:
+            return
+        try:
+            if await self.files.submit(lambda: run.change(**changes)) is None:
+                self.tab.show_note("Nothing would be different: change a value first.")
+                return
+        except OrielError as error:
+            self.tab.show_error(str(error))
+            return
         self._add(Job(next(self._numbers), run.name, run=run))
 
     def cancel(self) -> None:
@@ -567,4 +582,5 @@ def _contents(run: Run) -> RunContents:
         used=run.report.get("used", {}),
         error_kind=run.error_kind,
         method=run.options.method,
+        made_with={name: getattr(run.options, name) for name in ("faces", "smooth", "texture_size", "seed")},
     )

@@ -56,6 +56,7 @@ KEYS = {
         ("Esc", "cancel the run"),
         ("Ctrl+I", "picture and options"),
         ("Ctrl+Shift+M", "which models do the work"),
+        ("Ctrl+B", "rebuild with other triangles, smoothing, texture, seed"),
         ("Ctrl+F", "search the history"),
         ("Return / Del", "open / delete a run in the history"),
     ],

@@ -14,7 +14,16 @@ from app.settings import Settings
 from engine import choices
 from engine.cameras import FRAME_FRACTION
 from engine.core.errors import Cancelled, OrielError
-from engine.reconstruct.options import FORMATS, MODES, PICTURE_SUFFIXES, QUALITIES, SAMPLERS, Options, UpAxis
+from engine.reconstruct.options import (
+    FORMATS,
+    MODES,
+    PICTURE_SUFFIXES,
+    QUALITIES,
+    SAMPLERS,
+    TEXTURE_SIZES,
+    Options,
+    UpAxis,
+)
 from engine.reconstruct.run import Run
 
 _BEST = "(default: published weights if they are here, else what is built in; `oriel weights list`)"
@@ -36,6 +45,11 @@ def reconstruct(
     *,
     output: Annotated[Path | None, option("folder for the runs (default: the history)", "-o", metavar="OUT")] = None,
     quality: Quality = "standard",
+    faces: Annotated[int | None, option("triangles of the mesh (default: by the quality)")] = None,
+    texture_size: Annotated[
+        int | None, option("side of the texture in pixels (default: by the quality)", choices=TEXTURE_SIZES)
+    ] = None,
+    smooth: Annotated[int, option("passes of smoothing, 0 to 50; the volume stays")] = 0,
     method: Method = None,
     formats: Annotated[
         tuple[str, ...], option("repeat for several (default glb)", "--format", choices=FORMATS, repeat=True)
@@ -92,6 +106,9 @@ def reconstruct(
         surface=surface or choices.preferred("surface"),
         memory_gb=Settings.load().memory_gb if memory is None else memory,
         quality=quality,
+        faces=faces,
+        texture_size=texture_size,
+        smooth=smooth,
         seed=seed,
         formats=tuple(formats or ("glb",)),
         up=up,

@@ -12,7 +12,7 @@ from app.reporting import BAD_INPUT, complain, say_json, working
 from app.settings import Settings
 from engine.core.errors import OrielError
 from engine.core.progress import Progress
-from engine.reconstruct.options import STAGES
+from engine.reconstruct.options import STAGES, TEXTURE_SIZES
 from engine.reconstruct.run import Run
 
 Name = Annotated[str, option("folder name in the history, or path of a run folder")]
@@ -55,11 +55,17 @@ def resume(
     /,
     *,
     start: Annotated[str | None, option("stage to start from", "--from", choices=STAGES)] = None,
+    faces: Annotated[int | None, option("another number of triangles")] = None,
+    texture_size: Annotated[int | None, option("another side of the texture", choices=TEXTURE_SIZES)] = None,
+    smooth: Annotated[int | None, option("other passes of smoothing, 0 to 50")] = None,
+    seed: Annotated[int | None, option("another seed")] = None,
     json: Json = False,
 ) -> int:
-    """Finish a run, or run it again from a stage on."""
+    """Finish a run, or run it again from a stage on, or with other options from where they count."""
     run = _find(name)
+    changes = {"faces": faces, "texture_size": texture_size, "smooth": smooth, "seed": seed}
     try:
+        run.change(**{option: value for option, value in changes.items() if value is not None})
         execute(run, run.name, start or "texture")  # it goes back to the first stage that is not done
     except OrielError as error:
         tell(json, run.folder, run, str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +28,12 @@ SAMPLERS = ("fast", "published")
 """Few steps of a multistep solver, or the steps and noise of the published code."""
 ELEVATION_RANGE = (-60.0, 89.0)
 """Degrees that a typed elevation may take."""
+FACES = (100, 1_000_000)
+"""Range of the triangles that may be asked for."""
+SMOOTHING = (0, 50)
+"""Range of the passes of smoothing."""
+TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)
+"""Sides of a texture in pixels."""
 FOREGROUND_RATIOS = (0.5, 1.0)
 """Range of the object's share of the square that a generator sees."""
 
@@ -108,6 +114,12 @@ class Options:
     """Memory of the GPU that the models may fill, in GB; None for what is free."""
     quality: str = "standard"
     """One of `QUALITIES`."""
+    faces: int | None = None
+    """Triangles that the surface is reduced to; None for what the quality says, as below."""
+    texture_size: int | None = None
+    """Side of the texture in pixels: one of `TEXTURE_SIZES`."""
+    smooth: int = 0
+    """Passes of smoothing that take ripples off the surface and leave its volume (Taubin, 1995)."""
     seed: int = 0
     formats: tuple[str, ...] = ("glb",)
     """Files to write: of `FORMATS`. The GLB is always written."""
@@ -117,9 +129,9 @@ class Options:
     """Height of the object in metres in the files; by default one world unit is a metre."""
 
     def __post_init__(self) -> None:
-        def one_of(what: str, value: object, allowed: Sequence[str]) -> None:
+        def one_of(what: str, value: object, allowed: Sequence[object]) -> None:
             if value not in allowed:
-                raise InputError(f"{what} is {value!r}, but has to be one of {', '.join(allowed)}.")
+                raise InputError(f"{what} is {value!r}, but has to be one of {', '.join(map(str, allowed))}.")
 
         if not self.method:
             object.__setattr__(self, "method", choices.preferred_method(self.generator, self.surface))
@@ -139,6 +151,15 @@ class Options:
             raise InputError(
                 f"Foreground ratio is {self.foreground_ratio:g}, but has to lie between {low:g} and {high:g}."
             )
+        whole: tuple[tuple[str, int | None, tuple[int, int]], ...] = (
+            ("Number of triangles", self.faces, FACES),
+            ("Smoothing", self.smooth, SMOOTHING),
+        )
+        for what, number, (least, most) in whole:
+            if number is not None and not least <= number <= most:
+                raise InputError(f"{what} is {number}, but has to lie between {least} and {most}.")
+        if self.texture_size is not None:
+            one_of("Texture size", self.texture_size, TEXTURE_SIZES)
         if self.height_m is not None and not 0 < self.height_m < 1e6:
             raise InputError(f"Height is {self.height_m:g} metres, but has to be above 0 and below a million.")
         if not 0 <= self.seed < 2**32:
@@ -146,6 +167,19 @@ class Options:
         MemoryBudget(self.memory_gb)
         if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
             raise InputError(f"Box {self.box} is empty: give left, top, right, bottom in pixels.")
+
+    @property
+    def detail(self) -> Quality:
+        """What the quality costs, but for what is chosen apart."""
+        usual = QUALITIES[self.quality]
+        size = self.texture_size or usual.texture_size
+        # A picture smaller than half the texture would leave it blurred.
+        return replace(
+            usual,
+            faces=self.faces or usual.faces,
+            texture_size=size,
+            input_size=usual.input_size if size == usual.texture_size else min(max(size // 2, 256), 1024),
+        )
 
     def check_choices(self) -> None:
         """InputError if there is no such generator, matcher or surface network, or the generator cannot do the method.

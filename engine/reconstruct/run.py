@@ -67,8 +67,8 @@ _STEPS = {
     "neighbours": _Step("views", ("method", "generator", "sampler", "quality", "seed"), "generator"),
     "elevation": _Step("elevation", ("elevation", "matcher"), "matcher"),
     "views": _Step("views"),
-    "surface": _Step("surface", ("surface",), "surface"),
-    "texture": _Step("texture", ("formats", "up", "height_m")),
+    "surface": _Step("surface", ("surface", "faces", "smooth"), "surface"),
+    "texture": _Step("texture", ("texture_size", "formats", "up", "height_m")),
 }
 _ORDER = tuple(_STEPS)
 

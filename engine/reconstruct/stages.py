@@ -196,7 +196,7 @@ def build_surface(
     """The surface that a network reads off the source views (32, S, S, 4); without faces if it finds none."""
     from engine.surface import reconstruct_surface
 
-    quality = QUALITIES[options.quality]
+    quality = options.detail
     mesh = reconstruct_surface(
         network,
         sources,
@@ -208,7 +208,7 @@ def build_surface(
         progress=work.within("surface"),
         cancel=work.cancel,
     )
-    return _surface(mesh, work)
+    return _surface(_smoothed(mesh, options), work)
 
 
 def take_solid(generator: SolidGenerator, framed: FloatArray, elevation: float, options: Options, work: Work) -> Mesh:
@@ -216,10 +216,10 @@ def take_solid(generator: SolidGenerator, framed: FloatArray, elevation: float, 
     from engine.surface.cleaning import clean_mesh
 
     work.report("surface", 0, 3, "Extracting the surface")
-    quality = QUALITIES[options.quality]
+    quality = options.detail
     mesh = generator.mesh(framed, elevation, resolution=quality.solid_resolution, seed=options.seed, cancel=work.cancel)
     work.report("surface", 2, 3, "Cleaning the mesh", ("mesh", mesh))
-    return _surface(clean_mesh(mesh, target_faces=quality.faces), work)
+    return _surface(_smoothed(clean_mesh(mesh, target_faces=quality.faces), options), work)
 
 
 def bake(
@@ -240,7 +240,7 @@ def bake(
     from engine.texture.bake import bake_texture
 
     work.report("texture", 0, 1, "Baking the texture")
-    quality = QUALITIES[options.quality]
+    quality = options.detail
     poses = [*cameras.principal_poses(elevation), *cameras.source_poses(elevation)][: len(views)]
     own = _frame(picture, mask, quality.input_size, options, aim).image
     pictures = [own, *(_resize(view, quality.input_size) for view in views[1:])]
@@ -268,6 +268,16 @@ def _surface(mesh: Mesh, work: Work) -> Mesh:
     if len(mesh.faces):
         work.report("surface", 1, 1, f"{len(mesh.faces):,} triangles", ("mesh", mesh))
     return mesh
+
+
+def _smoothed(mesh: Mesh, options: Options) -> Mesh:
+    if options.smooth == 0 or not len(mesh.faces):
+        return mesh
+    import trimesh
+
+    shape = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    trimesh.smoothing.filter_taubin(shape, lamb=0.5, nu=0.53, iterations=2 * options.smooth)
+    return replace(mesh, vertices=np.asarray(shape.vertices, np.float32))
 
 
 def _given_mask(given: ByteArray | Path, shape: tuple[int, ...]) -> FloatArray:

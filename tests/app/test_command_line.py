@@ -245,7 +245,8 @@ def test_without_a_folder_the_run_goes_to_the_history(house_picture, oriel_home,
     assert "texture" in capsys.readouterr().out
     assert cli.main(["runs", "show", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["elevation"] == 20
-    assert cli.main(["runs", "resume", name, "--from", "texture"]) == 0
+    assert cli.main(["runs", "resume", name, "--faces", "900", "--texture-size", "256"]) == 0
+    assert len(run.mesh().faces) <= 900 and run.mesh().texture.shape[0] == 256
     capsys.readouterr()
     assert cli.main(["runs", "delete", name]) == 0
     assert not run.folder.exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PySide6.QtWidgets import QPushButton
 
 from app.history import History
 from app.reconstruct_session import Job
@@ -362,5 +363,44 @@ def test_a_finished_mesh_stays_while_the_next_picture_is_at_work(drive, house_pi
         assert "unfinished" not in [entry.status for entry in tab.history.model.shown]
         await until(lambda: session.reconstruct.current is None, 100 * busy())
         assert tab.shown_key == first and tab.toast.isVisible()
+
+    drive(scenario)
+
+
+@needs_weights
+def test_a_mesh_is_rebuilt_otherwise_and_compared_with_what_it_was(drive, house_picture) -> None:
+    async def scenario(session: Session) -> None:
+        tab = session.reconstruct.tab
+        await until(lambda: tab.viewport is not None)
+        bring(session, house_picture)
+        tab.input.set_options(quality="draft")
+        tab.input.request()
+        await until(lambda: session.reconstruct.current is not None)
+        assert not tab.rebuild.isVisible()
+        await until(lambda: session.reconstruct.current is None, 100 * busy())
+        await until(lambda: tab.rebuild.isVisible())
+        assert not tab.before.isVisible()
+        before = tab.viewport.mesh
+        tab.rebuild.click()
+        fields = tab.rebuild.form.fields
+        assert tab.rebuild.sheet.isVisible() and fields["faces"].text() == "By the quality"
+        tab.rebuild.sheet.findChild(QPushButton).click()
+        await until(lambda: "Nothing would be different" in banner(session))
+        tab.rebuild.click()
+        fields["faces"].setValue(1500)
+        fields["smooth"].setValue(3)
+        fields["texture_size"].setCurrentIndex(fields["texture_size"].findData(256))
+        tab.rebuild.sheet.findChild(QPushButton).click()
+        await until(lambda: session.reconstruct.current is not None)
+        await until(lambda: session.reconstruct.current is None, 60 * busy())
+        await until(lambda: tab.before.isVisible())
+        after = tab.viewport.mesh
+        assert len(after.faces) <= 1500 < len(before.faces) and after.texture.shape[0] == 256
+        tab.before.click()
+        assert len(tab.viewport.mesh.faces) == len(before.faces)
+        tab.before.click()
+        assert len(tab.viewport.mesh.faces) == len(after.faces)
+        run = session.reconstruct.history.runs()[0]
+        assert (run.options.faces, run.options.smooth, run.options.texture_size) == (1500, 3, 256)
 
     drive(scenario)

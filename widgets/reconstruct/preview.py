@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QRect, QSize, Qt, Signal
-from PySide6.QtGui import QImage, QPainter, QPainterPath
-from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtGui import QImage, QPainter, QPainterPath, QPen
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from widgets.kit.banner import MessagePage
 from widgets.kit.images import paint_fitted
@@ -127,3 +127,31 @@ class LivePreview(QWidget):
         painter.setPen(theme.color("muted"))
         line = QRect(0, self.height() - foot, self.width(), foot)
         painter.drawText(line, Qt.AlignmentFlag.AlignCenter, self.caption)
+
+
+class DropHint(QLabel):
+    """A frame over the tab while a picture is dragged over it."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._below = parent
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hide()
+
+    def show_over(self, on: bool) -> None:
+        """Show over the whole parent, or hide."""
+        if on and not self.isVisible():
+            self.setGeometry(self._below.rect())
+            self.raise_()
+        self.setVisible(on)
+
+    def paintEvent(self, event: Any) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.fillRect(self.rect(), theme.color("veil"))
+        frame: QRect = self.rect().adjusted(theme.px(18), theme.px(18), -theme.px(18), -theme.px(18))
+        painter.setPen(QPen(theme.color("accent"), theme.px(2), Qt.PenStyle.DashLine))
+        painter.drawRoundedRect(frame, theme.px(14), theme.px(14))
+        painter.setFont(theme.font(24, bold=True))
+        painter.setPen(theme.color("text"))
+        painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, "Drop the picture")

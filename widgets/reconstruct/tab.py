@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QMimeData, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication, QImage, QPainter, QPen
+from PySide6.QtCore import QMimeData, Qt, QTimer, Signal
+from PySide6.QtGui import QGuiApplication, QImage
 from PySide6.QtWidgets import (
     QApplication,
     QButtonGroup,
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSplitter,
     QStackedWidget,
@@ -34,12 +33,12 @@ from widgets.kit.images import opaque, to_qimage
 from widgets.kit.labels import ElidedLabel, label
 from widgets.kit.overlay import Toast
 from widgets.kit.panel import Panel
-from widgets.kit.theme import theme
 from widgets.reconstruct.elevation_panel import ElevationPanel
 from widgets.reconstruct.history_panel import HistoryPanel
 from widgets.reconstruct.incoming import pictures_from_mime
 from widgets.reconstruct.input_panel import InputPanel
-from widgets.reconstruct.preview import Invitation, LivePreview, MaskPage
+from widgets.reconstruct.preview import DropHint, Invitation, LivePreview, MaskPage
+from widgets.reconstruct.rebuild_sheet import RebuildButton
 from widgets.reconstruct.request import HistoryEntry, Picture, short_label
 from widgets.reconstruct.stage_bar import STAGES, StageBar
 from widgets.reconstruct.views_grid import ViewOverlay, ViewsGrid
@@ -81,6 +80,8 @@ class RunContents:
     """Class of the error, e.g. `WeightsError`."""
     method: str = "views"
     """Name in `engine.choices.METHODS`."""
+    made_with: dict[str, Any] = field(default_factory=dict)
+    """Options that a mesh may be rebuilt with otherwise, by their names in `Options`."""
 
 
 class ReconstructTab(QWidget):
@@ -90,6 +91,8 @@ class ReconstructTab(QWidget):
     cancel_requested = Signal()
     remove_requested = Signal(int)
     retry_requested = Signal(int)
+    rebuild_requested = Signal(dict)
+    """The run that is shown is wanted with these options otherwise."""
     continue_requested = Signal()
     """Go on with the run that is shown, from where it stopped."""
     open_requested = Signal(str)
@@ -118,6 +121,8 @@ class ReconstructTab(QWidget):
         self._shown: RunContents | None = None
         self._working_on: str | None = None
         self._poses: list[cameras.Pose] = []
+        self._meshes: dict[str, Any] = {}
+        """The mesh before the run of this key was rebuilt."""
         self._behind: QWidget | None = None
         """The page that the picture's mask is corrected in front of, while it is."""
 
@@ -150,7 +155,13 @@ class ReconstructTab(QWidget):
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip(with_key("Save the mesh as GLB, OBJ, PLY or STL", "E"))
         self.export_button.clicked.connect(lambda: self.export_requested.emit())
-        self.export_button.hide()
+        self.rebuild = RebuildButton()
+        self.before = QPushButton("Before")
+        self.before.setCheckable(True)
+        self.before.setToolTip("Look at the mesh as it was before it was rebuilt")
+        self.before.toggled.connect(lambda _: self._compare())
+        for hidden in (self.export_button, self.rebuild, self.before):
+            hidden.hide()
         self.used = ElidedLabel("", "small")
         self.stages = StageBar()
         self.stages.cancel_requested.connect(self.cancel_requested)
@@ -168,6 +179,8 @@ class ReconstructTab(QWidget):
         middle = Panel(spacing=10)
         middle.top.addWidget(self.title, 1)
         middle.top.addWidget(self.clock)
+        middle.top.addWidget(self.before)
+        middle.top.addWidget(self.rebuild)
         middle.top.addWidget(self.export_button)
         middle.body.addLayout(middle.top)
         middle.body.addWidget(self.stages)
@@ -222,6 +235,7 @@ class ReconstructTab(QWidget):
             source.open_pressed.connect(self.open_dialog)
             source.paste_pressed.connect(self.paste)
             source.sample_chosen.connect(lambda path: self.bring([Picture(path, path.stem)]))
+        self.rebuild.requested.connect(self._rebuild)
         self.input.requested.connect(self._leave_mask)
         self.input.requested.connect(lambda _: self._leave_button())
         self.input.requested.connect(self.requested)
@@ -452,6 +466,10 @@ class ReconstructTab(QWidget):
         """Something went wrong: say it in place."""
         self.banner.show_message(text, "error", actions)
 
+    def show_note(self, text: str) -> None:
+        """Something worth a line, and nothing wrong."""
+        self.banner.show_message(text, "info")
+
     @property
     def has_mesh(self) -> bool:
         """Whether a mesh is on the screen."""
@@ -545,6 +563,10 @@ class ReconstructTab(QWidget):
         if not contents.picture.isNull():
             self.preview.show_image(contents.picture, "")
         self._show_mesh(contents.mesh)
+        self.rebuild.show_options(contents.made_with)
+        self.rebuild.setVisible(contents.mesh is not None and not self.stages.running)
+        self.before.setChecked(False)
+        self.before.setVisible(contents.mesh is not None and contents.key in self._meshes)
         if self._viewport is not None:
             self._viewport.set_height(contents.height_m)
             self._viewport.set_save_target(Path(self.last_folder), contents.name)
@@ -600,6 +622,8 @@ class ReconstructTab(QWidget):
     def _show_mesh(self, mesh: Any) -> None:
         self.export_button.setVisible(mesh is not None)
         if mesh is None:
+            self.rebuild.hide()
+            self.before.hide()
             if self._viewport is not None:
                 self._viewport.show_mesh(None)
             return
@@ -610,6 +634,17 @@ class ReconstructTab(QWidget):
         viewport.show_cameras(self._poses)
         if first:
             QTimer.singleShot(0, viewport.reset)  # fits the mesh once the viewport has its size
+
+    def _rebuild(self, changes: dict[str, Any]) -> None:
+        if self.shown_key is not None and self._shown is not None:
+            self._meshes = {self.shown_key: self._shown.mesh}  # of one run: a mesh with its texture is large
+            self.rebuild_requested.emit(changes)
+
+    def _compare(self) -> None:
+        """Show the mesh before or after it was rebuilt, from the same side."""
+        if self._viewport is not None and self._shown is not None and self._shown.key in self._meshes:
+            shown = self._meshes[self._shown.key] if self.before.isChecked() else self._shown.mesh
+            self._viewport.show_mesh(shown, reset_camera=False)
 
     def _show_elevation(self, estimate: Any) -> None:
         self.elevation.show_estimate(estimate)
@@ -672,31 +707,3 @@ def used_text(used: dict[str, Any]) -> tuple[str, str]:
         machine = f", on {what['device']}" if "device" in what else ""
         details.append(f"{title}: {what['label']}{place}{machine}")
     return "  ·  ".join(words), "\n".join(details)
-
-
-class DropHint(QLabel):
-    """A frame over the tab while a picture is dragged over it."""
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self._below = parent
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.hide()
-
-    def show_over(self, on: bool) -> None:
-        """Show over the whole parent, or hide."""
-        if on and not self.isVisible():
-            self.setGeometry(self._below.rect())
-            self.raise_()
-        self.setVisible(on)
-
-    def paintEvent(self, event: Any) -> None:
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.fillRect(self.rect(), theme.color("veil"))
-        frame: QRect = self.rect().adjusted(theme.px(18), theme.px(18), -theme.px(18), -theme.px(18))
-        painter.setPen(QPen(theme.color("accent"), theme.px(2), Qt.PenStyle.DashLine))
-        painter.drawRoundedRect(frame, theme.px(14), theme.px(14))
-        painter.setFont(theme.font(24, bold=True))
-        painter.setPen(theme.color("text"))
-        painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, "Drop the picture")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 
 from engine.core.errors import Cancelled, InputError
 from engine.core.progress import CancelToken, Progress
+from engine.meshes.mesh import Mesh
 from engine.reconstruct import stages
 from engine.reconstruct.folder import NEIGHBOURS, PRINCIPAL, SOURCES
 from engine.reconstruct.options import QUALITIES, Options
@@ -65,6 +69,31 @@ def test_a_photograph_is_turned_straight_unless_it_is_not_wanted(house_image: Im
     assert framing.aim.aside == pytest.approx(np.degrees(np.arctan(np.hypot(285, 100) / framing.aim.focal)), abs=0.5)
     found, framing = stages.find_object(picture, Options(mask=mask, upright=False), stages.Work())
     assert framing.aim is None and framing.lens == 1.0 and "turned by" not in " ".join(found.notes)
+
+
+def test_triangles_smoothing_and_texture_are_chosen_apart_from_the_quality():
+    ball = trimesh.creation.icosphere(4, 0.4)
+    rough = ball.vertices + np.random.default_rng(0).normal(0, 0.008, ball.vertices.shape)
+    made = Mesh(rough.astype(np.float32), ball.faces.astype(np.int32), np.full((len(rough), 3), 90, np.uint8))
+    generator = SimpleNamespace(mesh=lambda *_, **__: made)
+    framed = np.ones((256, 256, 4), np.float32)
+
+    def solid(**chosen):
+        return stages.take_solid(generator, framed, 0.0, Options(**chosen), stages.Work())
+
+    def roughness(mesh):
+        return float(np.linalg.norm(mesh.vertices, axis=1).std())
+
+    plain, smooth = solid(), solid(smooth=10)
+    assert roughness(smooth) < 0.4 * roughness(plain) and np.array_equal(smooth.faces, plain.faces)
+    volumes = [trimesh.Trimesh(m.vertices, m.faces, process=False).volume for m in (plain, smooth)]
+    assert volumes[1] == pytest.approx(volumes[0], rel=0.02)
+    assert len(solid(faces=1000).faces) <= 1000 < len(plain.faces)
+    detail = Options(quality="draft", texture_size=2048).detail
+    assert (detail.texture_size, detail.input_size, detail.faces) == (2048, 1024, QUALITIES["draft"].faces)
+    for wrong in ({"faces": 10}, {"smooth": 99}, {"texture_size": 1000}):
+        with pytest.raises(InputError):
+            Options(**wrong)
 
 
 @pytest.mark.parametrize(("guess", "found", "kept"), [(20.0, 20.2, True), (20.0, 25.0, False), (None, 25.0, True)])
