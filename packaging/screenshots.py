@@ -104,6 +104,8 @@ async def reconstruct_tab(session: Session, shoot: Callable[..., Awaitable[None]
     await shoot("running", ("dark",))
     await settle(lambda: session.reconstruct.current is None)
     await shoot("done")
+    await shoot("rebuild", ("dark",), ready=tab.rebuild.open)
+    tab.rebuild.sheet.hide()
     window.toggle_sheet()
     await shoot("keys", ("dark",))
     window.toggle_sheet()

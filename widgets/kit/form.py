@@ -46,7 +46,7 @@ class Form(QWidget):
     @property
     def differing(self) -> list[str]:
         """Names of the options that are not as usual."""
-        return [name for name in self.fields if name in self._own and self._value(name) != getattr(self.usual, name)]
+        return [name for name in self.fields if name in self._own and self.value(name) != getattr(self.usual, name)]
 
     def head(self, grid: QGridLayout, text: str, room: int) -> None:
         """A heading in a row of its own, with room above it."""
@@ -99,7 +99,8 @@ class Form(QWidget):
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _value(self, name: str) -> Any:
+    def value(self, name: str) -> Any:
+        """The value of a field."""
         return taken(self.fields[name])
 
     def _edited(self) -> None:

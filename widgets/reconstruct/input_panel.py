@@ -239,6 +239,8 @@ class InputPanel(QWidget):
         top = QHBoxLayout()
         top.setSpacing(2)
         top.addWidget(self._title, 1)
+        self.framing = FramingButton()
+        top.addWidget(self.framing)
         top.addWidget(IconButton("open", with_key("Open pictures", "Ctrl+O"), self.open_pressed.emit))
         top.addWidget(IconButton("paste", with_key("Paste a picture", "Ctrl+V"), self.paste_pressed.emit))
 
@@ -253,12 +255,7 @@ class InputPanel(QWidget):
 
         self.mode = _combo(MODES, "How the object is found in the picture")
         self.mode.currentIndexChanged.connect(self._mode_changed)
-        self.framing = FramingButton()
         self.framing.upright.toggled.connect(lambda _: self._want_preview())
-        mode_row = QHBoxLayout()
-        mode_row.setSpacing(4)
-        mode_row.addWidget(self.mode, 1)
-        mode_row.addWidget(self.framing)
         self.elevation_kind = QComboBox()
         self.elevation_kind.addItems(["Automatic", "Known"])
         self.elevation_kind.setToolTip("Estimate the camera's elevation from the views, or type it if it is known")
@@ -285,7 +282,7 @@ class InputPanel(QWidget):
         for box in (self.mode, self.elevation_kind, self.quality, self.models.method):
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         fields: dict[str, QWidget | QLayout] = {
-            "Object": mode_row,
+            "Object": self.mode,
             "Elevation": elevation_row,
             "Quality": self.quality,
             "Method": self.models.method,

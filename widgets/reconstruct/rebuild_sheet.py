@@ -17,6 +17,13 @@ KEY = "Ctrl+B"
 _USUAL = "By the quality"
 
 
+class _RebuildForm(Form):
+    def value(self, name: str) -> Any:
+        """What is chosen; None for what the quality says."""
+        value = taken(self.fields[name])
+        return None if name == "faces" and value < FACES[0] else value
+
+
 class RebuildButton(QPushButton):
     """Opens a sheet of what can be had otherwise, and asks for it."""
 
@@ -29,7 +36,7 @@ class RebuildButton(QPushButton):
         self.setToolTip(with_key("The same with other triangles, smoothing, texture or seed", KEY))
         self.sheet = QFrame(self, Qt.WindowType.Popup)
         self.sheet.setObjectName("sheet")
-        self.form = Form(Options())
+        self.form = _RebuildForm(Options())
         grid = form_grid(14, self.form)
         faces = QSpinBox()
         faces.setRange(FACES[0] - 1, FACES[1])  # the lowest stands for what is usual
@@ -47,9 +54,7 @@ class RebuildButton(QPushButton):
         self.form.add(grid, "texture_size", "Texture", texture, "Side of the texture in pixels")
         seed = QSpinBox()
         seed.setRange(0, 2**31 - 1)
-        self.form.add(
-            grid, "seed", "Seed", seed, "Another opinion on the same picture: begins at the views"
-        )
+        self.form.add(grid, "seed", "Seed", seed, "Another opinion on the same picture: begins at the views")
         go = QPushButton("Rebuild")
         go.setObjectName("primary")
         go.clicked.connect(self._ask)
@@ -78,7 +83,4 @@ class RebuildButton(QPushButton):
 
     def _ask(self) -> None:
         self.sheet.hide()
-        values = {name: taken(field) for name, field in self.form.fields.items()}
-        if values["faces"] < FACES[0]:
-            values["faces"] = None
-        self.requested.emit(values)
+        self.requested.emit({name: self.form.value(name) for name in self.form.fields})
