@@ -28,7 +28,7 @@ def upright_segments(picture: npt.NDArray[Any], mask: npt.NDArray[Any]) -> Array
     The picture is (H, W, 3 or 4), uint8 or 0..1.
     """
     given = np.ascontiguousarray(picture[..., :3])
-    rgb: npt.NDArray[Any] = given if given.dtype == np.uint8 else (np.clip(given, 0, 1) * 255).astype(np.uint8)
+    rgb: Any = given if given.dtype == np.uint8 else (np.clip(given, 0, 1) * 255).astype(np.uint8)
     solid = (np.asarray(mask) >= 0.5).astype(np.uint8)
     scale = max(1.0, _FINE / max(solid.shape))
     if scale > 1:

@@ -133,7 +133,7 @@ class OptionsForm(Form):
 
     def values(self) -> FineTuneOptions:
         """The options as they stand. Raises `InputError` where they do not go together."""
-        given = {field.name: self._value(field.name) for field in fields(FineTuneOptions) if field.name in self.fields}
+        given = {field.name: self.value(field.name) for field in fields(FineTuneOptions) if field.name in self.fields}
         start = str(self.start.currentData())
         if start == FROM_FILE:
             path = self.file.edit.text().strip()
@@ -239,8 +239,8 @@ class OptionsForm(Form):
         number.setSuffix(_UNITS.get(name, ""))
         return number
 
-    def _value(self, name: str) -> Any:
-        value = super()._value(name)
+    def value(self, name: str) -> Any:
+        value = super().value(name)
         return (Path(value).expanduser() if value else None) if name == "cache" else value
 
     def _start_changed(self) -> None:
@@ -258,7 +258,7 @@ class OptionsForm(Form):
             self._edited()
 
     def _reset(self) -> None:
-        kept = {name: self._value(name) for name in self.fields if self._kept and name not in FREE}
+        kept = {name: self.value(name) for name in self.fields if self._kept and name not in FREE}
         for name, field in self.fields.items():
             self._setting = True
             put(field, kept.get(name, getattr(self.usual, name)))

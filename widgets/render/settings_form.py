@@ -124,7 +124,7 @@ class SettingsForm(Form):
 
     def values(self) -> RenderSettings:
         """The settings as they stand."""
-        return RenderSettings(**{field.name: self._value(field.name) for field in fields(RenderSettings)})
+        return RenderSettings(**{field.name: self.value(field.name) for field in fields(RenderSettings)})
 
     def set_values(self, settings: RenderSettings) -> None:
         """Show these."""
@@ -133,7 +133,7 @@ class SettingsForm(Form):
 
     def farm(self) -> FarmChoice:
         """Who is to render."""
-        return FarmChoice(**{field.name: self._value(field.name) for field in fields(FarmChoice)})
+        return FarmChoice(**{field.name: self.value(field.name) for field in fields(FarmChoice)})
 
     def set_farm(self, farm: FarmChoice) -> None:
         """Show this."""
@@ -155,8 +155,8 @@ class SettingsForm(Form):
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _value(self, name: str) -> Any:
-        value = super()._value(name)
+    def value(self, name: str) -> Any:
+        value = super().value(name)
         given = self._given.get(name)
         # What was set to more digits than the field shows is kept, or the folder would have other settings.
         if isinstance(given, float) and round(given, self.fields[name].decimals()) == value:  # type: ignore[attr-defined]
@@ -175,7 +175,7 @@ class SettingsForm(Form):
         self.changed.emit()
 
     def _show_differing(self, names: list[str], text: str) -> None:
-        here = not self._locked and not self._value("scheduler")  # other machines have their own
+        here = not self._locked and not self.value("scheduler")  # other machines have their own
         for name in ("blender", "workers"):
             self.fields[name].setEnabled(here)
         self.reset.setEnabled(bool(names) and not self._locked)
