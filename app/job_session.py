@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import shutil
 import threading
 import time
@@ -18,11 +17,12 @@ from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices
 
 from app.engine_thread import EngineThread
-from app.model_previews import VIEWER_MODULES, make_cache
+from app.model_previews import make_cache
 from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken, Progress, ProgressCallback
+from engine.meshes.viewer import VIEWER_MODULES, import_viewer
 from widgets.kit.job_page import JobPage
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ class JobSession(Generic[Tab, Run]):
     async def _load_viewer(self, wanted: Callable[[], Any]) -> bool:
         """Have the libraries of the viewport loaded; whether it is still wanted."""
         for name in VIEWER_MODULES:
-            await self.files.submit(importlib.import_module, name)
+            await self.files.submit(import_viewer, name)
             if not wanted():
                 return False
         return True

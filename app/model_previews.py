@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 PREVIEW_TRIANGLES = 80_000
 """What the viewport takes without holding the window up."""
-VIEWER_MODULES = ("vtkmodules.vtkRenderingOpenGL2", "pyvista", "pyvista.plotting")
 
 
 def make_cache() -> PreviewCache:

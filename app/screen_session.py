@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import os
 from collections import deque
 from pathlib import Path
@@ -14,10 +13,10 @@ from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices
 
 from app.engine_thread import EngineThread
-from app.model_previews import VIEWER_MODULES
 from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import OrielError
+from engine.meshes.viewer import VIEWER_MODULES, import_viewer
 from widgets.screen import Found, Rights, Scene, ScreenTab, StartRequest
 from widgets.screen.side import RECENT
 
@@ -134,7 +133,7 @@ class ScreenSession:
         if any(item.path is not None for item in self._session.items):
             self.cache.want(scene.ahead)
             for name in VIEWER_MODULES:
-                await self.files.submit(importlib.import_module, name)
+                await self.files.submit(import_viewer, name)
             if self.tasks.closing:
                 return
             self.tab.prepare_view()

@@ -19,7 +19,6 @@ from app.crawl_session import CrawlSession
 from app.engine_thread import EngineThread
 from app.evaluate_session import EvaluateSession
 from app.finetune_session import FineTuneSession
-from app.model_previews import VIEWER_MODULES
 from app.models_session import ModelsSession
 from app.reconstruct_session import ReconstructSession
 from app.render_session import RenderSession
@@ -27,6 +26,7 @@ from app.screen_session import ScreenSession
 from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import OrielError
+from engine.meshes.viewer import VIEWER_MODULES, import_viewer
 from widgets.kit.theme import theme
 from widgets.kit.words import count
 from widgets.main_window import MainWindow
@@ -134,11 +134,11 @@ class Session:
         await self.models.refresh()
         # Loading libraries holds the interpreter, which would be felt in the middle of a run. One call each, so that
         # closing need not wait for all. Nothing of Qt is imported on another thread than its own.
-        for thread, modules in ((engine, ENGINE_MODULES), (self.files, VIEWER_MODULES)):
-            for name in modules:
-                if self.tasks.closing:
-                    return
-                await thread.submit(importlib.import_module, name)
+        ahead = [(engine, importlib.import_module, name) for name in ENGINE_MODULES]
+        for thread, load, name in [*ahead, *((self.files, import_viewer, name) for name in VIEWER_MODULES)]:
+            if self.tasks.closing:
+                return
+            await thread.submit(load, name)
         if self.tasks.closing:
             return
         if self.reconstruct.current is None:

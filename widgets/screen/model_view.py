@@ -11,6 +11,7 @@ from PySide6.QtGui import QCloseEvent, QImage, QShowEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from engine.cameras import camera_to_world
+from engine.meshes.viewer import import_viewer
 from widgets.kit.theme import theme
 from widgets.viewport.hands import Hands
 from widgets.viewport.scene import DARK, LIGHT, Orbit
@@ -50,6 +51,7 @@ class ModelView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        import_viewer()
         from pyvistaqt import QtInteractor  # takes a second: only who opens a view waits for it
 
         self.inside = False

@@ -40,6 +40,7 @@ from engine.cameras import Pose
 from engine.core.errors import InputError, OrielError, OutputError
 from engine.core.progress import CancelToken, Progress, ProgressCallback
 from engine.meshes.mesh import Mesh
+from engine.meshes.viewer import import_viewer
 from widgets.kit.labels import ElidedLabel
 from widgets.viewport.background import Job
 from widgets.viewport.export_dialog import FilmDialog
@@ -95,6 +96,7 @@ class Viewport(QWidget):
         super().__init__(parent)
         self._tools = tools
         # VTK takes a second to import: only who opens a viewport waits for it.
+        import_viewer()
         from pyvistaqt import QtInteractor
 
         self._mesh: Mesh | None = None
