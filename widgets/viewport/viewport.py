@@ -121,6 +121,8 @@ class Viewport(QWidget):
         self._hands.double_clicked.connect(self.reset)
         self._scene = Scene(self._canvas, DARK if self._is_dark() else LIGHT)
 
+        self._restyling = QTimer(self, singleShot=True, interval=0)
+        self._restyling.timeout.connect(self._restyle)
         self._rest = QTimer(self, singleShot=True, interval=REST_MS)
         self._rest.timeout.connect(self._refine)
         self._hands.let_go.connect(self._rest.start)
@@ -631,7 +633,11 @@ class Viewport(QWidget):
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         changes = (QEvent.Type.PaletteChange, QEvent.Type.FontChange)
-        if event.type() in changes and hasattr(self, "_pages") and not self._closed:
+        if event.type() in changes and hasattr(self, "_pages"):
+            self._restyling.start()  # a change of theme comes as a dozen of these
+
+    def _restyle(self) -> None:
+        if not self._closed:
             self._paint_icons()
             self._scene.set_look(DARK if self._is_dark() else LIGHT)
             self._redraw()
