@@ -219,6 +219,17 @@ def test_every_button_names_its_key(viewport):
         assert not action.icon().isNull()
 
 
+def test_what_finds_no_room_in_the_tool_bar_is_in_a_menu(qtbot, viewport):
+    viewport.resize(300, 360)
+    qtbot.waitUntil(viewport._more.isVisible)
+    viewport._more.menu().aboutToShow.emit()
+    offered = {action.text() for action in viewport._more.menu().actions()}
+    on_the_bar = {a.text() for a in viewport._toolbar.actions() if viewport._toolbar.widgetForAction(a).isVisible()}
+    assert "Export" in offered and offered.isdisjoint(on_the_bar)
+    viewport.resize(900, 360)
+    qtbot.waitUntil(lambda: not viewport._more.isVisible())
+
+
 def test_input_camera_is_drawn_in_the_accent_colour(viewport, mesh):
     viewport.show_mesh(mesh)
     viewport.show_cameras(principal_poses(20.0) + source_poses(20.0), visible=True)

@@ -33,6 +33,7 @@ _DRAWINGS = {
     "screenshot": '<path d="M4 8h3.500L9 5.500h6L16.500 8H20v11H4z"/><circle cx="12" cy="13" r="3.300"/>',
     "film": '<rect x="3.500" y="5" width="17" height="14" rx="1.500"/>'
     '<path d="M8 5v14M16 5v14M3.500 9.700H8M3.500 14.300H8M16 9.700h4.500M16 14.300h4.500"/>',
+    "more": '<path d="m6 7 5 5-5 5M13 7l5 5-5 5"/>',
     "export": '<path d="M12 15V4M8 8l4-4 4 4"/><path d="M4 14v6h16v-6"/>',
 }
 

@@ -21,6 +21,7 @@ from PySide6.QtGui import (
     QImageWriter,
     QKeySequence,
     QPalette,
+    QResizeEvent,
     QShowEvent,
 )
 from PySide6.QtWidgets import (
@@ -28,6 +29,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QProgressBar,
     QStackedLayout,
     QToolBar,
@@ -570,6 +572,17 @@ class Viewport(QWidget):
             for name in shown:
                 bar.addAction(self._actions[name])
         self._toolbar = bar
+        # The button that Qt has for what finds no room is a dozen pixels wide.
+        self._more = QToolButton(popupMode=QToolButton.ToolButtonPopupMode.InstantPopup, objectName="flat")
+        self._more.setToolTip("What finds no room here")
+        self._more.setAccessibleName("More")
+        menu = QMenu(self._more)
+        menu.aboutToShow.connect(self._fill_more)
+        self._more.setMenu(menu)
+        self._more.hide()
+        tools = QHBoxLayout()
+        tools.addWidget(bar, 1)
+        tools.addWidget(self._more)
 
         self._empty = QLabel(EMPTY_TEXT, alignment=Qt.AlignmentFlag.AlignCenter)
         self._empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
@@ -600,9 +613,18 @@ class Viewport(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(0)
-        box.addWidget(bar)
+        box.addLayout(tools)
         box.addLayout(self._pages, 1)
         box.addLayout(foot)
+
+    def _fill_more(self) -> None:
+        hidden = [a for a in self._toolbar.actions() if not self._toolbar.widgetForAction(a).isVisible()]
+        self._more.menu().clear()
+        self._more.menu().addActions([action for action in hidden if not action.isSeparator()])
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._more.setVisible(self._toolbar.isVisibleTo(self) and self._toolbar.sizeHint().width() > self.width())
 
     def _is_dark(self) -> bool:
         return self.palette().color(QPalette.ColorRole.Window).lightness() < 128
@@ -613,6 +635,8 @@ class Viewport(QWidget):
             action.setIcon(icon(name, palette))
         side = round(self.fontMetrics().height() * 1.25)
         self._toolbar.setIconSize(QSize(side, side))
+        self._more.setIcon(icon("more", palette))
+        self._more.setIconSize(QSize(side, side))
 
     # --- Qt -------------------------------------------------------------------------------------
 
