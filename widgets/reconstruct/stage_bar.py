@@ -42,6 +42,7 @@ class StageStrip(QWidget):
         self.state = dict.fromkeys(STAGES, "waiting")
         self.fraction = dict.fromkeys(STAGES, 0.0)
         self.seconds: dict[str, float | None] = dict.fromkeys(STAGES)
+        self.expected = dict(DEFAULT_SECONDS)
         theme.changed.connect(self.updateGeometry)
 
     def sizeHint(self) -> QSize:
@@ -49,6 +50,13 @@ class StageStrip(QWidget):
 
     def minimumSizeHint(self) -> QSize:
         return QSize(theme.px(340), theme.px(46))
+
+    def share(self, stage: str) -> float:
+        """How far a stage has come, 0..1: as it says, or as long as it takes, for what says nothing for a while."""
+        if self.state[stage] == "done":
+            return 1.0
+        by_time = (self.seconds[stage] or 0.0) / self.expected[stage] if self.state[stage] == "running" else 0.0
+        return max(self.fraction[stage], min(by_time, 0.9))
 
     def paintEvent(self, event: object) -> None:
         painter = QPainter(self)
@@ -70,8 +78,7 @@ class StageStrip(QWidget):
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(theme.color("border"))
             painter.drawRoundedRect(bar, bar.height() / 2, bar.height() / 2)
-            share = 1.0 if state == "done" else self.fraction[stage]
-            if share > 0:
+            if (share := self.share(stage)) > 0:
                 tint = {"failed": "error", "stopped": "warning"}.get(state, "accent")
                 painter.setBrush(theme.color(tint))
                 bar.setWidth(max(width * share, bar.height()))
@@ -106,7 +113,6 @@ class StageBar(QWidget):
         row.setSpacing(16)
         row.addWidget(self.strip, 1)
         row.addWidget(self.cancel_button)
-        self._expected = dict(DEFAULT_SECONDS)
         self._spent = dict.fromkeys(STAGES, 0.0)
         self._stage: str | None = None
         self._began = self._stage_began = 0.0
@@ -117,7 +123,7 @@ class StageBar(QWidget):
 
     def set_expected(self, seconds: dict[str, float]) -> None:
         """Seconds that each stage took lately on this machine."""
-        self._expected = {stage: seconds.get(stage, DEFAULT_SECONDS[stage]) for stage in STAGES}
+        self.strip.expected = {stage: max(seconds.get(stage, DEFAULT_SECONDS[stage]), 0.1) for stage in STAGES}
 
     def reset(self) -> None:
         """Nothing runs and nothing ran."""
@@ -192,7 +198,7 @@ class StageBar(QWidget):
         for stage in STAGES:
             if self.strip.state[stage] != "done":
                 spent, share = self._seconds(stage), self.strip.fraction[stage]
-                left = max(self._expected[stage] - spent, 0.3)
+                left = max(self.strip.expected[stage] - spent, 0.3)
                 if share > 0.1:  # the run's own pace is the better guide once there is some
                     left = share * (spent * (1 - share) / share) + (1 - share) * left
                 total += left
