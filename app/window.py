@@ -134,11 +134,13 @@ class Session:
         await self.models.refresh()
         # Loading libraries holds the interpreter, which would be felt in the middle of a run. One call each, so that
         # closing need not wait for all. Nothing of Qt is imported on another thread than its own.
-        ahead = [(engine, importlib.import_module, name) for name in ENGINE_MODULES]
-        for thread, load, name in [*ahead, *((self.files, import_viewer, name) for name in VIEWER_MODULES)]:
+        for name in (*ENGINE_MODULES, *VIEWER_MODULES):
             if self.tasks.closing:
                 return
-            await thread.submit(load, name)
+            if name in VIEWER_MODULES:
+                await self.files.submit(import_viewer, name)
+            else:
+                await engine.submit(importlib.import_module, name)
         if self.tasks.closing:
             return
         if self.reconstruct.current is None:

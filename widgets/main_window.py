@@ -70,6 +70,7 @@ KEYS = {
     "Mesh": [
         ("T C N P", "texture, colours, normals, plain"),
         ("W  V  G", "wireframe, cameras, ruler"),
+        ("L  B", "light, backdrop"),
         ("R  1  3  7", "whole model, front, side, top"),
         ("Space", "turntable"),
         ("S  F", "save a picture, a film"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -221,13 +222,15 @@ def test_every_button_names_its_key(viewport):
 
 def test_what_finds_no_room_in_the_tool_bar_is_in_a_menu(qtbot, viewport):
     viewport.resize(300, 360)
-    qtbot.waitUntil(viewport._more.isVisible)
-    viewport._more.menu().aboutToShow.emit()
-    offered = {action.text() for action in viewport._more.menu().actions()}
-    on_the_bar = {a.text() for a in viewport._toolbar.actions() if viewport._toolbar.widgetForAction(a).isVisible()}
+    qtbot.waitUntil(viewport._tool_bar.more.isVisible)
+    viewport._tool_bar.more.menu().aboutToShow.emit()
+    offered = {action.text() for action in viewport._tool_bar.more.menu().actions()}
+    on_the_bar = {
+        a.text() for a in viewport._tool_bar.bar.actions() if viewport._tool_bar.bar.widgetForAction(a).isVisible()
+    }
     assert "Export" in offered and offered.isdisjoint(on_the_bar)
     viewport.resize(900, 360)
-    qtbot.waitUntil(lambda: not viewport._more.isVisible())
+    qtbot.waitUntil(lambda: not viewport._tool_bar.more.isVisible())
 
 
 def test_input_camera_is_drawn_in_the_accent_colour(viewport, mesh):
@@ -276,6 +279,30 @@ def test_screenshot_has_a_transparent_background_and_lands_on_the_clipboard(view
     assert (copied.width(), copied.height()) == (shot.shape[1], shot.shape[0])
     with pytest.raises(OutputError, match="missing"):
         viewport.screenshot(tmp_path / "missing" / "shot.png")
+
+
+def test_a_picture_has_the_width_and_the_ground_that_are_asked_for(viewport, mesh):
+    viewport.show_mesh(mesh)
+    viewport._actions["backdrop"].trigger()  # white
+    shown, cut = viewport.picture(1000, transparent=False), viewport.picture(1000)
+    assert shown.shape == cut.shape and shown.shape[1] == 1000
+    assert shown[..., 3].min() == 255 and (shown[0, 0, :3] == 255).all() and cut[0, 0, 3] == 0
+    middle = shown.shape[0] // 2, 500
+    assert cut[middle][3] == 255 and np.abs(cut[middle][:3].astype(int) - shown[middle][:3]).max() <= 2
+
+
+def test_light_and_backdrop_are_chosen_by_key(qtbot, viewport, mesh):
+    viewport.show_mesh(mesh)
+    pictures = [viewport.picture(transparent=False)]
+    for key in 3 * [Qt.Key.Key_L]:
+        _press(qtbot, viewport, key)
+        pictures.append(viewport.picture(transparent=False))
+    for one, other in pairwise(pictures):
+        assert np.abs(one.astype(int) - other).max() > 20
+    for color in (255, 128, 0):
+        _press(qtbot, viewport, Qt.Key.Key_B)
+        assert viewport.picture(transparent=False)[0, 0, 0] == pytest.approx(color, abs=1)
+    assert "Backdrop: black" in viewport._line.text()
 
 
 def test_screenshot_works_while_hidden(viewport, mesh):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontDatabase, QTextOption
-from PySide6.QtWidgets import QButtonGroup, QFrame, QLabel, QPlainTextEdit, QToolBar, QToolButton, QWidget
+from PySide6.QtWidgets import QButtonGroup, QFrame, QLabel, QPlainTextEdit, QToolButton, QWidget
 
 from widgets.kit.theme import theme
 
@@ -68,10 +68,11 @@ def small_viewport(tip: str) -> Viewport:
     """A viewport without its tools: those for a model of one's own have no room here, and no use; their keys work all
     the same."""
     from widgets.viewport import Viewport
+    from widgets.viewport.tool_bar import ToolBar
 
     viewport = Viewport()
     own = Qt.FindChildOption.FindDirectChildrenOnly
-    parts: Sequence[QWidget] = (*viewport.findChildren(QToolBar), *viewport.findChildren(QLabel, options=own))
+    parts: Sequence[QWidget] = (*viewport.findChildren(ToolBar), *viewport.findChildren(QLabel, options=own))
     for part in parts:
         part.hide()
     viewport.setToolTip(tip)

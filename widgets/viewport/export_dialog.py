@@ -266,6 +266,35 @@ class FilmDialog(QDialog):
         return self._format.currentData(), self._seconds.value(), self._size.value()
 
 
+class PictureDialog(QDialog):
+    """Size and ground of a picture."""
+
+    def __init__(self, width: int, parent: QWidget | None = None) -> None:
+        """`width`: of what is shown, in pixels."""
+        super().__init__(parent)
+        self.setWindowTitle("Take a picture")
+        self._width = QSpinBox(minimum=64, maximum=8192, singleStep=64, value=width, suffix=" px")
+        self._ground = QComboBox()
+        self._ground.addItem("Transparent", True)
+        self._ground.addItem("As shown", False)
+        buttons, _ = _buttons("Picture…")
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        form = QFormLayout()
+        form.setVerticalSpacing(10)
+        form.addRow("Width", self._width)
+        form.addRow("Background", self._ground)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(20, 18, 20, 16)
+        box.setSpacing(12)
+        box.addLayout(form)
+        box.addWidget(buttons, 0, Qt.AlignmentFlag.AlignBottom)
+
+    def choice(self) -> tuple[int, bool]:
+        """(width in pixels, whether the background is transparent)."""
+        return self._width.value(), self._ground.currentData()
+
+
 def _buttons(go: str) -> tuple[QDialogButtonBox, QPushButton]:
     """The dialog's row of buttons, and the one that goes on."""
     box = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)

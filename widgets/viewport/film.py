@@ -27,6 +27,8 @@ def save_turntable(
     style: Style = "texture",
     wireframe: bool = False,
     look: Look = LIGHT,
+    light: str = "studio",
+    backdrop: str = "theme",
     azimuth: float = HOME_AZIMUTH,
     elevation: float = HOME_ELEVATION,
     progress: ProgressCallback = ignore_progress,
@@ -50,7 +52,11 @@ def save_turntable(
     cancel = cancel or CancelToken()
 
     def frames() -> Iterator[np.ndarray]:
-        with _turntable(mesh, size, style, wireframe, look, azimuth, elevation) as render:
+        with _turntable(mesh, size, look, azimuth, elevation) as (scene, render):
+            scene.set_light(light)
+            scene.set_backdrop(backdrop)
+            scene.set_style(style)
+            scene.set_wireframe(wireframe)
             for i in range(count):
                 cancel.check()
                 yield render(azimuth + 360.0 * i / count)
@@ -66,9 +72,9 @@ def save_turntable(
 
 @contextmanager
 def _turntable(
-    mesh: Mesh, size: int, style: Style, wireframe: bool, look: Look, azimuth: float, elevation: float
-) -> Iterator[Callable[[float], np.ndarray]]:
-    """A function that renders the mesh from an azimuth: (size, size, 3) uint8."""
+    mesh: Mesh, size: int, look: Look, azimuth: float, elevation: float
+) -> Iterator[tuple[Scene, Callable[[float], np.ndarray]]]:
+    """The mesh, and a function that renders it from an azimuth: (size, size, 3) uint8."""
     import pyvista as pv
 
     plotter = pv.Plotter(off_screen=True, window_size=[size, size], lighting="none")
@@ -77,7 +83,6 @@ def _turntable(
         assert window is not None
         window.SetMultiSamples(4)
         scene = Scene(plotter, look)
-        scene.style, scene.wireframe = style, wireframe
         scene.set_mesh(mesh)
         scene.look_from(azimuth, elevation)
         scene.fit(1.0, turning=True)
@@ -90,7 +95,7 @@ def _turntable(
             window.Render()
             return np.ascontiguousarray(plotter.image[..., :3])
 
-        yield render
+        yield scene, render
     finally:
         plotter.close()
 

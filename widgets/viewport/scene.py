@@ -67,6 +67,23 @@ class Orbit:
         self.distance = min(max(self.distance / factor, 0.02), 50.0)
 
 
+LIGHTS: dict[str, tuple[str, tuple[tuple[tuple[float, float, float], float], ...]]] = {
+    "studio": ("camera light", (((-0.7, 1.0, 1.2), 0.78), ((1.2, 0.1, 0.9), 0.42), ((0.3, 0.9, -1.2), 0.35))),
+    "lamp": ("camera light", (((0.0, 0.0, 1.0), 1.0),)),
+    "sun": ("scene light", (((0.6, -1.0, 1.2), 1.0), ((-0.8, 1.0, 0.6), 0.25))),
+    "evening": ("scene light", (((0.9, 1.2, 0.45), 1.0), ((-0.6, -1.0, 0.8), 0.2))),
+}
+"""Kind of the lamps (those of the camera move with it), and where each is and how strong. The studio: key light above
+left, weak fill from the right, rim from behind."""
+BACKDROPS: dict[str, tuple[str, str] | None] = {
+    "theme": None,
+    "white": ("white", "white"),
+    "grey": ("#808080", "#808080"),
+    "black": ("black", "black"),
+}
+"""Colours behind the mesh, below and above; None for those of the window."""
+
+
 class Scene:
     """A mesh in a plotter, with its light and helpers. Nothing renders here: the owner does, on demand.
 
@@ -88,7 +105,8 @@ class Scene:
         self._show_grid = False
         self._height_m: float | None = None
         plotter.camera.view_angle = VIEW_ANGLE
-        self._add_lights()
+        self.light, self.backdrop = "studio", "theme"
+        self.set_light(self.light)
         self.set_look(look)
 
     # --- mesh -----------------------------------------------------------------------------------
@@ -149,7 +167,10 @@ class Scene:
         style = self.shown_style
         # Pictures already hold the light of the day they were taken on: almost all ambient keeps their colours true,
         # and a little diffuse light still shows the shape where the texture is flat.
+        # A light that was chosen is there to be seen.
         shading: dict[str, Any] = {"ambient": 0.86, "diffuse": 0.16}
+        if self.light != "studio":
+            shading = {"ambient": 0.45, "diffuse": 0.75}
         if style == "texture":
             shading |= {"texture": self._texture, "color": "white"}
         elif style == "colors":
@@ -174,18 +195,27 @@ class Scene:
 
     # --- light and backdrop ---------------------------------------------------------------------
 
-    def _add_lights(self) -> None:
-        """A studio that moves with the camera: key light above left, weak fill from the right, rim from behind."""
+    def set_light(self, light: str) -> None:
+        """Light the mesh as one of `LIGHTS` says."""
         import pyvista as pv
 
-        for position, intensity in (((-0.7, 1.0, 1.2), 0.78), ((1.2, 0.1, 0.9), 0.42), ((0.3, 0.9, -1.2), 0.35)):
-            light = pv.Light(position=position, intensity=intensity, light_type="camera light")
-            self.plotter.add_light(light)
+        self.light = light
+        self.plotter.remove_all_lights()
+        kind, lamps = LIGHTS[light]
+        for position, intensity in lamps:
+            self.plotter.add_light(pv.Light(position=position, intensity=intensity, light_type=kind))
+        self._update_mesh()
+
+    def set_backdrop(self, backdrop: str) -> None:
+        """Put one of `BACKDROPS` behind the mesh."""
+        self.backdrop = backdrop
+        below, above = BACKDROPS[backdrop] or self.look.background
+        self.plotter.set_background(below, top=above)
 
     def set_look(self, look: Look) -> None:
         """Change the colours around the mesh."""
         self.look = look
-        self.plotter.set_background(look.background[0], top=look.background[1])
+        self.set_backdrop(self.backdrop)
         self._update_mesh()
         self._update_grid()
         self._update_cameras()
@@ -199,7 +229,7 @@ class Scene:
         try:
             yield
         finally:
-            self.plotter.set_background(self.look.background[0], top=self.look.background[1])
+            self.set_backdrop(self.backdrop)
 
     # --- camera ---------------------------------------------------------------------------------
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-from PySide6.QtCore import QElapsedTimer, QEvent, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QElapsedTimer, QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAction,
     QActionGroup,
@@ -21,7 +23,6 @@ from PySide6.QtGui import (
     QImageWriter,
     QKeySequence,
     QPalette,
-    QResizeEvent,
     QShowEvent,
 )
 from PySide6.QtWidgets import (
@@ -29,10 +30,8 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QMenu,
     QProgressBar,
     QStackedLayout,
-    QToolBar,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -45,11 +44,23 @@ from engine.meshes.mesh import Mesh
 from engine.meshes.viewer import import_viewer
 from widgets.kit.labels import ElidedLabel
 from widgets.viewport.background import Job
-from widgets.viewport.export_dialog import FilmDialog
+from widgets.viewport.export_dialog import FilmDialog, PictureDialog
 from widgets.viewport.film import FILM_SUFFIXES, save_turntable
 from widgets.viewport.hands import Hands
 from widgets.viewport.icons import icon
-from widgets.viewport.scene import DARK, HOME_AZIMUTH, HOME_ELEVATION, LIGHT, STYLES, Orbit, Scene, Style
+from widgets.viewport.scene import (
+    BACKDROPS,
+    DARK,
+    HOME_AZIMUTH,
+    HOME_ELEVATION,
+    LIGHT,
+    LIGHTS,
+    STYLES,
+    Orbit,
+    Scene,
+    Style,
+)
+from widgets.viewport.tool_bar import ToolBar
 
 EMPTY_TEXT = "The 3D model appears here.\nReconstruct a picture, or open an earlier run."
 TURN_SECONDS = 14.0
@@ -61,7 +72,7 @@ SLOW_PICTURE = 0.06
 
 _GROUPS: tuple[tuple[str, ...], ...] = (
     STYLES,
-    ("wireframe", "cameras", "grid"),
+    ("wireframe", "cameras", "grid", "light", "backdrop"),
     ("home", "front", "side", "top", "turntable"),
     ("screenshot", "film", "export"),
 )
@@ -291,28 +302,38 @@ class Viewport(QWidget):
 
     # --- pictures and films ---------------------------------------------------------------------
 
-    def picture(self) -> np.ndarray:
-        """(H, W, 4) uint8 straight RGBA of what is shown, transparent where nothing is."""
+    def picture(self, width: int | None = None, *, transparent: bool = True) -> np.ndarray:
+        """(H, W, 4) uint8 straight RGBA of what is shown, `width` pixels wide where that is given.
+
+        Where nothing is it is transparent, or shows what is behind.
+        """
         if self._mesh is None:
             raise InputError("There is no model to take a picture of. Reconstruct a picture first.")
         self._canvas.ren_win.SetMultiSamples(SAMPLES)
         self._scene.apply_camera()
-        with self._scene.without_background():
+        times = 1 if width is None else -(-width // max(self._canvas.ren_win.GetSize()[0], 1))
+        with self._scene.without_background() if transparent else nullcontext():
             self._canvas.grabFramebuffer()
-            picture = np.asarray(self._canvas.screenshot(None, transparent_background=True, return_img=True))
+            taken = self._canvas.screenshot(None, transparent_background=transparent, return_img=True, scale=times)
+        picture = np.asarray(taken)
         self._redraw()
+        if width is not None and picture.shape[1] != width:
+            size = width, max(round(picture.shape[0] * width / picture.shape[1]), 1)
+            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+        if not transparent:
+            return np.dstack([picture[..., :3], np.full(picture.shape[:2], 255, np.uint8)])
         # The buffer holds colours multiplied by their coverage.
         alpha = picture[..., 3:].astype(np.float32) / 255
         straight = np.where(alpha > 0, picture[..., :3] / np.maximum(alpha, 1 / 255), 0)
         return np.concatenate([np.clip(straight + 0.5, 0, 255).astype(np.uint8), picture[..., 3:]], -1)
 
-    def screenshot(self, path: Path) -> None:
-        """Write what is shown as a PNG with transparent background, and copy it to the clipboard.
+    def screenshot(self, path: Path, width: int | None = None, *, transparent: bool = True) -> None:
+        """Write what is shown as a PNG, and copy it to the clipboard: see `picture`.
 
         Raises `OutputError` where the file cannot be written.
         """
         path = Path(path)
-        picture = np.ascontiguousarray(self.picture())
+        picture = np.ascontiguousarray(self.picture(width, transparent=transparent))
         height, width = picture.shape[:2]
         image = QImage(picture.data, width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
         QGuiApplication.clipboard().setImage(image)
@@ -353,6 +374,8 @@ class Viewport(QWidget):
             style=scene.style,
             wireframe=scene.wireframe,
             look=scene.look,
+            light=scene.light,
+            backdrop=scene.backdrop,
             azimuth=scene.orbit.azimuth,
             elevation=min(max(scene.orbit.elevation, -35.0), 50.0),
             cancel=cancel,
@@ -386,11 +409,14 @@ class Viewport(QWidget):
         self.film_finished.emit(None if error else self._film_path, error)
 
     def _ask_screenshot(self) -> None:
-        path = self._ask_path("Save a picture", ".png", "PNG picture (*.png)")
+        dialog = PictureDialog(self._canvas.ren_win.GetSize()[0], self)
+        accepted, (width, transparent) = dialog.exec(), dialog.choice()
+        dialog.deleteLater()
+        path = self._ask_path("Save a picture", ".png", "PNG picture (*.png)") if accepted else None
         if path is None:
             return
         try:
-            self.screenshot(path)
+            self.screenshot(path, width, transparent=transparent)
             self._say(f"Picture saved and copied: {path}")
         except OrielError as error:
             self._say(str(error), error=True)
@@ -471,6 +497,16 @@ class Viewport(QWidget):
         self._moved()
         self.grid_changed.emit(on)
 
+    def _next_light(self) -> None:
+        self._scene.set_light(_after(LIGHTS, self._scene.light))
+        self._say(f"Light: {self._scene.light}")
+        self._redraw()
+
+    def _next_backdrop(self) -> None:
+        self._scene.set_backdrop(_after(BACKDROPS, self._scene.backdrop))
+        self._say(f"Backdrop: {self._scene.backdrop}")
+        self._redraw()
+
     def _mark_style(self) -> None:
         self._actions[self._scene.shown_style].setChecked(True)
         if self._mesh is not None:
@@ -518,12 +554,14 @@ class Viewport(QWidget):
         for name, text, key, what, slot in toggles:
             action = self._add_action(name, text, key, what, None, checkable=True)
             action.toggled.connect(slot)
+        self._add_action("light", "Light", "L", "studio, lamp at the camera, sun, evening", self._next_light)
+        self._add_action("backdrop", "Backdrop", "B", "the window's, white, grey, black", self._next_backdrop)
         self._add_action("home", "Whole model", "R", "back to the first view", self.reset)
         self._actions["home"].setShortcuts([QKeySequence("R"), QKeySequence("Home")])
         self._add_action("front", "Front", "1", "from the input's camera", self.look_front)
         self._add_action("side", "Side", "3", "from the side, level", self.look_side)
         self._add_action("top", "Top", "7", "from above", self.look_top)
-        self._add_action("screenshot", "Picture", "S", "save and copy, transparent background", self._ask_screenshot)
+        self._add_action("screenshot", "Picture", "S", "save and copy, at a chosen size", self._ask_screenshot)
         self._add_action("film", "Film", "F", "turntable as MP4 or GIF", self._ask_film)
         self._add_action("export", "Export", "E", "GLB, OBJ, PLY, STL", self.export_requested.emit)
         moves: tuple[tuple[str, Callable[[], None]], ...] = (
@@ -563,7 +601,8 @@ class Viewport(QWidget):
         self._moved()
 
     def _build_layout(self) -> None:
-        bar = QToolBar(self)
+        self._tool_bar = ToolBar()
+        bar = self._tool_bar.bar
         bar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
         for group in _GROUPS:
             shown = [name for name in group if self._tools is None or name in self._tools]
@@ -571,18 +610,6 @@ class Viewport(QWidget):
                 bar.addSeparator()
             for name in shown:
                 bar.addAction(self._actions[name])
-        self._toolbar = bar
-        # The button that Qt has for what finds no room is a dozen pixels wide.
-        self._more = QToolButton(popupMode=QToolButton.ToolButtonPopupMode.InstantPopup, objectName="flat")
-        self._more.setToolTip("What finds no room here")
-        self._more.setAccessibleName("More")
-        menu = QMenu(self._more)
-        menu.aboutToShow.connect(self._fill_more)
-        self._more.setMenu(menu)
-        self._more.hide()
-        tools = QHBoxLayout()
-        tools.addWidget(bar, 1)
-        tools.addWidget(self._more)
 
         self._empty = QLabel(EMPTY_TEXT, alignment=Qt.AlignmentFlag.AlignCenter)
         self._empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
@@ -613,18 +640,9 @@ class Viewport(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(0)
-        box.addLayout(tools)
+        box.addWidget(self._tool_bar)
         box.addLayout(self._pages, 1)
         box.addLayout(foot)
-
-    def _fill_more(self) -> None:
-        hidden = [a for a in self._toolbar.actions() if not self._toolbar.widgetForAction(a).isVisible()]
-        self._more.menu().clear()
-        self._more.menu().addActions([action for action in hidden if not action.isSeparator()])
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._more.setVisible(self._toolbar.isVisibleTo(self) and self._toolbar.sizeHint().width() > self.width())
 
     def _is_dark(self) -> bool:
         return self.palette().color(QPalette.ColorRole.Window).lightness() < 128
@@ -634,9 +652,7 @@ class Viewport(QWidget):
         for name, action in self._actions.items():
             action.setIcon(icon(name, palette))
         side = round(self.fontMetrics().height() * 1.25)
-        self._toolbar.setIconSize(QSize(side, side))
-        self._more.setIcon(icon("more", palette))
-        self._more.setIconSize(QSize(side, side))
+        self._tool_bar.set_icons(side, icon("more", palette))
 
     # --- Qt -------------------------------------------------------------------------------------
 
@@ -686,3 +702,9 @@ class Viewport(QWidget):
             self._hands.rest()
             self._canvas.close()
         super().closeEvent(event)
+
+
+def _after(names: Collection[str], name: str) -> str:
+    """The next of some names, and after the last the first."""
+    order = [*names]
+    return order[(order.index(name) + 1) % len(order)]
