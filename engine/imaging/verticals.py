@@ -29,7 +29,7 @@ def upright_segments(picture: npt.NDArray[Any], mask: npt.NDArray[Any]) -> Array
     """
     given = np.ascontiguousarray(picture[..., :3])
     rgb: Any = given if given.dtype == np.uint8 else (np.clip(given, 0, 1) * 255).astype(np.uint8)
-    solid = (np.asarray(mask) >= 0.5).astype(np.uint8)
+    solid: Any = (np.asarray(mask) >= 0.5).astype(np.uint8)
     scale = max(1.0, _FINE / max(solid.shape))
     if scale > 1:
         rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
