@@ -37,7 +37,8 @@ class PageTrouble(PageFailed):
     """A page that may go well at another attempt.
 
     `refused` says that the site turned the request away (429, 5xx): all pages wait then, for `retry_after` seconds if
-    the site said how long. `busy` says that the page itself is not at fault (429): it costs no attempt.
+    the site said how long, and it costs the page an attempt only if others are answered. `busy` says that this is
+    meant for whoever asks, not for the page (429, 503): it costs none either where there is no other page to ask.
     """
 
     def __init__(

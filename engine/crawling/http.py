@@ -195,7 +195,8 @@ def raise_for_refusal(status: int, wait: float | None, host: str) -> None:
     if status == 429:
         raise PageTrouble(f"{host} has had too many requests (429).{said}", busy=True, retry_after=wait)
     if status >= 500:
-        raise PageTrouble(f"{host} is in trouble ({status}).{said}", refused=True, retry_after=wait)
+        text = f"{host} is in trouble ({status}).{said}"
+        raise PageTrouble(text, refused=True, busy=status == 503, retry_after=wait)
     if status == 408:
         raise PageTrouble(f"{host} waited too long for the request (408).")
 

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import heapq
 import logging
-import random
 import shutil
 import threading
 import time
@@ -37,11 +36,11 @@ from engine.crawling.downloader import (
 from engine.crawling.lists import Page
 from engine.crawling.packing import GlbFacts, check_glb, pack
 from engine.crawling.records import Records
+from engine.crawling.refusals import DENIALS, LONGEST_WAIT, Refusals, Turn, until
 from engine.crawling.rights import Policy, Rights, Skipped, collected, read_rights, write_rights
 from engine.jobs import Board, Pace, log_to, seconds_for
 
 log = logging.getLogger("engine.crawling")
-_LONGEST_WAIT = 24 * 3600.0
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What no further page can go well with; other errors of the system may be those of a connection."""
 _STATES = ("waiting", "working", "done", "skipped", "failed")
@@ -63,8 +62,8 @@ class Options:
     """Seconds after the first refusal or failed attempt; each further one doubles them."""
     longest_backoff: float = 600.0
     """Seconds that a wait grows to; a site that asks for more gets more."""
-    refusals: int = 12
-    """Refusals in a row that end the crawl."""
+    refusals: int = 100
+    """Refusals in a row, of whatever pages, that end the crawl: with waits that have grown, more than half a day."""
     keep_free: Annotated[int, Option(0, metavar="GB", scale=1e9)] = 2_000_000_000
     """Disk to leave free."""
     most_bytes: int = 0xFFFFFFFF
@@ -132,10 +131,11 @@ class _Item:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.attention = ""
+        self.attention = self.notice = ""
         self.counted: int | None = None
-        self.attempts = self.refused = 0
-        self.began = self.rate = 0.0
+        self.attempts = 0
+        self.rate = 0.0
+        self.turn = Turn()
         self.sample = (0.0, 0)
 
     def measure(self, received: int) -> None:
@@ -163,8 +163,6 @@ class _Verdict:
     """Whether what has come of it is of no use any more."""
     again: float = 0.0
     """Seconds until it may be tried again."""
-    refusal: PageFailed | None = None
-    """What the site said when it turned the request away."""
     stop: Exception | None = None
     """Why no further page can go well."""
 
@@ -204,13 +202,13 @@ class Crawl:
         self._token = CancelToken()
         self._fresh: deque[_Item] = deque()
         self._delayed: list[tuple[float, int, _Item]] = []
+        self._refused: list[tuple[float, int, _Item]] = []
+        """Those that the site has turned away; others are asked for before."""
         self._working: list[_Item] = []
         self._numbers = 0
         self._paused = self._finishing = self._over = False
         self._fatal: Exception | None = None
-        self._hold_until = self._last_refusal = 0.0
-        self._refused: list[str] = []
-        self._notice = ""
+        self._refusals = Refusals(self.options.backoff, self.options.longest_backoff)
         self._contents: dict[str, str] = {}
         self._received = self._duplicates = 0
         self._pace = Pace(100)
@@ -352,21 +350,27 @@ class Crawl:
         with self._changed:
             while not (self._token.cancelled or self._finishing):
                 now = time.monotonic()
-                if not self._paused and now >= self._hold_until:
+                if not self._paused and now >= self._refusals.hold_until:
                     if self._delayed and self._delayed[0][0] <= now:
                         return self._take(heapq.heappop(self._delayed)[2])
                     if self._fresh:
                         return self._take(self._fresh.popleft())
-                if not (self._fresh or self._delayed or self._working):
+                    if self._refused and self._refused[0][0] <= now:
+                        return self._take(heapq.heappop(self._refused)[2])
+                if not self._left():
                     break
                 self._changed.wait(0.1)
             self._changed.notify_all()
             return None
 
+    def _left(self) -> int:
+        """Pages that are not settled yet."""
+        return len(self._fresh) + len(self._delayed) + len(self._refused) + len(self._working)
+
     def _take(self, item: _Item) -> _Item:
         item.counted = None
-        item.began = time.monotonic()
-        item.sample = (item.began, 0)
+        self._refusals.begin(item.turn, alone=not self._working)
+        item.sample = (item.turn.began, 0)
         item.rate = 0.0
         self._working.append(item)
         values = {"received": 0, "size": 0, "rate": 0.0, "attempts": item.attempts, "earlier": False}
@@ -390,8 +394,6 @@ class Crawl:
         if verdict.stop is not None:
             self._stop(verdict.stop)
         self._finish(item, verdict)
-        if verdict.refusal is not None:
-            self._count_refusal(item, verdict.refusal)
         return asked
 
     def _judge(self, item: _Item, error: Exception) -> _Verdict:
@@ -405,7 +407,8 @@ class Crawl:
             case PageTrouble():
                 return self._trouble(item, error)
             case AccessDenied():
-                return _Verdict("failed", text, kind=error.kind, attempts=item.attempts + 1, refusal=error)
+                stop = self._count_refusal(item, error)
+                return _Verdict("failed", text, kind=error.kind, attempts=item.attempts + 1, stop=stop)
             case PageFailed():
                 attempts = item.attempts + 1
                 return _Verdict("failed", text, answered=True, kind=error.kind, attempts=attempts, clear=True)
@@ -423,16 +426,27 @@ class Crawl:
 
     def _trouble(self, item: _Item, trouble: PageTrouble) -> _Verdict:
         """Whether a page is tried again, and when."""
-        if trouble.busy:
-            item.refused += 1
-        else:
-            item.attempts += 1
-        text, answered, refusal = str(trouble), not trouble.refused, trouble if trouble.refused else None
-        if item.attempts >= self.options.attempts or item.refused >= 2 * self.options.refusals:
-            attempts = item.attempts + item.refused
-            return _Verdict("failed", text, answered, trouble.kind, attempts, refusal=refusal)
-        wait = self._grown(item.attempts)
-        return _Verdict("waiting", f"{text} Tried again.", answered, again=wait, refusal=refusal)
+        text, attempts = str(trouble), self.options.attempts
+        if trouble.refused:
+            with self._changed:
+                own = self._refusals.is_own(item.turn)
+                others = any(not other.turn.refused for other in self._working if other is not item)
+                untried = bool(others or self._fresh or self._delayed)
+                hopeless = not untried and self._refusals.is_hopeless(
+                    item.page.key, left=self._left(), attempts=attempts
+                )
+            if hopeless:
+                text += " There is no other page left to ask; try it again later."
+                return _Verdict("failed", text, kind=trouble.kind, attempts=self._refusals.row.count(item.page.key) + 1)
+            if not own and (untried or trouble.busy):
+                return _Verdict("waiting", f"{text} Tried again.", stop=self._count_refusal(item, trouble))
+            if own:
+                text += " Other pages were answered."
+        item.attempts += 1
+        wait = max(self._refusals.grown(item.attempts), trouble.retry_after or 0.0)
+        if item.attempts >= attempts or wait > LONGEST_WAIT:
+            return _Verdict("failed", text, not trouble.refused, trouble.kind, item.attempts)
+        return _Verdict("waiting", f"{text} Tried again.", not trouble.refused, again=wait)
 
     def _adopt(self, item: _Item, records: Records) -> bool:
         """Record a model that was put in its place just before a kill."""
@@ -527,37 +541,20 @@ class Crawl:
 
     # -- refusals and repetition -----------------------------------------------------------------------------
 
-    def _count_refusal(self, item: _Item, trouble: PageFailed) -> None:
-        """Make all pages wait, longer each time, and give up when it does not help."""
-        retry_after = trouble.retry_after if isinstance(trouble, PageTrouble) else None
+    def _count_refusal(self, item: _Item, refusal: PageFailed) -> CrawlStopped | None:
+        """Make all pages wait, longer each time; returns what ends the crawl where that has not helped."""
         with self._changed:
-            now = time.monotonic()
-            # Pages at once that are refused together are one refusal.
-            if item.began >= self._last_refusal or isinstance(trouble, AccessDenied):
-                self._refused.append(item.page.key)
-                self._last_refusal = now
-            count = len(self._refused)
-            # What the site asks for is the least; where it did not help before, the wait grows all the same.
-            wait = self._grown(count) if retry_after is None else max(retry_after, self._grown(count - 1) * (count > 1))
-            self._hold_until = max(self._hold_until, now + wait)
-            self._notice = f"{trouble} Waiting {wait:.0f} s."
-            alone = len(self._fresh) + len(self._delayed) < 3
-            broad = getattr(trouble, "busy", False) or alone or len(set(self._refused)) >= 3
-        log.warning("refused %d times in a row: %s", count, trouble)
-        if (count >= self.options.refusals and broad) or wait > _LONGEST_WAIT:
-            self._stop(
-                CrawlStopped(
-                    f"The crawl was stopped, as the site has refused {count} time{'s' * (count > 1)} in a row. "
-                    f"The last time: {trouble}",
-                    advice="Nothing is lost; run it again later, slower{} or with fewer pages at once{}.",
-                    options=[" (--pause)", " (--parallel)"],
-                )
-            )
-
-    def _grown(self, times: int) -> float:
-        """Seconds to wait after so many failures, with some chance so that crawls do not come in step."""
-        wait = min(self.options.backoff * 2 ** max(0, times - 1), self.options.longest_backoff)
-        return wait * random.uniform(1.0, 1.25)
+            wait = self._refusals.count(item.page.key, item.turn, refusal)
+            count, denied = len(self._refusals.row), self._refusals.denied
+        log.warning("refused %d times in a row: %s", count, refusal)
+        if count < self.options.refusals and denied < DENIALS and wait <= LONGEST_WAIT:
+            return None
+        return CrawlStopped(
+            f"The crawl was stopped, as the site has refused {count} time{'s' * (count > 1)} in a row. "
+            f"The last time: {refusal}",
+            advice="Nothing is lost; run it again later, slower{} or with fewer pages at once{}.",
+            options=[" (--pause)", " (--parallel)"],
+        )
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -571,16 +568,16 @@ class Crawl:
         with self._changed:
             item.attention = ""
             self._working.remove(item)
+            self._refusals.end(item.turn, answered=verdict.answered)
             if verdict.state == "waiting":
                 self._numbers += 1
-                heapq.heappush(self._delayed, (time.monotonic() + verdict.again, self._numbers, item))
+                queue = self._refused if item.turn.refused else self._delayed
+                item.notice = f"{verdict.message} {until(verdict.again)}" if verdict.again > 1 else ""
+                heapq.heappush(queue, (time.monotonic() + verdict.again, self._numbers, item))
             elif verdict.answered or verdict.state == "failed":
                 self._pace.tick()
             values = {"state": verdict.state, "message": verdict.message, "kind": verdict.kind}
             self.board.update(item.page.key, attempts=item.attempts, rate=0.0, **values)
-            if verdict.answered:
-                self._refused.clear()
-                self._notice = ""
             self._changed.notify_all()
         if verdict.state != "waiting":
             log.info("%s %s %s", verdict.state, item.page.url, verdict.message)
@@ -602,8 +599,8 @@ class Crawl:
         self._flow.append((now, self._received))
         since, before = self._flow[0]
         pace = self._pace.rate(now)
-        left = len(self._fresh) + len(self._delayed) + len(self._working)
         attention = next((item.attention for item in self._working if item.attention), "")
+        notice = ""
         if self._over:
             state = "finished"
         elif self._token.cancelled:
@@ -613,7 +610,8 @@ class Crawl:
         elif self._paused:
             state = "paused"
         else:
-            state = "waiting" if now < self._hold_until else "running"
+            notice = self._waited_for(now)
+            state = "waiting" if notice else "running"
         return Totals(
             state=state,
             total=len(self.board),
@@ -624,11 +622,18 @@ class Crawl:
             received=self._received,
             rate=(self._received - before) / (now - since) if now - since > 0.5 else 0.0,
             pages_per_hour=pace * 3600,
-            seconds_left=seconds_for(left, pace),
+            seconds_left=seconds_for(self._left(), pace),
             duplicates=self._duplicates,
-            message=attention or self._notice,
+            message=attention or notice,
             attention=attention,
         )
+
+    def _waited_for(self, now: float) -> str:
+        """Why nothing is asked of the site for a while, and until when; empty while something is."""
+        if now < self._refusals.hold_until:
+            return self._refusals.notice
+        queues = [queue[0] for queue in (self._delayed, self._refused) if queue]
+        return min(queues)[2].notice if queues and not (self._fresh or self._working) else ""
 
     def _workplace(self, page: Page) -> Path:
         return self.folder / ".partial" / page.key

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,17 @@ def test_what_cannot_go_well_is_said_at_once(
     err = capsys.readouterr().err
     assert "does not accept the API token" in err and "wrong-secret" not in err
     assert site.count("file") == 0
+
+
+def test_a_page_that_is_always_refused_is_named_and_what_is_waited_for_said(
+    site: ModelSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.models[0].fault = "busy"
+    assert crawl("run", write_list(site, tmp_path), "-o", tmp_path / "models", *QUICK) == 0
+    out, err = capsys.readouterr()
+    assert "2 done, 2 skipped, 2 failed" in out
+    assert re.search(r"too many requests \(429\)\. Waiting \d+ s, until \d\d:\d\d:\d\d", err)
+    assert re.search(rf"failed {site.page(site.models[0])}: .*Other pages were answered", err)
 
 
 def test_ctrl_c_ends_in_good_order_and_the_crawl_goes_on(site: ModelSite, tmp_path: Path) -> None:

@@ -71,6 +71,16 @@ def login_page(design: str, boot: dict[str, Any]) -> str:
     return _page(design, "login", "Login" if design == "classic" else "Sign in", boot)
 
 
+def sign_in_page(kind: str, following: str) -> str:
+    """Where another company lets its users in; see `ModelSite.sign_in`."""
+    fields = ['<input name="email" type="email" aria-label="Email">', '<input name="password" type="password">']
+    shown = {"whole": "".join(fields), "steps": fields[0], "button": "".join(fields)}.get(kind)
+    form = (
+        f'<form method="post">{shown}<input name="next" type="hidden" value="{following}"><button>Go on</button></form>'
+    )
+    return f"<!DOCTYPE html><title>Forge Accounts</title><body>{form if shown else '<p>One moment, please.</p>'}</body>"
+
+
 def code_page(design: str, boot: dict[str, Any]) -> str:
     """The second factor: a code of six digits."""
     return _page(design, "code", "Two-factor authentication", boot)

@@ -38,13 +38,14 @@ class SiteModel:
     content: bytes | None = None
     """In place of the made model."""
     fault: str = ""
-    """One of: `missing` (404), `busy` (429), `error` (500), `forbidden` (403), `no_data` (HTML from the API), in the
-    API; `throttled`, `broken` (the connection breaks), `truncated` (less than the header of the GLB says), `expired`
-    (the address is valid no more), `html` (a web page in place of the model), `empty`, `silent`, `file_error` (503),
-    in its file; on its page `page_missing` (404), `page_busy` (429), `page_error` (500), `removed` (a page that says
-    so), `captcha` (until it is solved), `no_button` (the way to the download has no name), `hang` (half a page),
-    `crash_tab` (kills the renderer), `alert` (a dialog of JavaScript). `busy` and `forbidden` also refuse the download
-    that a page asks for."""
+    """One of: `missing` (404), `busy` (429), `unavailable` (503), `error` (500), `forbidden` (403), `no_data` (HTML
+    from the API), `download_busy` (429 to who asks for its files' addresses), in the API; `file_busy` (429),
+    `throttled`, `broken` (the connection breaks), `truncated` (less than the header of the GLB says), `expired` (the
+    address is valid no more), `html` (a web page in place of the model), `empty`, `silent`, `file_error` (503), in its
+    file; on its page `page_missing` (404), `page_busy` (429), `page_error` (500), `removed` (a page that says so),
+    `captcha` (until it is solved), `no_button` (the way to the download has no name), `hang` (half a page), `crash_tab`
+    (kills the renderer), `alert` (a dialog of JavaScript). `busy` and `forbidden` also refuse the download that a page
+    asks for."""
     times: int = 1_000_000
     """How often the fault occurs, then all is well."""
     retry_after: str | None = None
@@ -88,6 +89,10 @@ class ModelSite:
     """Seconds between chunks of every file."""
     latency: float = 0.0
     """Seconds before every answer."""
+    refuses: int = 0
+    """Requests to the API that are refused yet (429), whatever page they are for."""
+    every: float = 0.0
+    """Seconds between downloads by the API; what comes sooner is refused (429)."""
     design: str = "classic"
     """Of its pages: `classic` or `modern`."""
     banner: bool = False
@@ -99,6 +104,11 @@ class ModelSite:
     """Whether pages give files only to who is logged in."""
     user: str = "mason@example.org"
     password: str = "built on rock"
+    sign_in: str = ""
+    """Where it is with another company, what that asks for: `whole` (name and password), `steps` (the name first),
+    `bare` (nothing that is known); `button`: the site's own page has no more than a button of that company's."""
+    foreign_logins: int = 0
+    """Forms that were sent to that company."""
     second_factor: bool = False
     """Whether a code is asked for after the password."""
     code: str = "314159"
@@ -139,6 +149,7 @@ class ModelSite:
         self._lock = threading.Lock()
         self._faults: dict[str, int] = {}
         self._tickets: dict[str, int] = {}
+        self._let_in = 0.0
         self._web = Web(self)
         self.closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -193,7 +204,9 @@ class ModelSite:
         elif found := re.fullmatch(r"/v3/models/(\w+)(/download)?", parts.path):
             kind = "download" if found[2] else "model"
             self.note(kind, found[1], "")
-            if authorized and authorized != f"Token {self.token}":
+            if self._throttled(kind):
+                self.send(request, 429, b'{"detail": "Request was throttled."}')
+            elif authorized and authorized != f"Token {self.token}":
                 self.send(request, 401, b'{"detail": "Invalid token."}')
             elif kind == "download" and not authorized:
                 self.send(request, 401, b'{"detail": "Authentication credentials were not provided."}')
@@ -226,14 +239,28 @@ class ModelSite:
             self._faults[model.uid] = self._faults.get(model.uid, 0) + 1
             return True
 
+    def _throttled(self, kind: str) -> bool:
+        """Whether the site refuses whoever asks now."""
+        with self._lock:
+            if self.refuses > 0:
+                self.refuses -= 1
+                return True
+            now = time.monotonic()
+            if kind != "download" or now - self._let_in >= self.every:
+                self._let_in = now if kind == "download" else self._let_in
+                return False
+            return True
+
     def _model(self, request: BaseHTTPRequestHandler, uid: str, kind: str) -> None:
         model = self._by_uid.get(uid)
         if model is None or self.faulty(model, "missing"):
             self.send(request, 404, b'{"detail": "Not found."}')
             return
         again = {} if model.retry_after is None else {"Retry-After": model.retry_after}
-        if self.faulty(model, "busy"):
+        if self.faulty(model, "busy") or (kind == "download" and self.faulty(model, "download_busy")):
             self.send(request, 429, b'{"detail": "Request was throttled."}', again)
+        elif self.faulty(model, "unavailable"):
+            self.send(request, 503, b"<html>maintenance</html>", again)
         elif self.faulty(model, "error"):
             self.send(request, 500, b"<html>error</html>", again)
         elif self.faulty(model, "no_data"):
@@ -300,8 +327,9 @@ class ModelSite:
         if self.faulty(model, "expired") or ticket != str(self._tickets.get(uid)):
             self.send(request, 403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"})
             return
-        if self.faulty(model, "file_error"):
-            self.send(request, 503, b"", {} if model.retry_after is None else {"Retry-After": model.retry_after})
+        if (busy := self.faulty(model, "file_busy")) or self.faulty(model, "file_error"):
+            again = {} if model.retry_after is None else {"Retry-After": model.retry_after}
+            self.send(request, 429 if busy else 503, b"", again)
             return
         content = model.file(kind)
         if self.faulty(model, "truncated"):

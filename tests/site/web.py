@@ -37,7 +37,9 @@ class Web:
         """Answer if this is an address for browsers; says whether it is."""
         path, asked = parts.path, {key: values[0] for key, values in parse_qs(parts.query).items()}
         if request.command == "POST":
-            if path in ("/login", "/login/code"):
+            if path == "/id/login":
+                self._sign_in(request)
+            elif path in ("/login", "/login/code"):
                 self._log_in(request, path)
             elif found := re.fullmatch(r"/cdn-cgi/challenge-platform/(\w+)", path):
                 self._clear(request, found[1])
@@ -47,6 +49,16 @@ class Web:
         elif path == "/":
             boot = self._boot(request) | {"others": self._others(None)}
             self._page(request, 200, pages.home_page(self._site.design, boot))
+        elif path == "/login" and self._site.sign_in:
+            there = f"{self._site.url.replace('127.0.0.1', 'localhost')}/id/login?next={quote(asked.get('next', '/'))}"
+            if self._site.sign_in == "button":
+                self._page(request, 200, f'<h1>Login</h1><a href="{there}">Continue with Forge</a>')
+            else:
+                self._go(request, there)
+        elif path == "/id/login":
+            self._page(request, 200, pages.sign_in_page(self._site.sign_in, asked.get("next", "/")))
+        elif path == "/id/return":
+            self._admit(request, asked.get("next", "/"))
         elif path == "/login":
             self._form(request, pages.login_page, asked.get("next", "/"))
         elif path == "/login/code":
@@ -202,6 +214,15 @@ class Web:
             self._proceed(request, f"/login/code?next={quote(following)}", {"Set-Cookie": f"pending={pending}; Path=/"})
         else:
             self._admit(request, following)
+
+    def _sign_in(self, request: BaseHTTPRequestHandler) -> None:
+        """The other company's answer to its form: back to the site."""
+        posted = self._posted(request)
+        self._site.foreign_logins += 1
+        if (posted.get("email"), posted.get("password")) == self._site.account():
+            self._go(request, f"{self._site.url}/id/return?next={quote(posted.get('next', '/'))}")
+        else:
+            self._page(request, 200, pages.sign_in_page("whole", posted.get("next", "/")))
 
     def _admit(self, request: BaseHTTPRequestHandler, following: str) -> None:
         session = secrets.token_hex(16)

@@ -13,7 +13,7 @@ from engine.crawling.credentials import find_secret, keep_secret
 USER_VARIABLE, PASSWORD_VARIABLE = "ORIEL_SKETCHFAB_USER", "ORIEL_SKETCHFAB_PASSWORD"
 SITE_VARIABLE = "ORIEL_SKETCHFAB_SITE"
 _SECRET = "sketchfab-account"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Account:
         """Whether a page may be given the password: it is of the account's site, and nobody can listen."""
         own, asked = urlsplit(self.site), urlsplit(url)
         host = asked.hostname or ""
-        if host in _LOOPBACK:
+        if host in LOOPBACK:
             return (host, asked.port) == (own.hostname, own.port)
         return asked.scheme == "https" and (host == own.hostname or host.endswith(f".{own.hostname}"))
 

@@ -23,10 +23,11 @@ from engine.crawling.browser.driver import (
     has_display,
 )
 from engine.crawling.browser.visit import Visit
-from engine.crawling.downloader import CrawlStopped, Download, PageTrouble
+from engine.crawling.downloader import CrawlStopped, Download, PageFailed, PageTrouble
 from engine.crawling.lists import Page
 from engine.crawling.rights import Policy
 
+_VAIN_LOGINS = 3
 log = logging.getLogger("engine.crawling")
 
 
@@ -67,7 +68,7 @@ class BrowserDownloader:
         self.refused = ""
         """What the site said to a login that it did not accept; no other is tried then."""
         self._started = False
-        self._strange = 0
+        self._strange = self._vain_logins = 0
         self._closing = threading.Event()
         self._watch: threading.Thread | None = None
 
@@ -80,7 +81,11 @@ class BrowserDownloader:
                 browser.kill(str(lost))
                 cancel.check()
                 raise PageTrouble(f"The browser was lost and is started afresh: {lost}") from None
-        self._strange = 0
+            except PageFailed as failed:
+                if failed.kind == "login":
+                    self._count_vain_login(failed)
+                raise
+        self._strange = self._vain_logins = 0
         return found
 
     def close(self) -> None:
@@ -177,6 +182,17 @@ class BrowserDownloader:
         browser.set_cookies(cookies)
         browser.cookies_known = version
         return True
+
+    def _count_vain_login(self, failed: PageFailed) -> None:
+        """CrawlStopped once logins lead nowhere time after time: no further page would fare better."""
+        with self._guard:
+            self._vain_logins += 1
+            if self._vain_logins >= _VAIN_LOGINS:
+                raise CrawlStopped(
+                    f"The crawl was stopped, as {_VAIN_LOGINS} logins in a row led nowhere. The last: {failed}",
+                    advice="Nothing is lost. Log in by hand in the browser's window{}, or use the API{}.",
+                    options=[" (--show-browser)", " (--source api)"],
+                ) from failed
 
     def count_strange(self) -> int:
         """Note a page on which nothing was found; returns how many in a row."""

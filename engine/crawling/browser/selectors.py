@@ -53,6 +53,8 @@ PAGE: dict[str, tuple[str, ...]] = {
         "text:^(log ?in|sign ?in)$",
     ),
     "login_error": ("form .form-error", "[data-testid='form-error']", "form .errorlist", "form [role='alert']"),
+    # A page for signing in, of whatever kind.
+    "sign_in": (r"heading:^(log ?in|sign ?in|sign ?on)( (to|with|at|into)\b.*)?$",),
     "code_field": (
         "input[autocomplete='one-time-code']",
         "input[name='otp_token']",

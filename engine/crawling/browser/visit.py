@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import threading
 import time
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from engine.core.errors import OrielError
 from engine.core.progress import CancelToken, Progress, ProgressCallback
-from engine.crawling.browser.account import PASSWORD_VARIABLE, USER_VARIABLE, Account
+from engine.crawling.browser.account import LOOPBACK, PASSWORD_VARIABLE, USER_VARIABLE, Account
 from engine.crawling.browser.driver import WIDTH, Browser, BrowserLost, has_display
 from engine.crawling.browser.page import View, copy_of, look, read_page
 from engine.crawling.browser.selectors import FORMATS
@@ -35,6 +36,8 @@ _SURE = 0.8
 """Seconds that what was in the way has to be gone before that is believed."""
 _CAPTCHA_COMES = 0.5
 """Seconds that a page which refuses gets to show a captcha instead."""
+_SIGN_IN = re.compile(r"/(log|sign)[-_]?(in|on)\b|/(sso|oauth2?|authorize)\b", re.IGNORECASE)
+"""In the path of a page for signing in."""
 _STRANGE = 8
 """Pages in a row on which nothing was found: then the site looks different, and the list is not to be burnt."""
 
@@ -134,12 +137,17 @@ class Visit:
         if "captcha" in found and not {"download", "chooser", "password_field"} & found.keys():
             self._wait_for_user("captcha")
             return True
-        if "password_field" not in found and not self._came(view):
+        form = {"password_field", "user_field"} <= found.keys()
+        sign_in = form or self._is_sign_in(view)
+        if not sign_in and "password_field" not in found and not self._came(view):
             return False
         if "code_field" in found:
             self._wait_for_user("code")
             return True
-        if "password_field" in found and "user_field" in found:
+        if sign_in:
+            # A form may be drawn late.
+            if not form and self._waited() < (_SURE if "user_field" in found else self._limits.element / 4):
+                return False
             self._log_in(view)
             return True
         if "consent" in found and self._click(view, "consent"):
@@ -154,6 +162,24 @@ class Visit:
         if "removed" in found and "download" not in found:
             raise PageFailed("The model does not exist any more: the page says that it was removed.", kind="gone")
         return self._ask_for_download(view)
+
+    def _is_sign_in(self, view: View) -> bool:
+        """Whether the browser was led to where one signs in, with this site or for it with another, whatever is asked
+        for there: a name first, or a button of another company."""
+        parts = urlsplit(view.url)
+        if self._page.key in parts.path.lower() or "download" in view.found or view.failed:
+            return False
+        if "sign_in" in view.found or _SIGN_IN.search(parts.path):
+            return True
+        return self._abroad(view) and ("user_field" in view.found or self._waited() > self._limits.element / 2)
+
+    def _abroad(self, view: View) -> bool:
+        """Whether the browser was led to another site than the page's."""
+        return _site(view.url) != _site(self._page.url)
+
+    def _waited(self) -> float:
+        """Seconds since the page has come as a whole and nothing has happened to it."""
+        return 0.0 if self._ready_at is None else time.monotonic() - max(self._ready_at, self._moved)
 
     def _asked(self) -> bool:
         """Whether the button for the download was pressed."""
@@ -176,7 +202,7 @@ class Visit:
             if view is None and self._origin >= 0:
                 raise BrowserLost(text)  # it was there, and does not answer any more
             raise PageTrouble(text)
-        if not loading and now - max(self._ready_at or now, self._moved) > limits.element:
+        if not loading and self._waited() > limits.element:
             wanted, kind = ("a choice of formats", "") if self._asked() else ("the button for the download", "page")
             saved = self._save()
             text = f"Within {limits.element:g} s nothing on the page looked like {wanted}.{saved}"
@@ -321,13 +347,8 @@ class Visit:
             if self._logins > 2:
                 raise PageTrouble(f"The site asks for the login again and again.{self._save()}", kind="login")
             account = owner.account
-            if account is None:
-                self._wait_for_user("login")
-            elif not account.belongs_to(view.url):
-                raise PageFailed(
-                    f"The page asks for a login at {urlsplit(view.url).netloc}, which has no account here.",
-                    kind="login",
-                )
+            if account is None or not account.belongs_to(view.url) or "password_field" not in view.found:
+                self._wait_for_user("login", view)
             else:
                 self._say("logging in")
                 self._fill(view, account)
@@ -412,13 +433,15 @@ class Visit:
 
     # -- what only the user can do ---------------------------------------------------------------------------
 
-    def _wait_for_user(self, what: str) -> None:
-        """Say what the site wants and show the window, until it is done."""
+    def _wait_for_user(self, what: str, view: View | None = None) -> None:
+        """Say what the site wants and show the window, until it is done; `view` is that of a page with a login."""
         site = urlsplit(self._page.url).netloc
+        there = site if view is None else urlsplit(view.url).netloc
+        login = "a login" if there == site else f"a login at {there}"
         wanted, todo, gone = {
             "captcha": ("a captcha", f"{site} wants to know whether a person is there: solve the captcha", _no_captcha),
             "code": ("a code", f"{site} asks for a second factor: enter the code", _no_code),
-            "login": ("a login", f"{site} asks for a login: log in", _no_login),
+            "login": (login, f"{site} asks for {login}: log in", self._is_logged_in),
         }[what]
         if what == "captcha" and self._gone_within(self._limits.by_itself, gone):
             return
@@ -428,7 +451,11 @@ class Visit:
             self._show_window()
             seen = not self._browser.headless
             if not seen and what != "captcha":
-                hint = "Store the login with `oriel crawl login`, or: " if what == "login" else ""
+                hint = ""
+                if view is not None and self._owner.account is None and there == site:
+                    hint = "Store the login with `oriel crawl login`, or: "
+                elif view is not None:
+                    hint = f"The page asks for a login at {there}, which has no account here that can be filled in. "
                 raise CrawlStopped(hint + self._without_screen(wanted))
             limit = self._limits.attention if seen else self._limits.unseen
             told = (
@@ -444,6 +471,11 @@ class Visit:
             f"The crawl was stopped, as {site} asked for {wanted} and nobody saw to it within {limit / 60:.0f} "
             "minutes. Run it again when you are there; nothing is lost."
         )
+
+    def _is_logged_in(self, view: View) -> bool:
+        """Whether the user is through with a login, and back."""
+        asked = {"password_field", "code_field", "captcha"} & view.found.keys()
+        return not asked and view.ready == "complete" and not self._abroad(view) and not self._is_sign_in(view)
 
     def _gone_within(
         self, seconds: float, gone: Callable[[View], bool], told: Progress | None = None, recheck: bool = False
@@ -565,16 +597,21 @@ class _Lasting:
         return holds and now - self._since >= self._seconds
 
 
+def _site(url: str) -> str:
+    """What tells sites from each other: a host with all below it, and on this machine the port too."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").removeprefix("www.")
+    if host in LOOPBACK:
+        return parts.netloc
+    return host if re.fullmatch(r"[\d.:]+", host) else ".".join(host.split(".")[-2:])
+
+
 def _no_captcha(view: View) -> bool:
     return "captcha" not in view.found and view.ready == "complete" and view.status < 400
 
 
 def _no_code(view: View) -> bool:
     return "code_field" not in view.found and "password_field" not in view.found and view.ready == "complete"
-
-
-def _no_login(view: View) -> bool:
-    return _no_code(view) and "captcha" not in view.found
 
 
 def _size(path: Path) -> int:

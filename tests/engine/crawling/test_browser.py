@@ -206,6 +206,18 @@ def test_every_fault_ends_as_the_right_record_and_the_crawl_goes_on(bench: Bench
     assert bench.site.count("file") < 60
 
 
+@pytest.mark.parametrize(("design", "fault"), [("classic", "page_busy"), ("modern", "busy")])
+def test_a_page_that_is_always_refused_costs_nothing_but_itself(
+    bench: Bench, tmp_path: Path, design: str, fault: str
+) -> None:
+    bench.site.design = design
+    pages = [page_of(bench.site, bench.model(**case)) for case in ({"fault": fault}, {}, {})]
+    crawl = Crawl(pages, tmp_path / "models", Shared(bench.downloader), QUICK)
+    crawl.run()
+    assert [row.state for row in crawl.board.rows()] == ["failed", "done", "done"]
+    assert "(429)" in crawl.board.at(0).message
+
+
 def test_what_is_skipped_is_not_downloaded(bench: Bench, tmp_path: Path) -> None:
     model = bench.model(licence="by-nc")
     with pytest.raises(Skipped):
@@ -298,12 +310,12 @@ def test_a_second_factor_is_entered_in_a_window(
             model = bench.model()
             work = pool.submit(bench.fetch, model, tmp_path, progress)
             wait_for(lambda: asked.is_set() or work.done())
-            enter_code(bench.profile / "profile-0", bench.site.code)
+            type_into(bench.profile / "profile-0", "input[autocomplete='one-time-code']", f"{bench.site.code}\n")
             assert work.result(60).path.read_bytes() == model.file("glb")
         assert bench.site.logins == 1
 
 
-def enter_code(profile: Path, code: str) -> None:
+def type_into(profile: Path, field: str, text: str) -> None:
     """Type into the browser of a profile, through a second driver."""
     from selenium import webdriver
     from selenium.webdriver.chrome.options import Options
@@ -318,7 +330,7 @@ def enter_code(profile: Path, code: str) -> None:
     driver = webdriver.Chrome(options=options, service=service)
     try:
         driver.implicitly_wait(20)
-        driver.find_element("css selector", "input[autocomplete='one-time-code']").send_keys(f"{code}\n")
+        driver.find_element("css selector", field).send_keys(text)
     finally:
         service.stop()  # not quit(): the browser is another's
 
@@ -371,14 +383,77 @@ def test_without_an_account_it_says_how_to_give_one(
     site = bench.site
     site.login, before = True, site.wrong_logins
     site.expire_sessions()
-    for account, error, text in (
-        (None, CrawlStopped, "oriel crawl login"),
-        (Account("a", "b", "https://sketchfab.com"), PageFailed, "has no account here"),
+    for account, text in (
+        (None, "oriel crawl login"),
+        (Account("a", "b", "https://sketchfab.com"), "has no account here.*--show-browser.*--source api"),
     ):
         monkeypatch.setattr(bench.downloader, "account", account)
-        with pytest.raises(error, match=text):
+        with pytest.raises(CrawlStopped, match=text):
             bench.fetch(bench.model(), tmp_path)
     assert site.wrong_logins == before
+
+
+@pytest.mark.parametrize(
+    ("design", "sign_in"),
+    [("classic", "whole"), ("modern", "steps"), ("classic", "bare"), ("modern", "button")],
+)
+def test_a_login_with_another_company_stops_the_crawl_once(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, design: str, sign_in: str
+) -> None:
+    site = bench.site
+    monkeypatch.setattr(site, "sign_in", sign_in)
+    site.design, site.login = design, True
+    site.expire_sessions()
+    monkeypatch.setattr(bench.downloader, "limits", replace(LIMITS, element=2))
+    models = [bench.model() for _ in range(4)]
+    crawl = Crawl([page_of(site, m) for m in models], tmp_path / "models", Shared(bench.downloader), QUICK)
+    with pytest.raises(CrawlStopped, match=r"asks for a login.*Nothing is lost") as stopped:
+        crawl.run()
+    assert sign_in == "button" or "localhost" in str(stopped.value)
+    assert {row.state for row in crawl.board.rows()} == {"waiting"}
+    records = Records.read(tmp_path / "models")
+    assert not records.failed and not records.skipped and site.foreign_logins == 0
+    assert sum(site.count("page", model) for model in models) <= 2
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs Xvfb")
+def test_a_login_with_another_company_is_waited_for_in_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x_display: str
+) -> None:
+    monkeypatch.setenv("DISPLAY", x_display)
+    with opened(tmp_path, login=True, sign_in="whole") as bench:
+        site, told = bench.site, list[str]()
+
+        def progress(event: Progress) -> None:
+            if event.stage == "crawl" and event.preview.attention:
+                told.append(event.message)
+
+        pages = [page_of(site, bench.model()) for _ in range(3)]
+        crawl = Crawl(pages, tmp_path / "models", Shared(bench.downloader), QUICK)
+        with ThreadPoolExecutor(1) as pool:
+            work = pool.submit(crawl.run, progress)
+            wait_for(lambda: told or work.done())
+            assert "asks for a login at localhost" in told[0] and "in the window of the browser" in told[0]
+            type_into(bench.profile / "profile-0", "input[type='email']", site.user)
+            type_into(bench.profile / "profile-0", "input[type='password']", f"{site.password}\n")
+            assert work.result(60).done == 3
+        assert site.foreign_logins == site.logins == 1
+
+
+def test_logins_that_lead_nowhere_do_not_burn_the_list(bench: Bench, tmp_path: Path) -> None:
+    """As with a site that takes name and password and asks for them again."""
+    site = bench.site
+    site.login, site.session_pages = True, 0
+    site.expire_sessions()
+    try:
+        crawl = Crawl(
+            [page_of(site, bench.model()) for _ in range(4)], tmp_path / "models", Shared(bench.downloader), QUICK
+        )
+        with pytest.raises(CrawlStopped, match="3 logins in a row led nowhere"):
+            crawl.run()
+    finally:
+        site.session_pages = None
+    assert not Records.read(tmp_path / "models").failed
 
 
 def test_a_login_is_shared_by_workers_lasts_and_is_renewed_when_it_ends(
