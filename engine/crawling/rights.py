@@ -7,8 +7,9 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ LICENCES = {
 
 DEFAULT_LICENCES = ("cc0", "by", "by-sa")
 _NO_AI = re.compile(r"no(gen(erative)?)?ai(training|dataset|use)?")
+_BY_AI = re.compile(r"(created|made|generated)(with|by)(gen(erative)?)?ai|(gen(erative)?)?aigenerated")
 
 
 class Skipped(Exception):
@@ -62,7 +64,15 @@ class Rights:
     @property
     def no_ai(self) -> bool:
         """Whether a tag forbids the use in data sets of generative AI."""
-        return any(_NO_AI.fullmatch(re.sub(r"[^a-z]", "", tag.lower())) for tag in self.tags)
+        return self._tagged(_NO_AI)
+
+    @property
+    def created_with_ai(self) -> bool:
+        """Whether a tag says that generative AI has made it, as Sketchfab's CreatedWithAI does."""
+        return self._tagged(_BY_AI)
+
+    def _tagged(self, like: re.Pattern[str]) -> bool:
+        return any(like.fullmatch(re.sub(r"[^a-z]", "", tag.lower())) for tag in self.tags)
 
 
 def licence_key(text: str) -> str:
@@ -98,6 +108,8 @@ class Policy:
 
     licences: tuple[str, ...] = DEFAULT_LICENCES
     """Short names of those allowed; empty allows all, also models without a stated licence."""
+    created_with_ai: bool = False
+    """Whether models are taken that are marked as made with generative AI."""
 
     def check(self, rights: Rights) -> None:
         """Raise `Skipped` for a model that must, or shall, not be collected. No option allows a NoAI model."""
@@ -105,9 +117,47 @@ class Policy:
             raise Skipped("noai", "its author forbids the use for generative AI (tagged NoAI)")
         if not rights.downloadable:
             raise Skipped("not-downloadable", "its author does not offer it for download")
+        if rights.created_with_ai and not self.created_with_ai:
+            raise Skipped("created-with-ai", "it was made with generative AI (tagged CreatedWithAI)")
         if self.licences and rights.licence not in self.licences:
             name = LICENCES.get(rights.licence, (rights.licence or "no stated licence", ""))[0]
             raise Skipped("licence", f"its licence ({name}) is not among those asked for: {', '.join(self.licences)}")
+
+
+# -- what a page states ---------------------------------------------------------------------------------------
+
+
+def tags_of(found: Iterable[Any]) -> tuple[str, ...]:
+    """Names of tags, which come as words or as objects with a name."""
+    names = (tag.get("name") or tag.get("slug") if isinstance(tag, dict) else tag for tag in found)
+    return tuple(str(name) for name in names if name)
+
+
+def forbids_ai(meta: Mapping[str, str]) -> bool:
+    """Whether the `<meta>` tags of a page (names in small letters), or its `X-Robots-Tag`, forbid the use for AI."""
+    told = {word for name in ("robots", "x-robots-tag") for word in re.split(r"[\s,:;]+", meta.get(name, "").lower())}
+    return not told.isdisjoint(("noai", "noimageai")) or "noai" in meta
+
+
+def meta_of(text: str) -> dict[str, str]:
+    """What the `<meta>` tags of an HTML page say, by their names; those of one name together."""
+    found = _Meta()
+    found.feed(text)
+    return found.told
+
+
+class _Meta(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        name = (values.get("name") or values.get("property") or "").strip().lower()
+        if tag == "meta" and name:
+            before = self.told.get(name)
+            said = values.get("content", "")
+            self.told[name] = said if before is None else f"{before}, {said}"
 
 
 # -- beside the models ---------------------------------------------------------------------------------------
@@ -118,6 +168,7 @@ def write_rights(path: Path, rights: Rights, facts: dict[str, Any]) -> None:
     name, text = LICENCES.get(rights.licence, (rights.licence, ""))
     stated = dataclasses.asdict(rights)
     stated |= {"licence_name": name, "licence_url": rights.licence_url or text}
+    stated["created_with_ai"] = rights.created_with_ai
     write_whole(path, json.dumps(stated | facts, indent=1, ensure_ascii=False).encode())
 
 
@@ -168,9 +219,3 @@ def cell(value: Any) -> str:
     """A cell that no spreadsheet takes for a formula."""
     text = " ".join(str(value).split())
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
-
-
-def tags_of(found: Iterable[Any]) -> tuple[str, ...]:
-    """Names of tags, which come as words or as objects with a name."""
-    names = (tag.get("name") or tag.get("slug") if isinstance(tag, dict) else tag for tag in found)
-    return tuple(str(name) for name in names if name)

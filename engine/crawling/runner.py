@@ -41,6 +41,7 @@ from engine.crawling.rights import Policy, Rights, Skipped, collected, read_righ
 from engine.jobs import Board, Pace, log_to, seconds_for
 
 log = logging.getLogger("engine.crawling")
+TEXTURES = (0, 512, 1024, 2048, 4096, 8192)
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What no further page can go well with; other errors of the system may be those of a connection."""
 _STATES = ("waiting", "working", "done", "skipped", "failed")
@@ -68,6 +69,9 @@ class Options:
     """Disk to leave free."""
     most_bytes: int = 0xFFFFFFFF
     """Unpacked size of one model."""
+    texture: Annotated[int, Option(choices=TEXTURES)] = 0
+    """Pixels of a side of the textures at most, where the site offers a model with several sizes; 0 takes the largest.
+    """
     retry_failed: bool = False
     """Whether pages recorded as failed are tried again."""
     retry_skipped: bool = False

@@ -6,14 +6,15 @@ is never printed, logged or written to a file. `ORIEL_SKETCHFAB_API` names anoth
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from engine.core.errors import InputError
 from engine.core.options import Option
@@ -22,13 +23,27 @@ from engine.crawling.credentials import find_secret, keep_secret
 from engine.crawling.downloader import AccessDenied, CrawlStopped, Download, PageFailed, PageTrouble
 from engine.crawling.http import Expired, Http, download
 from engine.crawling.lists import Page
-from engine.crawling.rights import Policy, Rights, Skipped, licence_key, tags_of
+from engine.crawling.rights import LICENCES, Policy, Rights, Skipped, forbids_ai, licence_key, meta_of, tags_of
 
+log = logging.getLogger("engine.crawling")
 TOKEN_VARIABLE, API_VARIABLE = "ORIEL_SKETCHFAB_TOKEN", "ORIEL_SKETCHFAB_API"
 _SECRET = "sketchfab-token"
 _FORMATS = ("glb", "gltf")
 """What is taken of what the API offers, the best first; glTF comes as an archive."""
 _PER_PAGE = 24
+_SCHEMES = ("Token", "Bearer")
+"""How the API is told of the token of a user's settings, and of one of OAuth, which nothing else tells apart."""
+_HEAD_BYTES = 1 << 20
+"""Of a page: its `<head>` is at its beginning."""
+CATEGORIES = (
+    "animals-pets", "architecture", "art-abstract", "cars-vehicles", "characters-creatures",
+    "cultural-heritage-history", "electronics-gadgets", "fashion-style", "food-drink", "furniture-home", "music",
+    "nature-plants", "news-politics", "people", "places-travel", "science-technology", "sports-fitness",
+    "weapons-military",
+)  # fmt: skip
+"""The categories of Sketchfab, as its addresses and its API name them."""
+ORDERS = {"relevance": "", "likes": "-likeCount", "views": "-viewCount", "newest": "-publishedAt"}
+"""What a search may be sorted by, and how the API calls it."""
 _T = TypeVar("_T")
 
 
@@ -71,6 +86,16 @@ class Filters:
     """Faces at most."""
     max_bytes: Annotated[int | None, Option(flags=("--max-mb",), metavar="MB", scale=1e6)] = None
     """Size of the GLB at most, or of the archive if the API states no GLB."""
+    categories: Annotated[tuple[str, ...], Option(flags=("--category",), choices=CATEGORIES, repeat=True)] = ()
+    """Category of Sketchfab; several may be given, and a model of any is taken."""
+    tags: Annotated[tuple[str, ...], Option(flags=("--tag",), metavar="TAG", repeat=True)] = ()
+    """Tag that the model has; several may be given."""
+    sort: Annotated[str, Option(choices=tuple(ORDERS))] = "relevance"
+    """What comes first."""
+    days: Annotated[int | None, Option(1, metavar="DAYS")] = None
+    """Published within so many days."""
+    created_with_ai: bool = False
+    """Whether models are found that are marked as made with generative AI."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +118,7 @@ class SketchfabApi:
             raise InputError(f"{API_VARIABLE} is {self.base}: an address that begins with https:// is needed.")
         self.http = http or Http()
         self._token = token
+        self._scheme = _SCHEMES[0]
 
     def model(self, uid: str, cancel: CancelToken) -> dict[str, Any]:
         """What the API says of a model."""
@@ -106,6 +132,20 @@ class SketchfabApi:
                 f"{TOKEN_VARIABLE}, or put it into the keyring with `oriel crawl token`."
             )
         return self._ask(f"/models/{uid}/download", cancel)
+
+    def forbids_ai(self, url: str, cancel: CancelToken) -> bool | None:
+        """Whether a model's page itself forbids the use for AI, with or without a tag; None if it cannot be seen."""
+        with self.http.get(url, cancel) as answer:
+            answer.raise_for_refusal()
+            if answer.status >= 400:
+                return None
+            content = bytearray()
+            for chunk in answer.chunks():
+                content += chunk
+                if len(content) > _HEAD_BYTES or b"</head>" in content:
+                    break
+        meta = meta_of(content.decode("utf-8", "replace"))
+        return forbids_ai(meta | {"x-robots-tag": answer.headers.get("X-Robots-Tag", "")})
 
     def search(
         self,
@@ -123,19 +163,27 @@ class SketchfabApi:
         The API filters by one licence at a time and does not keep to sizes, so licences are asked one after the
         other, and everything is looked at again here.
         """
-        policy = Policy(filters.licences)
+        policy = Policy(filters.licences, filters.created_with_ai)
         seen: set[str] = set()
         for licence in filters.licences or ("",):
-            asked: dict[str, Any] = {"type": "models", "q": query, "downloadable": "true", "count": _PER_PAGE}
-            given = {
+            given: dict[str, Any] = {
+                "type": "models",
+                "q": query,
+                "downloadable": "true",
+                "count": _PER_PAGE,
                 "license": licence or None,
                 "min_face_count": filters.min_faces,
                 "max_face_count": filters.max_faces,
                 "archives_max_size": filters.max_bytes,
+                "categories": filters.categories,
+                "tags": filters.tags,
+                "sort_by": ORDERS[filters.sort] or None,
+                "date": filters.days,
             }
-            asked |= {key: value for key, value in given.items() if value is not None}
+            many = {key: value if isinstance(value, tuple) else (value,) for key, value in given.items()}
+            asked = {key: [str(one) for one in value] for key, value in many.items() if value and value[0] is not None}
             while len(seen) < most:
-                found = _patiently(partial(self._ask, "/search", cancel, dict(asked)), cancel, backoff)
+                found = _patiently(partial(self._ask, "/search", cancel, asked), cancel, backoff)
                 results = found.get("results") or []
                 for entry in results if isinstance(results, list) else []:
                     model = _found(entry, licence)
@@ -147,15 +195,19 @@ class SketchfabApi:
                     if len(seen) >= most:
                         return
                 # Only what the next address asks for is taken from it: the token goes to no other place.
-                following = dict(parse_qsl(urlsplit(found.get("next") or "").query))
-                if not results or not following or following == {k: str(v) for k, v in asked.items()}:
+                following = parse_qs(urlsplit(found.get("next") or "").query, keep_blank_values=True)
+                if not results or not following or following == asked:
                     break
                 asked = following
                 cancel.sleep(pause)
 
     def _ask(self, path: str, cancel: CancelToken, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        authorization = f"Token {self._token.secret}" if self._token else ""
-        status, found = self.http.json(self.base + path, cancel, params=params, authorization=authorization)
+        for scheme in sorted(_SCHEMES, key=lambda one: one != self._scheme):
+            authorization = f"{scheme} {self._token.secret}" if self._token else ""
+            status, found = self.http.json(self.base + path, cancel, params=params, authorization=authorization)
+            if status != 401 or not self._token:
+                self._scheme = scheme
+                break
         if status < 400:
             return found
         if status == 401:
@@ -167,7 +219,11 @@ class SketchfabApi:
             raise AccessDenied("Sketchfab does not let this account have the model (403).")
         if status in (404, 410):
             raise PageFailed(f"The model does not exist, or no longer ({status}).", kind="gone")
-        raise PageFailed(f"Sketchfab does not understand the request ({status}).")
+        said = " ".join(str(found.get("detail") or found.get("message") or "").split())[:200].rstrip(".")
+        said = f"{status}: {said}" if said else str(status)
+        if status == 400 and path.endswith("/download"):
+            raise Skipped("not-downloadable", f"Sketchfab does not give this model out for download ({said})")
+        raise PageFailed(f"Sketchfab does not understand the request ({said}).")
 
 
 def _patiently(ask: Callable[[], _T], cancel: CancelToken, backoff: float) -> _T:
@@ -190,7 +246,7 @@ def _found(entry: Any, licence: str) -> Found | None:
         return None
     rights = read_model(entry, entry.get("viewerUrl") or "", licence)
     archives = entry.get("archives") or {}
-    sizes = [archives[kind].get("size") for kind in _FORMATS if isinstance(archives.get(kind), dict)]
+    sizes = [one.get("size") for kind in _FORMATS for one in _flavours(archives.get(kind))]
     size = next((value for value in sizes if isinstance(value, int)), None)
     url = rights.source_url or f"https://sketchfab.com/3d-models/{entry['uid']}"
     return Found(Page(url, entry["uid"].lower()), rights, entry.get("faceCount"), size)
@@ -211,16 +267,14 @@ def _fits(model: Found, filters: Filters, policy: Policy) -> bool:
 
 def read_model(found: dict[str, Any], url: str, licence: str = "") -> Rights:
     """The rights that the API states; `licence` is what a search asked for, where the answer does not say."""
-    user, stated = found.get("user") or {}, found.get("license") or {}
-    if isinstance(stated, str):
-        stated = {"label": stated}
-    named = stated.get("slug") or stated.get("label") or stated.get("fullName") or licence
+    user = found.get("user") or {}
+    named, address = _licence_of(found) or (licence, "")
     return Rights(
         title=str(found.get("name") or ""),
         author=str(user.get("displayName") or user.get("username") or ""),
         author_url=str(user.get("profileUrl") or ""),
-        licence=licence_key(str(named)) if named else "",
-        licence_url=str(stated.get("url") or ""),
+        licence=licence_key(named) if named else "",
+        licence_url=address,
         tags=tags_of(found.get("tags") or ()),
         source_url=str(found.get("viewerUrl") or url),
         published=str(found.get("publishedAt") or found.get("createdAt") or ""),
@@ -229,7 +283,29 @@ def read_model(found: dict[str, Any], url: str, licence: str = "") -> Rights:
     )
 
 
+def _licence_of(found: dict[str, Any]) -> tuple[str, str] | None:
+    """Name and address of the licence that an answer states, as `license` or `licenses`; of several the strictest, and
+    one that is not known is stricter than all that are."""
+    stated = found.get("license") or found.get("licenses") or ()
+    named = []
+    for one in stated if isinstance(stated, list | tuple) else [stated]:
+        said = one if isinstance(one, dict) else {"label": one}
+        name = said.get("slug") or said.get("label") or said.get("fullName")
+        if name:
+            named.append((str(name), str(said.get("url") or "")))
+    order = {key: at for at, key in enumerate(LICENCES)}
+    return max(named, key=lambda one: order.get(licence_key(one[0]), len(order)), default=None)
+
+
 # -- the downloader ------------------------------------------------------------------------------------------
+
+
+def best_texture(sizes: Sequence[int], most: int) -> int:
+    """The place of the size to take, of those of the textures in pixels, 0 where one is not known: the largest that is
+    no larger than `most` (0 for any), else the smallest; the first where none is known."""
+    known = [(size, -at) for at, size in enumerate(sizes) if size]
+    fitting = [one for one in known if not most or one[0] <= most]
+    return -max(fitting or [min(known, default=(0, 0))])[1]
 
 
 class SketchfabDownloader:
@@ -237,9 +313,11 @@ class SketchfabDownloader:
 
     name = "Sketchfab's API"
 
-    def __init__(self, api: SketchfabApi, policy: Policy | None = None) -> None:
+    def __init__(self, api: SketchfabApi, policy: Policy | None = None, *, texture: int = 0) -> None:
+        """`texture` is the most pixels that a side of a texture may have where there are several sizes; 0 for any."""
         self._api = api
         self._policy = policy or Policy()
+        self._texture = texture
 
     def fetch(self, page: Page, folder: Path, progress: ProgressCallback, cancel: CancelToken) -> Download:
         """See `Downloader.fetch`."""
@@ -250,10 +328,16 @@ class SketchfabDownloader:
         progress(Progress("page", 0, 0, "asking"))
         rights = read_model(self._api.model(page.key, cancel), page.url)
         self._policy.check(rights)
+        forbidden = self._api.forbids_ai(rights.source_url, cancel)
+        if forbidden is None:
+            log.warning("%s cannot be seen: whether it forbids the use for AI is known by the API alone", page.url)
+        elif forbidden and not rights.no_ai:
+            rights = replace(rights, tags=(*rights.tags, "NoAI"))
+        self._policy.check(rights)
         progress(Progress("page", 0, 0, "asking", rights))
         for _ in range(3):
             offered = self._api.downloads(page.key, cancel)
-            kind, url = _choose(offered)
+            kind, url = _choose(offered, self._texture)
             try:
                 return Download(download(self._api.http, url, folder / f"model.{kind}", progress, cancel), rights)
             except Expired:
@@ -265,13 +349,18 @@ class SketchfabDownloader:
         self._api.http.close()
 
 
-def _choose(offered: dict[str, Any]) -> tuple[str, str]:
+def _flavours(entry: Any) -> list[dict[str, Any]]:
+    """What there is of one format: one file, or several that differ in the size of their textures."""
+    return [one for one in (entry if isinstance(entry, list) else [entry]) if isinstance(one, dict)]
+
+
+def _choose(offered: dict[str, Any], texture: int) -> tuple[str, str]:
     for kind in _FORMATS:
-        entry = offered.get(kind)
-        if isinstance(entry, dict) and isinstance(entry.get("url"), str):
-            parts = urlsplit(entry["url"])
-            if parts.scheme in ("http", "https"):
-                return kind, entry["url"]
+        found = [one for one in _flavours(offered.get(kind)) if isinstance(one.get("url"), str)]
+        found = [one for one in found if urlsplit(one["url"]).scheme in ("http", "https")]
+        if found:
+            sizes = [one.get("textureMaxResolution") for one in found]
+            return kind, found[best_texture([size if isinstance(size, int) else 0 for size in sizes], texture)]["url"]
     raise PageFailed(
         f"The model is offered neither as GLB nor as glTF, only as {', '.join(offered) or 'nothing'}.", kind="model"
     )

@@ -16,11 +16,11 @@ SOURCES = ("auto", "api", "browser")
 
 
 def make_downloader(
-    source: str, profiles: Path, *, show_browser: bool = False, policy: Policy | None = None
+    source: str, profiles: Path, *, show_browser: bool = False, policy: Policy | None = None, texture: int = 0
 ) -> Downloader:
     """What brings the models from one of `SOURCES`; a browser keeps its profiles, and so a login, in `profiles`.
 
-    `policy` is that of the crawl, so that nothing is fetched only to be left out.
+    `policy` is that of the crawl, so that nothing is fetched only to be left out; `texture` is as in its `Options`.
 
     InputError or OrielError says what is missing: the API's token, a browser, a screen.
     """
@@ -30,7 +30,7 @@ def make_downloader(
 
     token = find_token() if source != "browser" else None
     if token is not None:
-        return SketchfabDownloader(SketchfabApi(token), policy)
+        return SketchfabDownloader(SketchfabApi(token), policy, texture=texture)
     if source == "api":
         raise InputError(
             "Downloads through Sketchfab's API need your token (on its site: Settings, Password & API). Set "
@@ -45,4 +45,6 @@ def make_downloader(
         if source == "browser":
             raise
         raise OrielError(f"{error} Or use Sketchfab's API: set {TOKEN_VARIABLE} to your token.") from None
-    return BrowserDownloader(profiles, account=find_account(), policy=policy, headless=not show_browser, paths=paths)
+    return BrowserDownloader(
+        profiles, account=find_account(), policy=policy, texture=texture, headless=not show_browser, paths=paths
+    )

@@ -281,16 +281,18 @@ function openDownload(model) {
     location.href = loginAddress();
     return;
   }
-  const row = ([kind, file]) => {
+  const row = ([kind, file, texture]) => {
     const original = !["glb", "gltf", "usdz"].includes(kind);
     const button = h("button", { type: "button",
       class: `button btn-large ${original ? "btn-primary button-source" : "btn-secondary button-extra"}`,
-      onclick: () => fetchFile(model, kind) }, "Download");
+      onclick: () => fetchFile(model, kind, texture) }, "Download");
     return h("div", { class: "AUfL6oST" },
       h("div", { class: "H6stunQl" }, h("div", {}, `${original ? "Original" : "Converted"} format (${kind})`),
+        texture ? h("span", {}, `${texture / 1024}k textures, 12k triangles`) : null,
         h("span", { class: "c-download__size" }, bytes(file.size))), button);
   };
-  const rows = Object.entries(model.archives);
+  const rows = Object.entries(model.archives).flatMap(([kind, file]) =>
+    kind === "glb" && model.textures.length ? model.textures.map((size) => [kind, file, size]) : [[kind, file]]);
   const isOriginal = ([kind]) => !["glb", "gltf", "usdz"].includes(kind);
   const section = (heading, chosen) => chosen.length
     ? h("div", { class: "W5rDe9MN" }, h("div", { class: "c-download__subtitle" }, heading), chosen.map(row)) : null;
@@ -312,8 +314,9 @@ function openDownload(model) {
   document.body.append(container);
 }
 
-async function fetchFile(model, kind) {
-  const answer = await fetch(`/i/archives/latest?archiveType=${kind}&model=${model.uid}`);
+async function fetchFile(model, kind, texture) {
+  const size = texture ? `&textureMaxResolution=${texture}` : "";
+  const answer = await fetch(`/i/archives/latest?archiveType=${kind}&model=${model.uid}${size}`);
   if (answer.status === 401) {
     location.href = loginAddress();
   } else if (!answer.ok) {
@@ -358,6 +361,7 @@ function showModel() {
           licence.label),
         h("a", { class: "skfb-link", href: "/licenses" }, "Learn more")) : null,
       model.noAi ? h("section", { class: "model-meta-row noai" }, h("strong", {}, "NoAI: "), noAiNotice) : null,
+      model.createdWithAi ? h("section", { class: "model-meta-row createdwithai" }, "Created with AI") : null,
       h("section", { class: "model-meta-row publication" }, "Published 9 months ago",
         h("div", { class: "tooltip tooltip-down" }, "Jan 2nd 2026")),
       h("ul", { class: "tags" }, model.tags.map((tag) =>
@@ -463,7 +467,15 @@ function openDownload(model) {
     return;
   }
   const known = ["glb", "gltf", "usdz"];
-  dialog("Choose a format", h("ul", { class: "css-f0rm4t" }, Object.entries(model.archives).map(([kind, file]) =>
+  // What is offered with textures of several sizes stands below the name of its format.
+  const sized = (size) => h("li", {}, h("span", {}, `${size} x ${size}`),
+    h("a", { class: "css-btn css-prim4r", role: "button",
+      href: `/i/models/${model.uid}/files/glb?textureMaxResolution=${size}` }, "Download"));
+  const sizes = () => h("section", {}, h("h3", {}, "GLB"),
+    h("ul", { class: "css-f0rm4t" }, model.textures.map(sized)));
+  const several = model.textures.length > 0 && "glb" in model.archives;
+  const kinds = Object.entries(model.archives).filter(([kind]) => kind !== "glb" || !several);
+  dialog("Choose a format", several ? sizes() : null, h("ul", { class: "css-f0rm4t" }, kinds.map(([kind, file]) =>
     h("li", { class: "css-r0w002", "data-format": kind },
       h("span", { class: "css-n4m3" }, kind === "gltf" ? "glTF" : kind.toUpperCase()),
       h("span", { class: "css-muted" },
@@ -494,6 +506,7 @@ async function showModel() {
         h("dt", {}, "Downloads"), h("dd", {}, "1,204"),
         h("dt", {}, "Published"), h("dd", {}, h("time", { datetime: model.publishedAt }, "2 January 2026"))),
       model.noAi ? h("p", { class: "css-n0a100", "data-testid": "noai-notice" }, "NoAI: ", noAiNotice) : null,
+      model.createdWithAi ? h("p", {}, h("a", { href: "/tags/createdwithai" }, "Created with AI")) : null,
       h("div", { class: "css-t4g500", "data-testid": "model-tags" }, model.tags.map((tag) =>
         h("a", { class: "css-t4g501", href: `/tags/${tag.slug}` }, `#${tag.name}`))),
       h("h2", { class: "css-h2h2h2" }, "More like this"), h("div", { class: "css-gr1d01" }, boot.others.map(card)))));

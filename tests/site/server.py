@@ -30,22 +30,27 @@ class SiteModel:
     size: int = 4000
     licence: str | None = "by"
     tags: tuple[str, ...] = ("architecture",)
+    category: str = "architecture"
     no_ai: bool = False
     """Whether the page forbids the use for generative AI though no tag does."""
     downloadable: bool = True
     formats: tuple[str, ...] = ("glb",)
     """Any of `glb`, `gltf` and `usdz`; others are original files."""
+    made_with_ai: bool = False
+    """Whether its page says that generative AI has made it though no tag does."""
+    textures: tuple[int, ...] = ()
+    """Sizes of textures that its GLB is offered with, the first being that of who does not choose."""
     content: bytes | None = None
     """In place of the made model."""
     fault: str = ""
-    """One of: `missing` (404), `busy` (429), `unavailable` (503), `error` (500), `forbidden` (403), `no_data` (HTML
-    from the API), `download_busy` (429 to who asks for its files' addresses), in the API; `file_busy` (429),
-    `throttled`, `broken` (the connection breaks), `truncated` (less than the header of the GLB says), `expired` (the
-    address is valid no more), `html` (a web page in place of the model), `empty`, `silent`, `file_error` (503), in its
-    file; on its page `page_missing` (404), `page_busy` (429), `page_error` (500), `removed` (a page that says so),
-    `captcha` (until it is solved), `no_button` (the way to the download has no name), `hang` (half a page), `crash_tab`
-    (kills the renderer), `alert` (a dialog of JavaScript). `busy` and `forbidden` also refuse the download that a page
-    asks for."""
+    """One of: `missing` (404), `withheld` (400 to who asks for its files' addresses), `busy` (429), `unavailable`
+    (503), `error` (500), `forbidden` (403), `no_data` (HTML from the API), `download_busy` (429 to who asks for its
+    files' addresses), in the API; `file_busy` (429), `throttled`, `broken` (the connection breaks), `truncated` (less
+    than the header of the GLB says), `expired` (the address is valid no more), `html` (a web page in place of the
+    model), `empty`, `silent`, `file_error` (503), in its file; on its page `page_missing` (404), `page_busy` (429),
+    `page_error` (500), `removed` (a page that says so), `captcha` (until it is solved), `no_button` (the way to the
+    download has no name), `hang` (half a page), `crash_tab` (kills the renderer), `alert` (a dialog of JavaScript).
+    `busy` and `forbidden` also refuse the download that a page asks for."""
     times: int = 1_000_000
     """How often the fault occurs, then all is well."""
     retry_after: str | None = None
@@ -60,10 +65,12 @@ class SiteModel:
     def title(self) -> str:
         return f"Building {self.number}"
 
-    def file(self, kind: str) -> bytes:
-        """The file in a format."""
+    def file(self, kind: str, texture: int = 0) -> bytes:
+        """The file in a format, and with textures of a size."""
         if self.content is not None:
             return self.content
+        if texture:
+            return make_glb(self.number, self.size + texture)
         if kind == "gltf":
             return make_archive(self.number, self.size)
         glb = make_glb(self.number, self.size)
@@ -123,6 +130,10 @@ class ModelSite:
     download that a page asked for has `page` there."""
     sent: dict[str, int] = field(default_factory=dict)
     """Bytes of its file that were sent, by model."""
+    bearer: bool = False
+    """Whether the token is one of OAuth."""
+    page_header: str = ""
+    """`X-Robots-Tag` of the models' pages."""
     foreign_token: bool = False
     """Whether the token was sent to where it does not belong."""
     queries: list[dict[str, str]] = field(default_factory=list)
@@ -200,13 +211,13 @@ class ModelSite:
         authorized = request.headers.get("Authorization", "")
         if parts.path == "/v3/search":
             self.note("search", "", "")
-            self._search(request, {key: values[0] for key, values in parse_qs(parts.query).items()})
+            self._search(request, parse_qs(parts.query))
         elif found := re.fullmatch(r"/v3/models/(\w+)(/download)?", parts.path):
             kind = "download" if found[2] else "model"
             self.note(kind, found[1], "")
             if self._throttled(kind):
                 self.send(request, 429, b'{"detail": "Request was throttled."}')
-            elif authorized and authorized != f"Token {self.token}":
+            elif authorized and authorized != f"{'Bearer' if self.bearer else 'Token'} {self.token}":
                 self.send(request, 401, b'{"detail": "Invalid token."}')
             elif kind == "download" and not authorized:
                 self.send(request, 401, b'{"detail": "Authentication credentials were not provided."}')
@@ -216,7 +227,8 @@ class ModelSite:
             self.foreign_token |= bool(authorized)
             part = request.headers.get("Range", "")
             self.note("file", found[1], part)
-            self._file(request, found[1], found[2], part, parse_qs(parts.query).get("ticket", [""])[0])
+            asked = {key: values[0] for key, values in parse_qs(parts.query).items()}
+            self._file(request, found[1], found[2], part, asked)
         elif not self._web.answer(request, parts):
             self.send(request, 404, b"<html>not found</html>", {"Content-Type": "text/html"})
 
@@ -267,20 +279,26 @@ class ModelSite:
             self.send(request, 200, b"<html>maintenance</html>", {"Content-Type": "text/html"})
         elif kind == "model":
             self.send(request, 200, json.dumps(self.describe(model)).encode())
+        elif self.faulty(model, "withheld"):
+            self.send(request, 400, b'{"detail": "This model is not downloadable."}')
         elif not model.downloadable or self.faulty(model, "forbidden"):
             self.send(request, 403, b'{"detail": "You do not have permission to perform this action."}')
         else:
             self.send(request, 200, json.dumps(self.offer(model)).encode())
 
-    def offer(self, model: SiteModel) -> dict[str, dict[str, Any]]:
+    def offer(self, model: SiteModel) -> dict[str, Any]:
         """Addresses of a model's files, good until the next are given."""
         with self._lock:
             ticket = self._tickets[model.uid] = self._tickets.get(model.uid, 0) + 1
         base = f"{self.url.replace('127.0.0.1', 'localhost')}/files/{model.uid}"
-        return {
-            kind: {"url": f"{base}.{kind}?ticket={ticket}", "size": len(model.file(kind)), "expires": 300}
-            for kind in model.formats
-        }
+
+        def one(kind: str, texture: int) -> dict[str, Any]:
+            chosen = f"&texture={texture}" if texture else ""
+            found = {"url": f"{base}.{kind}?ticket={ticket}{chosen}", "size": len(model.file(kind, texture))}
+            return found | {"expires": 300} | ({"textureMaxResolution": texture} if texture else {})
+
+        sizes = {kind: model.textures if kind == "glb" else () for kind in model.formats}
+        return {kind: [one(kind, size) for size in sizes[kind]] or one(kind, 0) for kind in model.formats}
 
     def describe(self, model: SiteModel, brief: bool = False) -> dict[str, Any]:
         """What the API says of a model."""
@@ -304,34 +322,41 @@ class ModelSite:
             "archives": {kind: {"size": len(model.file(kind)), "type": kind} for kind in model.formats},
         }
 
-    def _search(self, request: BaseHTTPRequestHandler, asked: dict[str, str]) -> None:
+    def _search(self, request: BaseHTTPRequestHandler, many: dict[str, list[str]]) -> None:
+        asked = {key: values[0] for key, values in many.items()}
         self.queries.append(asked)
         found = [
             m
             for m in self.models
             if (asked.get("license") in (None, m.licence))
+            and set(many.get("tags", ())) <= set(m.tags)
+            and m.category in many.get("categories", (m.category,))
             and 100 * m.number >= int(asked.get("min_face_count", 0))
             and 100 * m.number <= int(asked.get("max_face_count", 1 << 60))
         ]
+        if asked.get("sort_by") == "-likeCount":
+            found.sort(key=lambda m: -m.number)
         start, count = int(asked.get("cursor", 0)), int(asked.get("count", 24))
         following = None
         if start + count < len(found):
             # Addresses of the real API name its own host; whoever follows them blindly sends a token there.
-            following = "https://elsewhere.invalid/v3/search?" + urlencode(asked | {"cursor": str(start + count)})
+            following = "https://elsewhere.invalid/v3/search?" + urlencode(
+                many | {"cursor": [str(start + count)]}, doseq=True
+            )
         page = [self.describe(m, brief=True) for m in found[start : start + count]]
         answer = {"results": page, "next": following, "cursors": {"next": start + count if following else None}}
         self.send(request, 200, json.dumps(answer).encode())
 
-    def _file(self, request: BaseHTTPRequestHandler, uid: str, kind: str, part: str, ticket: str) -> None:
+    def _file(self, request: BaseHTTPRequestHandler, uid: str, kind: str, part: str, asked: dict[str, str]) -> None:
         model = self._by_uid[uid]
-        if self.faulty(model, "expired") or ticket != str(self._tickets.get(uid)):
+        if self.faulty(model, "expired") or asked.get("ticket", "") != str(self._tickets.get(uid)):
             self.send(request, 403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"})
             return
         if (busy := self.faulty(model, "file_busy")) or self.faulty(model, "file_error"):
             again = {} if model.retry_after is None else {"Retry-After": model.retry_after}
             self.send(request, 429 if busy else 503, b"", again)
             return
-        content = model.file(kind)
+        content = model.file(kind, int(asked.get("texture", 0)))
         if self.faulty(model, "truncated"):
             content = content[: len(content) // 2]
         elif self.faulty(model, "html"):

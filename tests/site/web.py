@@ -79,9 +79,10 @@ class Web:
             else:
                 self._json(request, 200, self._describe(model))
         elif path == "/i/archives/latest":
-            self._file(request, asked.get("model", ""), asked.get("archiveType", ""), told=True)
+            texture = int(asked.get("textureMaxResolution", 0))
+            self._file(request, asked.get("model", ""), asked.get("archiveType", ""), texture, told=True)
         elif found := re.fullmatch(r"/i/models/(\w+)/files/(\w+)", path):
-            self._file(request, found[1], found[2], told=False)
+            self._file(request, found[1], found[2], int(asked.get("textureMaxResolution", 0)), told=False)
         else:
             return False
         return True
@@ -121,7 +122,7 @@ class Web:
             if site.faulty(model, "hang"):
                 self._hang(request, text)
             else:
-                self._page(request, 200, text)
+                self._page(request, 200, text, {"X-Robots-Tag": site.page_header} if site.page_header else None)
 
     def _hang(self, request: BaseHTTPRequestHandler, text: str) -> None:
         """Half a page, and then nothing."""
@@ -141,6 +142,8 @@ class Web:
         return found | {
             "description": f"A building, surveyed and modelled. Number {model.number} of a series.",
             "noAi": model.no_ai or any(tag.lower() == "noai" for tag in model.tags),
+            "createdWithAi": model.made_with_ai,
+            "textures": model.textures,
         }
 
     def _others(self, model: SiteModel | None) -> list[dict[str, str]]:
@@ -148,7 +151,7 @@ class Web:
         others = [m for m in self._site.models if m is not model][: None if model is None else 3]
         return [{"name": m.title, "url": self._site.page(m)} for m in others]
 
-    def _file(self, request: BaseHTTPRequestHandler, uid: str, kind: str, told: bool) -> None:
+    def _file(self, request: BaseHTTPRequestHandler, uid: str, kind: str, texture: int, told: bool) -> None:
         """The way to a file: its address as JSON (`told`), or the browser is sent there."""
         site, model = self._site, self._site.model(uid)
         site.note("download", uid, "page")
@@ -165,6 +168,8 @@ class Web:
             self._refuse(request, told, 429, "You have downloaded too many models. Please try again later.")
         else:
             offered = site.offer(model)[kind]
+            if isinstance(offered, list):
+                offered = next(one for one in offered if one["textureMaxResolution"] == texture)
             if told:
                 self._json(request, 200, offered)
             else:

@@ -35,6 +35,7 @@ class BrowserDownloader:
     """A `Downloader` that drives Chrome or Chromium. Up to four workers have a browser each.
 
     `profile` is a folder with one profile for each of them; a login of one is passed on to the others, and lasts.
+    `texture` is the most pixels that a side of a texture may have where there are several sizes; 0 for any.
     Raises OrielError at once if there is no browser.
     """
 
@@ -46,13 +47,14 @@ class BrowserDownloader:
         *,
         account: Account | None = None,
         policy: Policy | None = None,
+        texture: int = 0,
         headless: bool = True,
         limits: BrowserLimits | None = None,
         paths: BrowserPaths | None = None,
     ) -> None:
         self.limits = limits or BrowserLimits()
         self.profile, self.account, self._headless = profile, account, headless
-        self.policy = policy or Policy()
+        self.policy, self.texture = policy or Policy(), texture
         self._paths = paths or find_browser()
         if not headless and not has_display():
             raise OrielError("The browser's window cannot be shown, as there is no screen. Run it without a window.")

@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from engine.crawling.browser import selectors
 from engine.crawling.browser.driver import Browser
 from engine.crawling.lists import Page
-from engine.crawling.rights import Rights, licence_key, tags_of
+from engine.crawling.rights import Rights, forbids_ai, licence_key, tags_of
 from engine.crawling.sketchfab import read_model
 
 _TOOLS = r"""
@@ -73,22 +73,31 @@ for (const [name, list] of Object.entries(table)) {
 }
 // What is said has to hold words; an empty box waits for them.
 for (const name of ["login_error", "notice"]) if (name in texts && !texts[name]) delete found[name];
-const named = (text) => {
+const every = (text) => {
   const words = (text || "").toLowerCase().split(/[^a-z0-9]+/);
-  return formats.find((format) => words.includes(format)) || "";
+  return formats.filter((format) => words.includes(format));
 };
+const named = (text) => every(text)[0] || "";
 const offered = [];
 const isChoice = (node) => /download/i.test(tidy(node.innerText) + " " + (node.getAttribute("aria-label") || ""));
 if (found.chooser) {
   const nodes = [...found.chooser.querySelectorAll(choices)].filter((node) => usable(node) && isChoice(node));
   for (const node of nodes) {
-    let format = "";
-    for (let at = node; at && at !== found.chooser && !format; at = at.parentElement) {
-      if (at !== node && nodes.some((other) => other !== node && at.contains(other))) break;
-      for (const mark of marks) format = format || named(at.getAttribute(mark));
+    let format = "", about = "";
+    for (let at = node; at && at !== found.chooser; at = at.parentElement) {
+      // Of what is around several choices, as the files of one format, only what is said once tells of them all.
+      if (at !== node && nodes.some((other) => other !== node && at.contains(other))) {
+        const said = every(at.innerText);
+        if (said.length === 1) format = format || said[0];
+        if (said.length) break;
+        continue;
+      }
+      const said = marks.map((mark) => at.getAttribute(mark) || "");
+      for (const one of said) format = format || named(one);
       format = format || named(at.innerText);
+      about = [...said, at.innerText].join(" ");
     }
-    offered.push({format, node, text: tidy((node.parentElement || node).innerText).slice(0, 60)});
+    offered.push({format, node, text: tidy(about).slice(0, 200)});
   }
 }
 return {url: location.href, ready: document.readyState, origin: performance.timeOrigin, width: innerWidth,
@@ -109,7 +118,7 @@ for (const [name, list] of Object.entries(table)) {
 }
 for (const node of document.querySelectorAll("meta")) {
   const name = (node.name || node.getAttribute("property") || "").toLowerCase();
-  if (name) found.meta[name] = node.content;
+  if (name) found.meta[name] = name in found.meta ? `${found.meta[name]}, ${node.content}` : node.content;
 }
 for (const selector of tags) {
   const nodes = all(selector);
@@ -140,6 +149,10 @@ return [copy.outerHTML.slice(0, 5e6), document.querySelector("input[type='passwo
 """
 
 
+_PIXELS = re.compile(r"texture\w*resolution\W+(\d{3,5})\b|\b(\d{3,5}) ?(?:px|x ?\d{3,5})\b", re.IGNORECASE)
+_THOUSANDS = re.compile(r"(?<![\w.,])(1|2|4|8|16) ?k\b(?! ?(?:tri|fac|vert|poly|view|down))", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Choice:
     """A format that the page offers."""
@@ -148,6 +161,14 @@ class Choice:
     """Empty if it does not say."""
     element: Any
     text: str
+    """What its row and its marks say."""
+
+    @property
+    def texture(self) -> int:
+        """Pixels of the side of its largest texture; 0 if it does not say."""
+        if (said := _PIXELS.search(self.text)) is not None:
+            return int(said[1] or said[2])
+        return 1024 * int(short[1]) if (short := _THOUSANDS.search(self.text)) is not None else 0
 
 
 @dataclass(frozen=True)
@@ -216,9 +237,10 @@ def rights_of(found: dict[str, Any], page: Page) -> Rights:
     keywords = linked.get("keywords") or ()
     keywords = keywords.split(",") if isinstance(keywords, str) else keywords
     tags = [tag.strip().lstrip("#") for tag in (*known.tags, *tags_of(keywords), *found["tags"])]
-    robots = re.split(r"[\s,]+", meta.get("robots", "").lower())
-    if "noai" in texts or "noai" in robots or (model or {}).get("noAi") is True:
+    if "noai" in texts or forbids_ai(meta) or (model or {}).get("noAi") is True:
         tags.append("NoAI")
+    if "created_with_ai" in texts or (model or {}).get("createdWithAi") is True:
+        tags.append("CreatedWithAI")
     free = linked.get("isAccessibleForFree")
     return Rights(
         title=known.title or _text(linked.get("name")) or texts.get("title", ""),

@@ -105,6 +105,11 @@ RIGHTS: dict[str, tuple[str, ...]] = {
         "[data-testid='noai-notice']",
         "words:may not be used in datasets for, in the development of, or as inputs to generative AI",
     ),
+    "created_with_ai": (
+        ".model-meta-row.createdwithai",
+        "[data-testid='created-with-ai-notice']",
+        "text:^#?created ?with ?ai$",
+    ),
 }
 TAGS = (".tags a.tag", "[data-testid='model-tags'] a", "main a[href^='/tags/']")
 """All elements that fit the first of these that any fits."""

@@ -22,6 +22,7 @@ from engine.crawling.downloader import AccessDenied, CrawlStopped, Download, Pag
 from engine.crawling.http import raise_for_refusal, retry_after
 from engine.crawling.lists import Page
 from engine.crawling.rights import Rights
+from engine.crawling.sketchfab import best_texture
 
 if TYPE_CHECKING:
     from engine.crawling.browser.downloader import BrowserDownloader
@@ -316,8 +317,8 @@ class Visit:
         now = time.monotonic()
         if self._chosen:
             return False
-        choice = next((c for wanted in FORMATS[:2] for c in view.offered if c.format == wanted), None)
-        if choice is None:
+        format = next((wanted for wanted in FORMATS[:2] for c in view.offered if c.format == wanted), None)
+        if format is None:
             offered = ", ".join(dict.fromkeys(choice.format for choice in view.offered if choice.format))
             raise PageFailed(f"The model is offered neither as GLB nor as glTF, only as {offered}.", kind="model")
         if self._rights is None:
@@ -326,6 +327,8 @@ class Visit:
                 return False
             self._owner.policy.check(rights)
             self._rights = rights
+        choices = [c for c in view.offered if c.format == format]
+        choice = choices[best_texture([c.texture for c in choices], self._owner.texture)]
         self._count_click()
         if not self._browser.click(choice.element):
             return False

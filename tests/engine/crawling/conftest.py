@@ -36,6 +36,8 @@ def make_crawl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeCrawl:
         chosen = replace(QUICK, **options)  # type: ignore[arg-type]
         api = SketchfabApi(Token(site.token), base=site.api, http=Http(limits))
         pages = [page_of(site, model) for model in (site.models if models is None else models)]
-        return Crawl(pages, tmp_path / "models", SketchfabDownloader(api, chosen.policy), chosen)
+        return Crawl(
+            pages, tmp_path / "models", SketchfabDownloader(api, chosen.policy, texture=chosen.texture), chosen
+        )
 
     return make

@@ -80,7 +80,7 @@ class Bench:
 
 @contextlib.contextmanager
 def opened(folder: Path, **settings: object) -> Iterator[Bench]:
-    with ModelSite([SiteModel(n) for n in range(60)]) as site:
+    with ModelSite([SiteModel(n) for n in range(90)]) as site:
         for name, value in settings.items():
             setattr(site, name, value)
         downloader = make(site, folder / "profile")
@@ -179,6 +179,9 @@ def test_every_fault_ends_as_the_right_record_and_the_crawl_goes_on(bench: Bench
         ("modern", {"formats": ("fbx", "usdz")}, "failed", "only as fbx, usdz"),
         ("classic", {"tags": ("church", "NoAI")}, "skipped", "forbids the use for generative AI"),
         ("modern", {"no_ai": True}, "skipped", "forbids the use for generative AI"),
+        ("classic", {"made_with_ai": True}, "skipped", "made with generative AI"),
+        ("modern", {"made_with_ai": True}, "skipped", "made with generative AI"),
+        ("modern", {"tags": ("tower", "createdwithai")}, "skipped", "made with generative AI"),
         ("classic", {"downloadable": False}, "skipped", "does not offer it for download"),
         ("modern", {"downloadable": False}, "skipped", "does not offer it for download"),
         ("classic", {"licence": "by-nc"}, "skipped", "CC Attribution-NonCommercial"),
@@ -199,7 +202,8 @@ def test_every_fault_ends_as_the_right_record_and_the_crawl_goes_on(bench: Bench
         assert (found.state, case) == (state, case), found
         assert text in found.message, found
     records = Records.read(tmp_path / "models")
-    assert {skip.kind for skip in records.skipped.values()} == {"noai", "not-downloadable", "licence"}
+    kinds = {skip.kind for skip in records.skipped.values()}
+    assert kinds == {"noai", "created-with-ai", "not-downloadable", "licence"}
     assert {path.stem for path in (tmp_path / "models").glob("*.glb")} == set(records.downloaded)
     for path in (tmp_path / "models").glob("*.glb"):
         check_glb(path)
@@ -216,6 +220,17 @@ def test_a_page_that_is_always_refused_costs_nothing_but_itself(
     crawl.run()
     assert [row.state for row in crawl.board.rows()] == ["failed", "done", "done"]
     assert "(429)" in crawl.board.at(0).message
+
+
+@pytest.mark.parametrize("design", ["classic", "modern"])
+def test_the_size_of_the_textures_is_chosen(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, design: str
+) -> None:
+    bench.site.design = design
+    for most, size in ((0, 4096), (2048, 2048), (512, 1024)):
+        monkeypatch.setattr(bench.downloader, "texture", most)
+        model = bench.model(textures=(2048, 4096, 1024), formats=("fbx", "gltf", "glb"))
+        assert bench.fetch(model, tmp_path).path.read_bytes() == model.file("glb", size)
 
 
 def test_what_is_skipped_is_not_downloaded(bench: Bench, tmp_path: Path) -> None:

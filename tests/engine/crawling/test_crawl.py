@@ -127,6 +127,41 @@ def test_every_fault_ends_as_the_right_record_and_the_crawl_goes_on(make_crawl: 
             assert check_glb(path).triangles == 12
 
 
+def test_what_the_page_itself_forbids_counts_with_the_api_too(make_crawl: MakeCrawl, tmp_path: Path) -> None:
+    models = [
+        SiteModel(0, no_ai=True),
+        SiteModel(1, tags=("tower", "CreatedWithAI")),
+        SiteModel(2, fault="withheld"),
+        SiteModel(3),
+        SiteModel(4, fault="page_missing"),
+    ]
+    with ModelSite(models) as site:
+        crawl = make_crawl(site)
+        assert crawl.run().done == 2
+        states = crawl.board.rows()
+        assert [row.kind for row in states[:3]] == ["noai", "created-with-ai", "not-downloadable"]
+        assert "(400: This model is not downloadable)" in states[2].message
+        assert site.count("page", models[1]) == site.count("page", models[2]) - 1 == 0
+        assert site.count("download", models[0]) == 0 and not site.foreign_token
+        taken = make_crawl(site, policy=Policy(created_with_ai=True), retry_skipped=True)
+        assert taken.run().done == 3
+    kept = [json.loads((tmp_path / "models" / f"{models[n].uid}.json").read_text()) for n in (1, 3)]
+    assert [found["created_with_ai"] for found in kept] == [True, False]
+
+
+def test_a_header_of_the_page_forbids_as_well(make_crawl: MakeCrawl) -> None:
+    with ModelSite([SiteModel(0), SiteModel(1)], page_header="noai, noimageai") as site:
+        assert make_crawl(site).run().skipped == 2
+
+
+@pytest.mark.parametrize(("texture", "size"), [(0, 4096), (2048, 2048), (1500, 1024), (512, 1024)])
+def test_the_size_of_the_textures_is_chosen(make_crawl: MakeCrawl, tmp_path: Path, texture: int, size: int) -> None:
+    model = SiteModel(1, textures=(2048, 4096, 1024))
+    with ModelSite([model, SiteModel(2)]) as site:
+        assert make_crawl(site, texture=texture).run().done == 2
+    assert (tmp_path / "models" / f"{model.uid}.glb").read_bytes() == model.file("glb", size)
+
+
 def test_rights_stand_beside_the_model(make_crawl: MakeCrawl, tmp_path: Path) -> None:
     with ModelSite([SiteModel(1, licence="by-sa", tags=("gothic", "church"))]) as site:
         make_crawl(site).run()

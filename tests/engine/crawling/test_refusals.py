@@ -17,7 +17,7 @@ from engine.crawling import CrawlStopped, Records
 from tests.engine.crawling.conftest import MakeCrawl
 from tests.site import ModelSite, SiteModel
 
-KINDS = ("busy", "download_busy", "file_busy", "file_error", "unavailable", "error")
+KINDS = ("busy", "page_busy", "download_busy", "file_busy", "file_error", "unavailable", "error")
 
 
 @pytest.mark.parametrize("fault", KINDS)

@@ -9,7 +9,7 @@ import pytest
 
 from engine.core.errors import InputError
 from engine.crawling import Policy, Rights, Skipped, licence_key, parse_licences, read_rights, tally, write_credits
-from engine.crawling.rights import write_rights
+from engine.crawling.rights import forbids_ai, meta_of, write_rights
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,35 @@ def test_noai_models_are_never_taken(tag: str) -> None:
     with pytest.raises(Skipped, match="NoAI") as skip:
         Policy(licences=()).check(Rights(licence="cc0", tags=("church", tag)))
     assert skip.value.kind == "noai"
+
+
+@pytest.mark.parametrize("tag", ["CreatedWithAI", "createdwithai", "created-with-ai", "Made with AI", "ai-generated"])
+def test_what_ai_has_made_is_taken_only_where_it_is_wanted(tag: str) -> None:
+    rights = Rights(licence="by", tags=("church", tag))
+    with pytest.raises(Skipped, match="made with generative AI") as skip:
+        Policy().check(rights)
+    assert skip.value.kind == "created-with-ai"
+    Policy(created_with_ai=True).check(rights)
+    with pytest.raises(Skipped, match="NoAI"):
+        Policy(created_with_ai=True).check(Rights(licence="by", tags=(tag, "NoAI")))
+    Policy().check(Rights(licence="by", tags=("ai", "airport", "created with airbrush")))
+
+
+@pytest.mark.parametrize(
+    ("head", "forbids"),
+    [
+        ('<meta name="robots" content="noai, noimageai">', True),
+        ('<META CONTENT="NOAI" NAME="ROBOTS"/>', True),
+        ('<meta name="robots" content="noai"><meta name="robots" content="max-image-preview:large">', True),
+        ('<meta name="robots" content="max-snippet:-1,noimageai">', True),
+        ('<meta name="noai" content="">', True),
+        ('<meta name="robots" content="noindex, nofollow">', False),
+        ('<meta property="og:title" content="noai"><p>noai</p>', False),
+        ("", False),
+    ],
+)
+def test_what_a_page_forbids_in_its_head(head: str, forbids: bool) -> None:
+    assert forbids_ai(meta_of(f"<!DOCTYPE html><html><head>{head}</head>")) is forbids
 
 
 def test_what_the_policy_leaves_out() -> None:

@@ -15,7 +15,16 @@ from engine.core.errors import Cancelled, InputError, OrielError
 from engine.core.progress import CancelToken
 from engine.crawling import CrawlStopped
 from engine.crawling.http import Http, Limits, retry_after
-from engine.crawling.sketchfab import Filters, Found, SketchfabApi, Token, find_token, keep_token, read_model
+from engine.crawling.sketchfab import (
+    Filters,
+    Found,
+    SketchfabApi,
+    Token,
+    best_texture,
+    find_token,
+    keep_token,
+    read_model,
+)
 from tests.site import ModelSite, SiteModel
 
 Search = Callable[..., list[Found]]
@@ -141,6 +150,63 @@ def test_answers_that_say_little_are_read() -> None:
     assert rights.source_url == "https://x/page" and not rights.downloadable and rights.licence == ""
     rights = read_model({"license": {"label": "CC Attribution"}, "tags": ["NoAI"], "user": {"username": "a"}}, "")
     assert (rights.licence, rights.no_ai, rights.author) == ("by", True, "a")
+
+
+def test_a_search_is_narrowed_and_sorted(search: Search) -> None:
+    models = [SiteModel(n, category="places-travel" if n % 2 else "architecture") for n in range(60)]
+    for model in models[:40]:
+        model.tags = ("tower", "stone")
+    models[5].tags = ("tower", "stone", "CreatedWithAI")
+    with ModelSite(models) as site:
+        wanted = Filters(categories=("places-travel",), tags=("tower", "stone"), sort="likes", days=30)
+        assert numbers(search(site, wanted, most=12)) == [39, 37, 35, 33, 31, 29, 27, 25, 23, 21, 19, 17]
+        assert site.queries[0]["sort_by"] == "-likeCount" and site.queries[0]["date"] == "30"
+        both = Filters(categories=("architecture", "places-travel"), tags=("stone",))
+        assert numbers(search(site, both)) == [n for n in range(40) if n != 5]  # over two pages of answers
+        assert 5 in numbers(search(site, Filters(created_with_ai=True)))
+        assert "sort_by" not in site.queries[-1] and "date" not in site.queries[-1]
+
+
+@pytest.mark.parametrize("bearer", [False, True])
+def test_a_token_of_the_settings_and_one_of_oauth_are_both_taken(search: Search, bearer: bool) -> None:
+    with ModelSite([SiteModel(1)], bearer=bearer) as site:
+        api = SketchfabApi(Token(site.token), base=site.api)
+        for _ in range(3):
+            assert "glb" in api.downloads(SiteModel(1).uid, CancelToken())
+        assert site.count("download") == (4 if bearer else 3)  # once it is known which, it is not tried again
+        with pytest.raises(CrawlStopped, match="does not accept the API token"):
+            SketchfabApi(Token("another"), base=site.api).downloads(SiteModel(1).uid, CancelToken())
+
+
+@pytest.mark.parametrize(
+    ("said", "licence"),
+    [
+        ({"license": {"slug": "by"}}, "by"),
+        ({"license": "CC Attribution"}, "by"),
+        ({"licenses": [{"label": "CC Attribution-ShareAlike"}]}, "by-sa"),
+        ({"licenses": ["cc0"]}, "cc0"),
+        ({"licenses": {"slug": "by-nc"}}, "by-nc"),
+        ({"license": None, "licenses": [{"slug": "by"}, {"slug": "by-nc"}, {"slug": "cc0"}]}, "by-nc"),
+        ({"licenses": [{"slug": "by"}, {"label": "My own terms"}]}, "my-own-terms"),
+        ({"license": {}, "licenses": []}, ""),
+    ],
+)
+def test_licences_are_read_however_the_api_calls_them(said: dict[str, object], licence: str) -> None:
+    assert read_model({"uid": "x"} | said, "").licence == licence
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "place"),
+    [
+        ((0,), 1024, 0),
+        ((4096, 1024, 2048), 0, 0),
+        ((1024, 4096, 2048), 2048, 2),
+        ((4096, 2048), 512, 1),
+        ((0, 0), 0, 0),
+    ],
+)
+def test_the_size_of_textures_that_is_taken(sizes: tuple[int, ...], most: int, place: int) -> None:
+    assert best_texture(sizes, most) == place
 
 
 def test_retry_after() -> None:
