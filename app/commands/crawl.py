@@ -36,7 +36,10 @@ Source = Annotated[
     str, option("where models come from: auto takes the API where a token is set, else the browser", choices=SOURCES)
 ]
 ShowBrowser = Annotated[bool, option("show the browser's window, as to log in by hand")]
-Pace = Annotated[dict[str, Any], Fields(Options, only=("parallel", "pause", "attempts", "backoff", "keep_free"))]
+ByAI = Annotated[dict[str, Any], Fields(Policy, only=("created_with_ai",))]
+Pace = Annotated[
+    dict[str, Any], Fields(Options, only=("parallel", "pause", "attempts", "backoff", "keep_free", "texture"))
+]
 Remove = Annotated[bool, option("take it out again")]
 
 
@@ -47,7 +50,22 @@ def search(
     output: Annotated[Path, option("list to write, or to add to", "-o", metavar="LIST")],
     max: Annotated[int, option("models at most", low=1)] = 1000,
     license: Licences = _LICENCES,
-    filters: Annotated[dict[str, Any], Fields(Filters, only=("min_faces", "max_faces", "max_bytes"))],
+    filters: Annotated[
+        dict[str, Any],
+        Fields(
+            Filters,
+            only=(
+                "min_faces",
+                "max_faces",
+                "max_bytes",
+                "categories",
+                "tags",
+                "sort",
+                "days",
+                "created_with_ai",
+            ),
+        ),
+    ],
     pause: Annotated[float, option("seconds between requests", metavar="S")] = 1.0,
 ) -> None:
     """Make a list of models from a search on Sketchfab."""
@@ -67,6 +85,7 @@ def run(
     *,
     output: Annotated[Path, option("folder for the models", "-o", metavar="FOLDER")],
     license: Licences = _LICENCES,
+    by_ai: ByAI,
     source: Source = "auto",
     show_browser: ShowBrowser = False,
     pace: Pace,
@@ -79,7 +98,7 @@ def run(
         complain(f"{list}: {len(found.bad) - 20} more bad lines")
     if found.duplicates:
         complain(f"{list}: {found.duplicates} lines name a page again")
-    options = Options(Policy(parse_licences(license)), **pace)
+    options = Options(Policy(parse_licences(license), **by_ai), **pace)
     _crawl(found.pages, output, options, source, show_browser, str(list.resolve()))
 
 
@@ -89,6 +108,7 @@ def retry(
     *,
     skipped: Annotated[bool, option("look again at the pages that were skipped as well")] = False,
     license: Annotated[str | None, option("licences, or any (default: as in the last run)", metavar="NAMES")] = None,
+    by_ai: ByAI,
     source: Source = "auto",
     show_browser: ShowBrowser = False,
     pace: Pace,
@@ -102,7 +122,8 @@ def retry(
     if not pages:
         print(f"{folder}: no page failed")
         return
-    policy = Policy(parse_licences(license or settings.get("licences") or _LICENCES))
+    by_ai = {"created_with_ai": bool(settings.get("created_with_ai"))} | by_ai
+    policy = Policy(parse_licences(license or settings.get("licences") or _LICENCES), **by_ai)
     options = Options(policy, **pace, retry_failed=True, retry_skipped=skipped)
     _crawl(pages, folder, options, source, show_browser, settings.get("list"))
 
@@ -211,9 +232,10 @@ COMMANDS = (search, run, retry, status, credits, token, login)
 def _crawl(
     pages: list[Page], folder: Path, options: Options, source: str, show_browser: bool, given: str | None
 ) -> None:
-    downloader = make_downloader(source, profile_folder(), show_browser=show_browser, policy=options.policy)
-    settings = {"list": given, "licences": ",".join(options.policy.licences) or "any"}
-    crawl = Crawl(pages, folder, downloader, options, settings)
+    downloader = make_downloader(
+        source, profile_folder(), show_browser=show_browser, policy=options.policy, texture=options.texture
+    )
+    crawl = Crawl(pages, folder, downloader, options, options.policy.described() | {"list": given})
     try:
         form = "{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}"
         with working("crawl", form, rows=options.parallel, scaled=True) as (report, cancel):

@@ -111,6 +111,10 @@ class Policy:
     created_with_ai: bool = False
     """Whether models are taken that are marked as made with generative AI."""
 
+    def described(self) -> dict[str, Any]:
+        """As it is kept in the settings of a crawl."""
+        return {"licences": ",".join(self.licences) or "any", "created_with_ai": self.created_with_ai}
+
     def check(self, rights: Rights) -> None:
         """Raise `Skipped` for a model that must, or shall, not be collected. No option allows a NoAI model."""
         if rights.no_ai:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from heapq import merge
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -42,8 +44,8 @@ CATEGORIES = (
     "weapons-military",
 )  # fmt: skip
 """The categories of Sketchfab, as its addresses and its API name them."""
-ORDERS = {"relevance": "", "likes": "-likeCount", "views": "-viewCount", "newest": "-publishedAt"}
-"""What a search may be sorted by, and how the API calls it."""
+ORDERS = {"relevance": "", "likes": "likeCount", "views": "viewCount", "newest": "publishedAt"}
+"""What a search may be sorted by, the most of it first, and how the API calls it."""
 _T = TypeVar("_T")
 
 
@@ -106,6 +108,8 @@ class Found:
     rights: Rights
     faces: int | None
     bytes: int | None
+    rank: tuple[float, str] = (0.0, "")
+    """What it is sorted by: a number or a date."""
 
 
 class SketchfabApi:
@@ -160,46 +164,57 @@ class SketchfabApi:
     ) -> Iterator[Found]:
         """Downloadable models that a query finds, at most `most`, each once; NoAI ones are left out.
 
-        The API filters by one licence at a time and does not keep to sizes, so licences are asked one after the
-        other, and everything is looked at again here.
+        The API filters by one licence at a time and does not keep to sizes, so licences are asked one by one, and
+        everything is looked at again here.
         """
         policy = Policy(filters.licences, filters.created_with_ai)
+        parts = [self._results(query, filters, one, cancel, pause, backoff) for one in filters.licences or ("",)]
+        # Each part is sorted; by relevance there is nothing to tell which of two of them comes first.
+        every = merge(*parts, key=lambda model: model.rank, reverse=True) if ORDERS[filters.sort] else chain(*parts)
         seen: set[str] = set()
-        for licence in filters.licences or ("",):
-            given: dict[str, Any] = {
-                "type": "models",
-                "q": query,
-                "downloadable": "true",
-                "count": _PER_PAGE,
-                "license": licence or None,
-                "min_face_count": filters.min_faces,
-                "max_face_count": filters.max_faces,
-                "archives_max_size": filters.max_bytes,
-                "categories": filters.categories,
-                "tags": filters.tags,
-                "sort_by": ORDERS[filters.sort] or None,
-                "date": filters.days,
-            }
-            many = {key: value if isinstance(value, tuple) else (value,) for key, value in given.items()}
-            asked = {key: [str(one) for one in value] for key, value in many.items() if value and value[0] is not None}
-            while len(seen) < most:
-                found = _patiently(partial(self._ask, "/search", cancel, asked), cancel, backoff)
-                results = found.get("results") or []
-                for entry in results if isinstance(results, list) else []:
-                    model = _found(entry, licence)
-                    if model is None or model.page.key in seen or not _fits(model, filters, policy):
-                        continue
-                    seen.add(model.page.key)
+        for model in every:
+            if model.page.key in seen or not _fits(model, filters, policy):
+                continue
+            seen.add(model.page.key)
+            yield model
+            progress(Progress("search", len(seen), most, model.rights.title))
+            if len(seen) >= most:
+                return
+
+    def _results(
+        self, query: str, filters: Filters, licence: str, cancel: CancelToken, pause: float, backoff: float
+    ) -> Iterator[Found]:
+        """All that the API answers, page by page; `licence` is empty for any."""
+        order = ORDERS[filters.sort]
+        given: dict[str, Any] = {
+            "type": "models",
+            "q": query,
+            "downloadable": "true",
+            "count": _PER_PAGE,
+            "license": licence or None,
+            "min_face_count": filters.min_faces,
+            "max_face_count": filters.max_faces,
+            "archives_max_size": filters.max_bytes,
+            "categories": filters.categories,
+            "tags": filters.tags,
+            "sort_by": f"-{order}" if order else None,
+            "date": filters.days,
+        }
+        many = {key: value if isinstance(value, list | tuple) else [value] for key, value in given.items()}
+        asked = {key: [str(one) for one in value] for key, value in many.items() if value and value[0] is not None}
+        while True:
+            found = _patiently(partial(self._ask, "/search", cancel, asked), cancel, backoff)
+            results = found.get("results") or []
+            for entry in results if isinstance(results, list) else []:
+                model = _found(entry, licence, order)
+                if model is not None:
                     yield model
-                    progress(Progress("search", len(seen), most, model.rights.title))
-                    if len(seen) >= most:
-                        return
-                # Only what the next address asks for is taken from it: the token goes to no other place.
-                following = parse_qs(urlsplit(found.get("next") or "").query, keep_blank_values=True)
-                if not results or not following or following == asked:
-                    break
-                asked = following
-                cancel.sleep(pause)
+            # Only what the next address asks for is taken from it: the token goes to no other place.
+            following = parse_qs(urlsplit(found.get("next") or "").query, keep_blank_values=True)
+            if not results or not following or following == asked:
+                return
+            asked = following
+            cancel.sleep(pause)
 
     def _ask(self, path: str, cancel: CancelToken, params: dict[str, Any] | None = None) -> dict[str, Any]:
         for scheme in sorted(_SCHEMES, key=lambda one: one != self._scheme):
@@ -241,7 +256,7 @@ def _patiently(ask: Callable[[], _T], cancel: CancelToken, backoff: float) -> _T
     raise AssertionError
 
 
-def _found(entry: Any, licence: str) -> Found | None:
+def _found(entry: Any, licence: str, order: str) -> Found | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("uid"), str):
         return None
     rights = read_model(entry, entry.get("viewerUrl") or "", licence)
@@ -249,7 +264,9 @@ def _found(entry: Any, licence: str) -> Found | None:
     sizes = [one.get("size") for kind in _FORMATS for one in _flavours(archives.get(kind))]
     size = next((value for value in sizes if isinstance(value, int)), None)
     url = rights.source_url or f"https://sketchfab.com/3d-models/{entry['uid']}"
-    return Found(Page(url, entry["uid"].lower()), rights, entry.get("faceCount"), size)
+    told = entry.get(order)
+    rank = (float(told), "") if isinstance(told, int | float) else (0.0, str(told or ""))
+    return Found(Page(url, entry["uid"].lower()), rights, entry.get("faceCount"), size, rank)
 
 
 def _fits(model: Found, filters: Filters, policy: Policy) -> bool:

@@ -131,6 +131,33 @@ def test_a_page_that_is_always_refused_is_named_and_what_is_waited_for_said(
     assert re.search(rf"failed {site.page(site.models[0])}: .*Other pages were answered", err)
 
 
+def test_a_search_is_narrowed_and_what_ai_has_made_is_left_out(
+    site: ModelSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls, folder = tmp_path / "urls.txt", tmp_path / "models"
+    site.models[0].tags, site.models[4].textures = ("tower", "CreatedWithAI"), (4096, 1024)
+    for number in (4, 5):
+        site.models[number].tags, site.models[number].category = ("tower", "stone"), "places-travel"
+    narrow = ("--tag", "tower", "--tag", "stone", "--category", "places-travel", "--sort", "likes", "--days", 90)
+    assert crawl("search", "", *narrow, "-o", urls, "--pause", 0) == 0
+    found = [line.split()[0] for line in urls.read_text().splitlines() if line.startswith("http")]
+    assert found == [site.page(site.models[5]), site.page(site.models[4])]
+    assert site.queries[0]["sort_by"] == "-likeCount" and site.queries[0]["date"] == "90"
+    assert crawl("search", "", "--tag", "tower", "--created-with-ai", "-o", urls, "--pause", 0) == 0
+    assert "1 models added, 2 were in it" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        crawl("search", "", "--category", "castles", "-o", urls)
+    assert "places-travel" in capsys.readouterr().err
+
+    assert crawl("run", urls, "-o", folder, *QUICK, "--texture", 2048) == 0
+    assert "2 done, 1 skipped" in capsys.readouterr().out
+    assert (folder / f"{site.models[4].uid}.glb").read_bytes() == site.models[4].file("glb", 1024)
+    assert crawl("status", folder) == 0 and "created-with-ai 1" in capsys.readouterr().out
+    assert crawl("retry", folder, "--skipped", "--created-with-ai", *QUICK) == 0
+    assert "1 done" in capsys.readouterr().out
+    assert json.loads((folder / f"{site.models[0].uid}.json").read_text())["created_with_ai"] is True
+
+
 def test_ctrl_c_ends_in_good_order_and_the_crawl_goes_on(site: ModelSite, tmp_path: Path) -> None:
     site.models[0].size, site.pause = 400_000, 0.03
     urls, folder = write_list(site, tmp_path), tmp_path / "models"

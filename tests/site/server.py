@@ -319,6 +319,7 @@ class ModelSite:
             "viewerUrl": self.page(model),
             "publishedAt": "2026-01-02T03:04:05",
             "faceCount": 100 * model.number,
+            "likeCount": model.number,
             "archives": {kind: {"size": len(model.file(kind)), "type": kind} for kind in model.formats},
         }
 
