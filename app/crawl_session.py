@@ -20,13 +20,14 @@ from app.model_previews import mesh_of
 from app.settings import Settings
 from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken, Progress
-from engine.crawling import LICENCES
+from engine.crawling import LICENCES, Options, Policy, sources
 from engine.crawling.lists import Added, add_addresses, search_to_list
-from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
+from engine.crawling.sources import Source
+from widgets.crawl import CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.kit.words import count
 
 if TYPE_CHECKING:
-    from engine.crawling import Crawl, Downloader, Options, Page, PageState, Records, Totals
+    from engine.crawling import Crawl, Downloader, Page, PageState, Records, Totals
 
 FACTS = 250
 """Files beside models that are read at a time."""
@@ -50,6 +51,7 @@ class CrawlSession(JobSession[CrawlTab, "Crawl"]):
         tab.setup.folder.chosen.connect(self.tasks.then(self.choose_folder))
         tab.addresses_brought.connect(self.tasks.then(self.add))
         tab.setup.search_requested.connect(self.tasks.then(self.search))
+        tab.setup.token_given.connect(self.tasks.then(self.keep_token))
         tab.setup.search_cancelled.connect(lambda: self._search and self._search.cancel())
         tab.start_requested.connect(self.tasks.then(self.crawl))
         tab.retry_requested.connect(self.tasks.then(self.retry))
@@ -67,16 +69,18 @@ class CrawlSession(JobSession[CrawlTab, "Crawl"]):
     # -- life --------------------------------------------------------------------------------------------
 
     def _recall(self) -> None:
-        options = recalled(CrawlOptions, self.kept)
-        if not set(options.licences) <= LICENCES.keys():  # none of them would allow all
-            options = replace(options, licences=CrawlOptions.licences)
-        self.tab.setup.set_options(options)
+        policy = recalled(Policy, self.kept)
+        if not set(policy.licences) <= LICENCES.keys():  # none of them would allow all
+            policy = replace(policy, licences=Policy.licences)
+        self.tab.setup.set_options(replace(recalled(Options, self.kept), policy=policy), recalled(Source, self.kept))
 
     def _places(self) -> dict[str, Any]:
         return {"list": self.tab.setup.list_path, "folder": self.tab.setup.folder_path}
 
     def _options(self) -> dict[str, Any]:
-        return asdict(self.tab.setup.options())
+        form = self.tab.setup.form
+        every = asdict(form.values()) | asdict(form.values().policy) | asdict(form.source_values())
+        return {name: value for name, value in every.items() if name in form.fields}
 
     def _end_looks(self) -> None:
         if self._search is not None:
@@ -110,7 +114,8 @@ class CrawlSession(JobSession[CrawlTab, "Crawl"]):
         if self._search is not None or self.tasks.closing:
             return
         self._search = cancel = CancelToken()
-        path, setup = new_list(request.words), self.tab.setup
+        filters, setup = request.filters, self.tab.setup
+        path = new_list(request.words or " ".join((*filters.tags, *filters.categories)))
         seen = [0.0]
 
         def note(event: Progress) -> None:
@@ -173,19 +178,16 @@ class CrawlSession(JobSession[CrawlTab, "Crawl"]):
         folder = setup.folder_path
         if self.job is not None or self.tasks.closing or folder is None:
             return
-        options, list_path, board = setup.options(), setup.list_path, self.tab.model.board
+        list_path, board, source = setup.list_path, self.tab.model.board, setup.source()
+        how = replace(setup.options(), retry_failed=retry == "failed", retry_skipped=retry == "skipped")
         if pages is None:
             pages = [state.page for state in board.rows()]
 
         def make() -> Crawl:
             from engine.crawling import Crawl
 
-            how = engine_options(options, retry)
-            kept = {
-                "list": str(list_path.absolute()) if list_path is not None else None,
-                "licences": ",".join(how.policy.licences) or "any",
-            }
-            return Crawl(pages, folder, make_downloader(options, how), how, kept, board=board)
+            kept = how.policy.described() | {"list": str(list_path.absolute()) if list_path is not None else None}
+            return Crawl(pages, folder, make_downloader(source, how), how, kept, board=board)
 
         self.job = job = Job(make, lambda event: event.preview if event.stage == "crawl" else None)
         self._again = False
@@ -266,6 +268,18 @@ class CrawlSession(JobSession[CrawlTab, "Crawl"]):
         if folder is not None and self.tab.details.log_shown and not self.tasks.closing:
             self.tab.details.set_log(await self.files.submit(_log_end, folder))
 
+    async def keep_token(self, secret: str | None) -> None:
+        """Put the API token into the system's keyring, or take it out."""
+        from engine.crawling.sketchfab import keep_token
+
+        try:
+            await self.files.submit(keep_token, secret)
+        except OrielError as error:
+            self.tab.say(str(error))
+            return
+        kept = "The system's keyring keeps the API token." if secret else "The keyring holds no API token any more."
+        self.tab.say(kept, "info")
+
     async def write_credits(self) -> None:
         """Write CREDITS.csv into the folder."""
         from engine.crawling import write_credits
@@ -293,35 +307,13 @@ class CrawlSession(JobSession[CrawlTab, "Crawl"]):
 # -- on the other threads ------------------------------------------------------------------------------------
 
 
-def engine_options(options: CrawlOptions, retry: str = "") -> Options:
-    """The engine's options; `retry` is the state of pages that are tried again."""
-    from engine.crawling import Options, Policy
-
-    return Options(
-        policy=Policy(options.licences),
-        parallel=options.parallel,
-        pause=options.pause,
-        attempts=options.attempts,
-        keep_free=int(options.keep_free_gb * 1e9),
-        retry_failed=retry == "failed",
-        retry_skipped=retry == "skipped",
-    )
-
-
-def make_downloader(options: CrawlOptions, engine: Options) -> Downloader:
+def make_downloader(source: Source, options: Options) -> Downloader:
     """What brings the models."""
-    from engine.crawling import sources
-
-    return sources.make_downloader(
-        options.source, profile_folder(), show_browser=options.show_browser, policy=engine.policy
-    )
+    return sources.make_downloader(source, options, profile_folder())
 
 
 def _search(path: Path, request: SearchRequest, cancel: CancelToken, progress: Callable[[Progress], None]) -> Added:
-    from engine.crawling.sketchfab import Filters
-
-    filters = Filters(request.licences, request.min_faces, request.max_faces)
-    return search_to_list(path, request.words, filters, request.most, cancel, progress)
+    return search_to_list(path, request.words, request.filters, request.most, cancel, progress)
 
 
 def _open(list_path: Path | None, folder: Path | None) -> Opened:

@@ -160,8 +160,8 @@ class _Asking:
 async def crawl_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
     """The Crawl tab, with a site of models on loopback: empty, ready, running, in need of its user, and done."""
     from app import crawl_session
+    from engine.crawling import Options
     from tests.site import ModelSite, SiteModel
-    from widgets.crawl import CrawlOptions
 
     tab = session.window.crawl
     session.window.show_tab(1)
@@ -174,7 +174,7 @@ async def crawl_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> 
         folder = Path(tempfile.mkdtemp())
         path = folder / "urls.txt"
         path.write_text("".join(f"{site.page(model)}\n" for model in models))
-        tab.setup.set_options(CrawlOptions(parallel=3, pause=0.0, attempts=1))
+        tab.setup.set_options(Options(parallel=3, pause=0.0, attempts=1))
         tab.setup.list.chosen.emit(path)
         await settle(lambda: len(tab.model.rows) == len(models))
         await shoot("crawl-ready", ("light",))
@@ -186,7 +186,7 @@ async def crawl_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> 
         tab.request_stop()
         await settle(lambda: session.crawl.job is None)
         usual = crawl_session.make_downloader
-        crawl_session.make_downloader = lambda options, engine: _Asking()
+        crawl_session.make_downloader = lambda source, options: _Asking()
         tab.request_start()
         await settle(lambda: "captcha" in tab.banner.text.text())
         await shoot("crawl-captcha")

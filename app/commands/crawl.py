@@ -24,18 +24,15 @@ from engine.crawling import (
     tally,
     write_credits,
 )
+from engine.crawling.filters import Filters
 from engine.crawling.lists import search_to_list
-from engine.crawling.sketchfab import Filters
-from engine.crawling.sources import SOURCES, make_downloader
+from engine.crawling.sources import Source, make_downloader
 
 _LICENCES = ",".join(DEFAULT_LICENCES)
 
 Models = Annotated[Path, option("folder with the models", metavar="FOLDER")]
 Licences = Annotated[str, option("licences, or any", metavar="NAMES")]
-Source = Annotated[
-    str, option("where models come from: auto takes the API where a token is set, else the browser", choices=SOURCES)
-]
-ShowBrowser = Annotated[bool, option("show the browser's window, as to log in by hand")]
+From = Annotated[dict[str, Any], Fields(Source)]
 ByAI = Annotated[dict[str, Any], Fields(Policy, only=("created_with_ai",))]
 Pace = Annotated[
     dict[str, Any], Fields(Options, only=("parallel", "pause", "attempts", "backoff", "keep_free", "texture"))
@@ -86,8 +83,7 @@ def run(
     output: Annotated[Path, option("folder for the models", "-o", metavar="FOLDER")],
     license: Licences = _LICENCES,
     by_ai: ByAI,
-    source: Source = "auto",
-    show_browser: ShowBrowser = False,
+    source: From,
     pace: Pace,
 ) -> None:
     """Collect the models of a list; goes on where an earlier run of the folder ended, and past failures."""
@@ -99,7 +95,7 @@ def run(
     if found.duplicates:
         complain(f"{list}: {found.duplicates} lines name a page again")
     options = Options(Policy(parse_licences(license), **by_ai), **pace)
-    _crawl(found.pages, output, options, source, show_browser, str(list.resolve()))
+    _crawl(found.pages, output, options, Source(**source), str(list.resolve()))
 
 
 def retry(
@@ -109,8 +105,7 @@ def retry(
     skipped: Annotated[bool, option("look again at the pages that were skipped as well")] = False,
     license: Annotated[str | None, option("licences, or any (default: as in the last run)", metavar="NAMES")] = None,
     by_ai: ByAI,
-    source: Source = "auto",
-    show_browser: ShowBrowser = False,
+    source: From,
     pace: Pace,
 ) -> None:
     """Try again the pages that failed."""
@@ -125,7 +120,7 @@ def retry(
     by_ai = {"created_with_ai": bool(settings.get("created_with_ai"))} | by_ai
     policy = Policy(parse_licences(license or settings.get("licences") or _LICENCES), **by_ai)
     options = Options(policy, **pace, retry_failed=True, retry_skipped=skipped)
-    _crawl(pages, folder, options, source, show_browser, settings.get("list"))
+    _crawl(pages, folder, options, Source(**source), settings.get("list"))
 
 
 def status(folder: Models, /, *, json: Annotated[bool, option("print JSON")] = False) -> None:
@@ -229,12 +224,8 @@ COMMANDS = (search, run, retry, status, credits, token, login)
 # -- the crawl -----------------------------------------------------------------------------------------------
 
 
-def _crawl(
-    pages: list[Page], folder: Path, options: Options, source: str, show_browser: bool, given: str | None
-) -> None:
-    downloader = make_downloader(
-        source, profile_folder(), show_browser=show_browser, policy=options.policy, texture=options.texture
-    )
+def _crawl(pages: list[Page], folder: Path, options: Options, source: Source, given: str | None) -> None:
+    downloader = make_downloader(source, options, profile_folder())
     crawl = Crawl(pages, folder, downloader, options, options.policy.described() | {"list": given})
     try:
         form = "{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}"

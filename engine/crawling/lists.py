@@ -17,7 +17,7 @@ from engine.core.files import writing
 from engine.core.progress import CancelToken, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
-    from engine.crawling.sketchfab import Filters
+    from engine.crawling.filters import Filters
 
 _UID = re.compile(r"/(?:3d-)?models/(?:[^/]*-)?([0-9a-f]{32})(?=$|[/?#])", re.IGNORECASE)
 _BARE_UID = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)

@@ -41,6 +41,7 @@ from engine.crawling.rights import Policy, Rights, Skipped, collected, read_righ
 from engine.jobs import Board, Pace, log_to, seconds_for
 
 log = logging.getLogger("engine.crawling")
+MOST_AT_ONCE = 4
 TEXTURES = (0, 512, 1024, 2048, 4096, 8192)
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What no further page can go well with; other errors of the system may be those of a connection."""
@@ -191,8 +192,8 @@ class Crawl:
         on it, and with what is known of them."""
         self.folder = folder
         self.options = options or Options()
-        if not 1 <= self.options.parallel <= 4:
-            raise InputError(f"{self.options.parallel} pages at once were asked for: choose 1 to 4.")
+        if not 1 <= self.options.parallel <= MOST_AT_ONCE:
+            raise InputError(f"{self.options.parallel} pages at once were asked for: choose 1 to {MOST_AT_ONCE}.")
         self._pages = {page.key: page for page in pages}
         if board is None:
             board = Board((PageState(p, "waiting") for p in self._pages.values()), lambda state: state.page.key)

@@ -15,14 +15,14 @@ from functools import partial
 from heapq import merge
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from engine.core.errors import InputError
-from engine.core.options import Option
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.crawling.credentials import find_secret, keep_secret
 from engine.crawling.downloader import AccessDenied, CrawlStopped, Download, PageFailed, PageTrouble
+from engine.crawling.filters import ORDERS, Filters
 from engine.crawling.http import Expired, Http, download
 from engine.crawling.lists import Page
 from engine.crawling.rights import LICENCES, Policy, Rights, Skipped, forbids_ai, licence_key, meta_of, tags_of
@@ -37,15 +37,6 @@ _SCHEMES = ("Token", "Bearer")
 """How the API is told of the token of a user's settings, and of one of OAuth, which nothing else tells apart."""
 _HEAD_BYTES = 1 << 20
 """Of a page: its `<head>` is at its beginning."""
-CATEGORIES = (
-    "animals-pets", "architecture", "art-abstract", "cars-vehicles", "characters-creatures",
-    "cultural-heritage-history", "electronics-gadgets", "fashion-style", "food-drink", "furniture-home", "music",
-    "nature-plants", "news-politics", "people", "places-travel", "science-technology", "sports-fitness",
-    "weapons-military",
-)  # fmt: skip
-"""The categories of Sketchfab, as its addresses and its API name them."""
-ORDERS = {"relevance": "", "likes": "likeCount", "views": "viewCount", "newest": "publishedAt"}
-"""What a search may be sorted by, the most of it first, and how the API calls it."""
 _T = TypeVar("_T")
 
 
@@ -74,30 +65,6 @@ def keep_token(secret: str | None) -> None:
 
 
 # -- the API -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a search is narrowed to."""
-
-    licences: tuple[str, ...] = ()
-    """Short names; empty takes all."""
-    min_faces: int | None = None
-    """Faces at least."""
-    max_faces: int | None = None
-    """Faces at most."""
-    max_bytes: Annotated[int | None, Option(flags=("--max-mb",), metavar="MB", scale=1e6)] = None
-    """Size of the GLB at most, or of the archive if the API states no GLB."""
-    categories: Annotated[tuple[str, ...], Option(flags=("--category",), choices=CATEGORIES, repeat=True)] = ()
-    """Category of Sketchfab; several may be given, and a model of any is taken."""
-    tags: Annotated[tuple[str, ...], Option(flags=("--tag",), metavar="TAG", repeat=True)] = ()
-    """Tag that the model has; several may be given."""
-    sort: Annotated[str, Option(choices=tuple(ORDERS))] = "relevance"
-    """What comes first."""
-    days: Annotated[int | None, Option(1, metavar="DAYS")] = None
-    """Published within so many days."""
-    created_with_ai: bool = False
-    """Whether models are found that are marked as made with generative AI."""
 
 
 @dataclass(frozen=True)

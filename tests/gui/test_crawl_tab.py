@@ -23,13 +23,15 @@ from app import crawl_session
 from app.settings import Settings, home
 from app.window import Session
 from engine.core.progress import CancelToken, Progress, ProgressCallback
-from engine.crawling import Download, Page, PageState, Records, Rights, Totals
+from engine.crawling import Download, Options, Page, PageState, Policy, Records, Rights, Totals
+from engine.crawling.filters import Filters
+from engine.crawling.sources import Source
 from engine.screening import PreviewLimits, load_preview
 from tests.gui import driving
 from tests.gui.driving import activate, busy
 from tests.loop_gaps import LoopGapProbe
 from tests.site import ModelSite, SiteModel, uid_of
-from widgets.crawl import CrawlOptions, CrawlTab, Opened, PageDetails, SearchRequest
+from widgets.crawl import CrawlTab, Opened, PageDetails, SearchRequest
 from widgets.crawl.words import advice
 from widgets.kit.words import duration
 from widgets.main_window import MainWindow
@@ -49,9 +51,6 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelSite]:
     models = [SiteModel(number) for number in range(7)]
     models[1].fault, models[2].tags, models[3].licence = "missing", ("NoAI",), "by-nc"
     models[4].fault, models[4].times = "html", 1
-    usual = crawl_session.engine_options
-    quick = lambda *args: replace(usual(*args), backoff=0.02)  # noqa: E731
-    monkeypatch.setattr(crawl_session, "engine_options", quick)
     with ModelSite(models) as running:
         monkeypatch.setenv("ORIEL_SKETCHFAB_API", running.api)
         monkeypatch.setenv("ORIEL_SKETCHFAB_TOKEN", running.token)
@@ -64,12 +63,13 @@ def write_list(site: ModelSite, folder: Path) -> Path:
     return path
 
 
-async def opened(session: Session, path: Path, **options: Any) -> CrawlTab:
+async def opened(session: Session, path: Path, source: str = "auto", **options: Any) -> CrawlTab:
     """The tab with a list, quick and with no pause."""
     session.window.show_tab(1)
     await activate(session)
     tab = session.window.crawl
-    tab.setup.set_options(CrawlOptions(**({"pause": 0.0, "keep_free_gb": 0.0} | options)))
+    quick = {"pause": 0.0, "keep_free": 0, "backoff": 0.02}
+    tab.setup.set_options(Options(**(quick | options)), Source(source))
     tab.setup.list.chosen.emit(path)
     await until(lambda: tab.model.rows)
     return tab
@@ -202,7 +202,19 @@ def test_a_search_becomes_a_list(drive, site) -> None:
         setup.sheet.button.click()
         await until(lambda: len(session.window.crawl.model.rows) == 3)
         assert setup.list_path == home() / "lists" / "gothic-church.txt"
-        setup.search_requested.emit(SearchRequest("tower", 3, ("cc0",), min_faces=10**8))
+        for number in (0, 4, 5):
+            site.models[number].category, site.models[number].tags = "places-travel", ("tower", "stone")
+        fields = setup.sheet.form.fields
+        fields["categories"].boxes["places-travel"].setChecked(True)
+        fields["tags"].setText("tower, stone")
+        fields["sort"].setCurrentIndex(fields["sort"].findData("likes"))
+        fields["days"].setValue(90)
+        setup.sheet.words.clear()
+        setup.sheet.button.click()
+        await until(lambda: setup.list_path == home() / "lists" / "tower-stone-places-travel.txt")
+        assert [row.page.key for row in session.window.crawl.model.rows] == [site.models[n].uid for n in (5, 4, 0)]
+        assert site.queries[-1]["date"] == "90"
+        setup.search_requested.emit(SearchRequest("tower", 3, Filters(("cc0",), min_faces=10**8)))
         await until(lambda: "Nothing was found for 'tower'" in said(session.window.crawl))
         assert setup.search_button.isEnabled()
 
@@ -331,6 +343,64 @@ def test_failed_pages_are_tried_again_and_skipped_ones_with_other_licences(drive
     drive(scenario)
 
 
+def test_the_options_are_those_of_the_engine_and_the_token_is_kept(drive, site, tmp_path, monkeypatch) -> None:
+    kept: list[str | None] = []
+    monkeypatch.setattr("engine.crawling.sketchfab.keep_token", kept.append)
+    site.models[0].tags, site.models[5].textures = ("CreatedWithAI",), (1024, 4096, 2048)
+
+    async def scenario(session: Session) -> None:
+        tab = await opened(session, write_list(site, tmp_path))
+        form = tab.setup.form
+        assert tab.setup.options() == Options(pause=0.0, keep_free=0, backoff=0.02)
+        assert form.differing == ["pause", "keep_free"]
+        form.fields["texture"].setCurrentIndex(form.fields["texture"].findData(2048))
+        form.fields["keep_free"].setValue(0.5)
+        tab.setup.licences.boxes["by-nc"].setChecked(True)
+        assert tab.setup.options().keep_free == 500_000_000
+        assert tab.setup.options().policy == Policy(("cc0", "by", "by-sa", "by-nc"))
+        tab.request_start()
+        await ended(session)
+        assert counts(tab) == {"done": 4, "skipped": 2, "failed": 1}
+        file = tmp_path / "models" / f"{site.models[5].uid}.glb"
+        assert file.read_bytes() == site.models[5].file("glb", 2048)
+        tab.table.choose(site.models[0].uid)
+        assert "made with generative AI" in tab.details.reason.text() and "allow what AI" in tab.details.advice.text()
+        form.fields["created_with_ai"].setChecked(True)
+        tab.details.retry.click()
+        await ended(session)
+        assert counts(tab)["done"] == 5
+        tab.setup.token.click()
+        sheet = tab.setup.token_sheet
+        sheet.secret.setText(" of-the-user ")
+        sheet.keep.click()
+        await until(lambda: "keeps the API token" in said(tab))
+        assert kept == ["of-the-user"] and not sheet.secret.text()
+        tab.setup.open_token()
+        sheet.forget.click()
+        await until(lambda: kept[1:] == [None])
+
+    drive(scenario)
+    crawl = Settings.load().crawl
+    assert crawl["texture"] == 2048 and crawl["created_with_ai"] and "by-nc" in crawl["licences"]
+    assert "of-the-user" not in str(crawl)
+
+
+def test_a_page_that_is_always_refused_costs_nothing_but_itself(drive, site, tmp_path) -> None:
+    site.models[0].fault = "busy"
+
+    async def scenario(session: Session) -> None:
+        tab, told = await opened(session, write_list(site, tmp_path)), set[str]()
+        tab.request_start()
+        await until(lambda: session.crawl.job is not None)
+        while session.crawl.job is not None:
+            told.add(tab._message())
+            await asyncio.sleep(0.005)
+        assert counts(tab) == {"done": 3, "skipped": 2, "failed": 2}
+        assert any("(429)" in text and "until" in text for text in told)
+
+    drive(scenario)
+
+
 def test_what_stops_a_crawl_is_said_in_place(drive, site, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ORIEL_SKETCHFAB_TOKEN", "of-somebody-else")
 
@@ -378,7 +448,7 @@ class Asking:
 
 
 def test_a_captcha_asks_for_the_user_and_the_browser_is_shown(drive, site, tmp_path, monkeypatch) -> None:
-    made: Callable[..., Any] = lambda options, engine: Asking(options.show_browser)  # noqa: E731
+    made: Callable[..., Any] = lambda source, options: Asking(source.show_browser)  # noqa: E731
     monkeypatch.setattr(crawl_session, "make_downloader", made)
 
     async def scenario(session: Session) -> None:
@@ -405,7 +475,7 @@ def test_closing_in_mid_crawl_leaves_nothing_behind_and_the_next_start_shows_it(
         tab = await opened(session, write_list(site, tmp_path), parallel=2, attempts=2)
         tab.request_start()
         await until(lambda: counts(tab).get("done", 0) >= 2 and counts(tab).get("skipped", 0) == 2)
-        tab.setup.set_options(replace(tab.setup.options(), parallel=3))
+        tab.setup.form.fields["parallel"].setValue(3)
         began = time.monotonic()
         session.window.close()
         await until(lambda: not session.crawl.alive)

@@ -86,6 +86,7 @@ class CrawlTab(JobPage):
             (details.retry, "again"),
             (self.setup.paste, "paste"),
             (self.setup.search_button, "search"),
+            (self.setup.token, "token"),
         ):
             self.acts.dress(button, name)
         self.table.activated.connect(lambda _: self._open_page())
@@ -140,6 +141,7 @@ class CrawlTab(JobPage):
                    fits=lambda _: not self.running and self.model.counts["skipped"] > 0),
             Action("folder place", setup.open_folder, tip="Choose the folder for the models", key="Ctrl+Shift+O"),
             Action("search", self._open_search, "Search…", "Make a list from a search on Sketchfab"),
+            Action("token", self._open_token, "API token…", "Give or change the token of Sketchfab's API"),
         )  # fmt: skip
 
     # -- lists in ----------------------------------------------------------------------------------------
@@ -247,6 +249,10 @@ class CrawlTab(JobPage):
         self.show_setup(True)
         self.setup.open_search()
 
+    def _open_token(self) -> None:
+        self.show_setup(True)
+        self.setup.open_token()
+
     def _retry(self, state: str) -> None:
         keys = [page.page.key for page in self.model.rows if page.state == state]
         if self.running:
@@ -287,9 +293,7 @@ class CrawlTab(JobPage):
             return
         before, self._attention = self._attention, wanted
         if wanted:
-            actions = (
-                {} if self.setup.options().show_browser else {"Show the browser": self.show_browser_requested.emit}
-            )
+            actions = {} if self.setup.source().show_browser else {"Show the browser": self.show_browser_requested.emit}
             self.say(f"The crawl waits for you: {wanted}", "warning", actions)
             QApplication.alert(self.window())
             QTimer.singleShot(

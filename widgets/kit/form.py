@@ -28,25 +28,26 @@ from widgets.kit.theme import theme
 
 
 class Form(QWidget):
-    """Fields by name. Those that the dataclass has are marked where they differ from `usual`, an instance of it."""
+    """Fields by name. Those that a dataclass has are marked where they differ from `usual`, an instance of it; there
+    may be more such instances, the names of whose fields are others."""
 
     changed = Signal()
     """The user has changed something."""
 
-    def __init__(self, usual: Any) -> None:
+    def __init__(self, usual: Any, *more: Any) -> None:
         super().__init__()
         self.usual = usual
+        self._usual = {field.name: getattr(one, field.name) for one in (usual, *more) for field in fields(one)}
         self.fields: dict[str, QWidget] = {}
         self._labels: dict[str, QLabel] = {}
         self._texts: dict[str, str] = {}
-        self._own = {field.name for field in fields(usual)}
         self._setting = self._locked = False
         theme.changed.connect(self._mark)
 
     @property
     def differing(self) -> list[str]:
         """Names of the options that are not as usual."""
-        return [name for name in self.fields if name in self._own and self.value(name) != getattr(self.usual, name)]
+        return [name for name in self.fields if name in self._usual and self.value(name) != self._usual[name]]
 
     def head(self, grid: QGridLayout, text: str, room: int) -> None:
         """A heading in a row of its own, with room above it."""

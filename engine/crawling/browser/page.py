@@ -78,6 +78,12 @@ const every = (text) => {
   return formats.filter((format) => words.includes(format));
 };
 const named = (text) => every(text)[0] || "";
+// innerText joins what stands side by side.
+const spaced = (node) => {
+  const walker = document.createTreeWalker(node, NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) found.push(walker.currentNode.data);
+  return found.join(" ");
+};
 const offered = [];
 const isChoice = (node) => /download/i.test(tidy(node.innerText) + " " + (node.getAttribute("aria-label") || ""));
 if (found.chooser) {
@@ -95,9 +101,9 @@ if (found.chooser) {
       const said = marks.map((mark) => at.getAttribute(mark) || "");
       for (const one of said) format = format || named(one);
       format = format || named(at.innerText);
-      about = [...said, at.innerText].join(" ");
+      about = [...said, spaced(at), about].join(" ");
     }
-    offered.push({format, node, text: tidy(about).slice(0, 200)});
+    offered.push({format, node, text: tidy(about).slice(0, 500)});
   }
 }
 return {url: location.href, ready: document.readyState, origin: performance.timeOrigin, width: innerWidth,

@@ -14,9 +14,9 @@ import pytest
 from engine.core.errors import Cancelled, InputError, OrielError
 from engine.core.progress import CancelToken
 from engine.crawling import CrawlStopped
+from engine.crawling.filters import Filters
 from engine.crawling.http import Http, Limits, retry_after
 from engine.crawling.sketchfab import (
-    Filters,
     Found,
     SketchfabApi,
     Token,
