@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trimesh
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication
+from PySide6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton, QToolButton
 
@@ -364,7 +364,10 @@ def test_the_options_are_those_of_the_engine_and_the_token_is_kept(drive, site, 
         file = tmp_path / "models" / f"{site.models[5].uid}.glb"
         assert file.read_bytes() == site.models[5].file("glb", 2048)
         tab.table.choose(site.models[0].uid)
-        assert "made with generative AI" in tab.details.reason.text() and "allow what AI" in tab.details.advice.text()
+        assert (
+            "made with generative AI" in tab.details.reason.text()
+            and "allow models made with AI" in tab.details.advice.text()
+        )
         form.fields["created_with_ai"].setChecked(True)
         tab.details.retry.click()
         await ended(session)
@@ -611,6 +614,29 @@ def test_options_make_room_while_it_runs_in_a_small_window(window, qtbot) -> Non
     tab.end("Stopped.", "info")
     assert tab.setup_panel.isVisible() and tab.setup.list.isEnabled()
     assert tab.minimumSizeHint().width() <= 1280 and tab.minimumSizeHint().height() <= 700
+
+
+def test_a_failure_without_a_picture_does_not_show_that_of_an_earlier_one(window) -> None:
+    tab, picture = window.crawl, QImage(40, 30, QImage.Format.Format_RGB32)
+    tab.show_opened(Opened(Path("urls.txt"), Path("models"), pages(6)))
+    tab.table.choose(uid_of(2))
+    tab.details.set_details(PageDetails(uid_of(2), picture=picture))
+    assert tab.details.screenshot.isVisible()
+    tab.details.set_details(PageDetails(uid_of(2)))
+    assert not tab.details.screenshot.isVisible()
+
+
+def test_a_small_window_has_room_for_the_names(window) -> None:
+    tab = window.crawl
+    window.resize(1000, 640)
+    tab.show_opened(Opened(Path("urls.txt"), Path("models"), pages(6)))
+    QApplication.processEvents()
+    assert tab.table.columnWidth(1) > 80 and tab.table.isColumnHidden(2)
+    assert tab.setup.form.fields["pause"].height() > 20
+    assert tab.details.mapTo(window, QPoint(tab.details.width(), 0)).x() <= 1000
+    window.resize(1400, 800)
+    QApplication.processEvents()
+    assert not tab.table.isColumnHidden(2)
 
 
 def test_a_model_that_cannot_be_shown_says_why(window, tmp_path) -> None:

@@ -167,7 +167,9 @@ class DetailsPanel(Panel):
         self.details = details
         self._show_details()
         self._show_state()
-        if not details.picture.isNull():
+        if details.picture.isNull() and self._look.currentWidget() is self.screenshot:
+            self._look.hide()  # that of an earlier failure
+        elif not details.picture.isNull():
             self.screenshot.set_image(details.picture)
             self._look.setCurrentWidget(self.screenshot)
             self._look.setMaximumHeight(theme.px(230))
@@ -293,8 +295,10 @@ class _Picture(QWidget):
         return QSize(theme.px(300), theme.px(200))
 
     def paintEvent(self, event: Any) -> None:
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), theme.color("surface"))
         if not self._image.isNull():
-            paint_fitted(QPainter(self), self._image, self.rect())
+            paint_fitted(painter, self._image, self.rect())
 
     def mouseReleaseEvent(self, event: Any) -> None:
         self.clicked.emit()

@@ -182,6 +182,7 @@ class CrawlForm(Form):
         sizes = {size: (f"{size} px" if size else "The largest", "") for size in TEXTURES}
         texts = texts_of(Options)
         grid = form_grid(14, self)
+        grid.setContentsMargins(0, 0, 4, 0)
         for name, text, field, tip in (
             ("source", "Source", self.source, "How the models are brought"),
             ("licences", "Licences", self.licences,
@@ -195,12 +196,12 @@ class CrawlForm(Form):
             ("texture", "Textures", _combo(sizes), texts["texture"] if texts else ""),
             ("keep_free", "Keep free", ScaledSpinBox("keep_free", Options, maximum=100_000.0, decimals=1, suffix=" GB"),
              "The crawl stops before the disk has less than this left"),
-            ("created_with_ai", "Also what AI has made", QCheckBox(),
+            ("created_with_ai", "Also models made with AI", QCheckBox(),
              "Take models that are tagged CreatedWithAI; they are skipped otherwise, as a data set is better without"),
             ("show_browser", "Show the browser", QCheckBox(),
              "Watch the browser at work, and answer what the site asks; with the API there is none"),
         ):  # fmt: skip
-            self.add(grid, name, text, field, tip)
+            self.add(grid, name, text, field, tip, wide=True)
         self.set_values(Options(), Source())
 
     def values(self) -> Options:
@@ -247,7 +248,7 @@ class SearchForm(Form):
              "Models of any of these"),
             ("tags", "Tags", tags, "Tags that a model has, with commas between"),
             ("sort", "First", _combo(orders), "What stands first in the list"),
-            ("days", "Published", AnySpinBox(36_500, 30, " days ago"), "No longer ago than so many days"),
+            ("days", "Within", AnySpinBox(36_500, 30, " days"), "Published no longer ago than so many days"),
             ("min_faces", "Faces, least", faces[0], "Number of faces at least; any for 0"),
             ("max_faces", "Faces, most", faces[1], "Number of faces at most; any for 0"),
             ("max_bytes", "File", largest, "Size of the GLB at most, or of the archive where no GLB is stated"),

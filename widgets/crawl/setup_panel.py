@@ -16,7 +16,7 @@ from widgets.crawl.incoming import LIST_SUFFIXES
 from widgets.kit import setup_panel
 from widgets.kit.buttons import IconButton
 from widgets.kit.labels import ElidedLabel, label
-from widgets.kit.panel import column, holder, row
+from widgets.kit.panel import column, holder, row, scrolled
 from widgets.kit.path_field import PlaceField
 
 
@@ -68,8 +68,7 @@ class SetupPanel(setup_panel.SetupPanel):
             self.folder,
             10,
             self.token,
-            self.form,
-            None,
+            (scrolled(self.form), 1),
             self.start,
             spacing=8,
             within=self,

@@ -68,7 +68,7 @@ class CrawlTab(JobPage):
         100,
     )
     INVITED = ("open", "paste", "search")
-    STRETCHES, SIZES, LEAST = (5, 2), (276, 640, 316), (460, 300)
+    STRETCHES, SIZES, LEAST = (5, 2), (276, 640, 316), (390, 270)
 
     _totals: Totals | None = None
     _duplicates = 0

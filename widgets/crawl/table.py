@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from engine.crawling import PageState
 from widgets.crawl.words import STATES
+from widgets.kit.theme import theme
 from widgets.kit.words import amount
 from widgets.state_table import RowPainting, StateTable, StateView
 
@@ -60,6 +62,10 @@ class PageView(StateView):
     def __init__(self, table: PageTable) -> None:
         super().__init__(table, _Painting(), ("Skipped", 1, "88.8 MB of 88.8 MB", "88.8 MB/s", "Tries", 1))
         self.setAccessibleName("Pages of the crawl")
+
+    def resizeEvent(self, event: Any) -> None:
+        self.show_columns("Size", "Tries", on=self.width() > theme.px(470))  # else a model has no room for its name
+        super().resizeEvent(event)
 
 
 class _Painting(RowPainting):

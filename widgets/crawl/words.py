@@ -22,7 +22,7 @@ CRAWL_STATES = {
 _ADVICE = {
     "noai": "Nothing needs to be done: its author does not want it used this way, and no option changes that.",
     "not-downloadable": "Nothing needs to be done: the model can only be looked at on its page.",
-    "created-with-ai": "To have it after all, allow what AI has made (options), then look again at what was skipped.",
+    "created-with-ai": "To have it after all, allow models made with AI, then look again at what was skipped.",
     "licence": "To have it after all, allow its licence among the options, then look again at what was skipped.",
     "gone": "Open the page to see for yourself; if the model is gone, take its line out of the list.",
     "denied": "Open the page with the account that the crawl uses, and see whether it may download the model.",

@@ -78,6 +78,8 @@ class Visit:
         """Go through the page until its file has come."""
         shutil.rmtree(self._files, ignore_errors=True)
         self._files.mkdir(parents=True)
+        for left in (self._failures / f"{self._page.key}{kind}" for kind in (".html", ".png")):
+            left.unlink(missing_ok=True)  # of an earlier failure, which was another
         for attempt in range(3):
             try:
                 self._open(self._page.url)
@@ -86,8 +88,6 @@ class Visit:
             except _Again:
                 if attempt == 2:
                     raise
-        for left in (self._failures / f"{self._page.key}{kind}" for kind in (".html", ".png")):
-            left.unlink(missing_ok=True)
         return Download(path, self._rights or Rights(source_url=self._page.url))
 
     def _begin(self) -> None:
