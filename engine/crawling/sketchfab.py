@@ -317,6 +317,7 @@ class SketchfabDownloader:
             log.warning("%s cannot be seen: whether it forbids the use for AI is known by the API alone", page.url)
         elif forbidden and not rights.no_ai:
             rights = replace(rights, tags=(*rights.tags, "NoAI"))
+        rights = replace(rights, extra=rights.extra | {"page_seen": forbidden is not None})
         self._policy.check(rights)
         progress(Progress("page", 0, 0, "asking", rights))
         for _ in range(3):

@@ -389,7 +389,7 @@ def test_the_options_are_those_of_the_engine_and_the_token_is_kept(drive, site, 
 
 
 def test_a_page_that_is_always_refused_costs_nothing_but_itself(drive, site, tmp_path) -> None:
-    site.models[0].fault = "busy"
+    site.models[0].fault, site.models[0].retry_after = "busy", "1"
 
     async def scenario(session: Session) -> None:
         tab, told = await opened(session, write_list(site, tmp_path)), set[str]()

@@ -168,7 +168,8 @@ class Visit:
         """Whether the browser was led to where one signs in, with this site or for it with another, whatever is asked
         for there: a name first, or a button of another company."""
         parts = urlsplit(view.url)
-        if self._page.key in parts.path.lower() or "download" in view.found or view.failed:
+        wanted = self._page.key in parts.path.lower() or parts.path == urlsplit(self._page.url).path
+        if wanted or "download" in view.found or view.failed:
             return False
         if "sign_in" in view.found or _SIGN_IN.search(parts.path):
             return True
@@ -521,7 +522,7 @@ class Visit:
         return (
             f"{site} asks for {wanted}, and there is no screen to show the browser's window on. Run the crawl once on "
             f"a computer with a screen (`--show-browser`), with the profile {self._owner.profile}, or use the API "
-            "(`--source api`). Nothing is lost."
+            "with your token (`oriel crawl token`, `--source api`). Nothing is lost."
         )
 
     # -- the file --------------------------------------------------------------------------------------------

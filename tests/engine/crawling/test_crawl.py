@@ -145,8 +145,9 @@ def test_what_the_page_itself_forbids_counts_with_the_api_too(make_crawl: MakeCr
         assert site.count("download", models[0]) == 0 and not site.foreign_token
         taken = make_crawl(site, policy=Policy(created_with_ai=True), retry_skipped=True)
         assert taken.run().done == 3
-    kept = [json.loads((tmp_path / "models" / f"{models[n].uid}.json").read_text()) for n in (1, 3)]
-    assert [found["created_with_ai"] for found in kept] == [True, False]
+    kept = [json.loads((tmp_path / "models" / f"{models[n].uid}.json").read_text()) for n in (1, 3, 4)]
+    assert [found["created_with_ai"] for found in kept] == [True, False, False]
+    assert [found["extra"]["page_seen"] for found in kept] == [True, True, False]
 
 
 def test_a_header_of_the_page_forbids_as_well(make_crawl: MakeCrawl) -> None:
@@ -255,13 +256,16 @@ def test_a_file_that_has_changed_is_not_joined_to_the_old_one(make_crawl: MakeCr
 def test_stop_now_keeps_the_bytes_for_the_next_run(make_crawl: MakeCrawl) -> None:
     model = SiteModel(1, size=300_000)
     with ModelSite([model, SiteModel(2)], pause=0.05) as site:
-        cancel = CancelToken()
-        timer = threading.Timer(0.5, cancel.cancel)
-        timer.start()
-        began = time.monotonic()
+        cancel, began = CancelToken(), list[float]()
+
+        def watch(event: Progress) -> None:
+            if event.stage == "page" and event.preview.received > 20_000 and not cancel.cancelled:
+                began.append(time.monotonic())
+                cancel.cancel()
+
         with pytest.raises(Cancelled):
-            make_crawl(site).run(cancel=cancel)
-        assert time.monotonic() - began < 1.5
+            make_crawl(site).run(watch, cancel)
+        assert time.monotonic() - began[0] < 1
         site.pause = 0
         assert make_crawl(site).run().done == 2
         parts = [part for kind, uid, part in site.asked if (kind, uid) == ("file", model.uid)]
