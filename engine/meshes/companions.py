@@ -11,17 +11,21 @@ from urllib.parse import unquote
 
 from engine.core.errors import InputError
 from engine.meshes import gltf
+from engine.meshes.beside import find_beside
+from engine.meshes.materials import find_libraries, read_materials
+from engine.meshes.ply import texture_names
 
-_TEXTURES = (b"map_", b"bump", b"disp", b"decal", b"refl", b"norm")
-"""Words of a material file that name pictures."""
 _LONGEST = 4096
 """Bytes of a line that names a file."""
+_HEADER = 1 << 16
+"""Bytes in which a PLY file's header ends."""
 
 
 def companions(path: Path) -> dict[str, Path]:
-    """The files beside a glTF, GLB or OBJ that it uses (geometry, materials, pictures), by their names relative to it.
+    """The files beside a glTF, GLB, OBJ or PLY that it uses (geometry, materials, pictures), by their names relative
+    to it.
 
-    Some may be missing. Of other formats, and of absolute names, nothing is known.
+    Some may be missing. Of other formats, and of absolute names that lead elsewhere, nothing is known.
     """
     try:
         names = list(dict.fromkeys(_uses(path)))
@@ -56,13 +60,26 @@ def _uses(path: Path) -> Iterator[str]:
     if suffix in (".gltf", ".glb"):
         yield from _gltf_uses(path)
     elif suffix == ".obj":
-        for library in _after(path, b"mtllib"):
-            library = library if (path.parent / library).is_file() else library.split()[0]
-            yield library
-            beside = path.parent / library
-            for line in _after(beside, *_TEXTURES) if beside.is_file() else ():
-                texture = line if (beside.parent / line).is_file() else line.split()[-1]  # after its options
-                yield str(Path(library).parent / texture)
+        for line in _after(path, b"mtllib"):
+            libraries, missing = find_libraries(path.parent, line)
+            yield from missing
+            for library in libraries:
+                yield _relative(library, path)
+                for material in read_materials([library]).values():
+                    for picture in material.maps.values():
+                        file = picture.file or library.parent / picture.name.replace("\\", "/")
+                        yield _relative(file, path)
+    elif suffix == ".ply":
+        with path.open("rb") as file:
+            names = texture_names(file.read(_HEADER)) if path.is_file() else []
+        for name in names:
+            texture = find_beside(path.parent, name)
+            yield name if texture is None else _relative(texture, path)
+
+
+def _relative(file: Path, path: Path) -> str:
+    """A file by its name relative to a model's folder; as it is where it lies elsewhere."""
+    return str(file.relative_to(path.parent) if file.is_relative_to(path.parent) else file)
 
 
 def _gltf_uses(path: Path) -> Iterator[str]:
@@ -77,17 +94,16 @@ def _gltf_uses(path: Path) -> Iterator[str]:
         return  # damaged: Blender will say so
 
 
-def _after(path: Path, *words: bytes) -> Iterator[str]:
-    """What the lines of a text file whose first word begins with one of these go on with; quick in large files."""
+def _after(path: Path, word: bytes) -> Iterator[str]:
+    """What the lines of a text file go on with that begin with a word; quick in large files."""
     if path.stat().st_size == 0:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for word in words:
-            at = content.find(word)
-            while at >= 0:
-                start, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
-                end = len(content) if end < 0 else end
-                line = content[start : min(end, start + _LONGEST)]
-                if line.lstrip().startswith(word) and len(parts := line.split(None, 1)) == 2:
-                    yield os.fsdecode(parts[1].strip()).replace("\\", "/")
-                at = content.find(word, end)
+        at = content.find(word)
+        while at >= 0:
+            start, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
+            end = len(content) if end < 0 else end
+            line = content[start : min(end, start + _LONGEST)]
+            if line.lstrip().startswith(word) and len(parts := line.split(None, 1)) == 2:
+                yield os.fsdecode(parts[1].strip())
+            at = content.find(word, end)

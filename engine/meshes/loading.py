@@ -7,21 +7,43 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.meshes import gltf_scene, other_formats
-from engine.meshes.model import Model, Unreadable
+import numpy as np
+
+from engine.meshes import gltf_scene, obj, ply, stl
+from engine.meshes.model import Model, Piece, Unreadable
 
 FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl")
 """Suffixes of the files that can be shown."""
 
 
 def read_model(path: Path) -> Model:
-    """The triangles of a model file, at rest, all scenes together. Raises Unreadable with a text for the annotator.
+    """The triangles of a model file, at rest. Raises Unreadable with a text for the annotator.
 
     >>> _ = (folder / "roof.obj").write_text("v 0 0 0\\nv 1 0 0\\nv 0 1 0\\nf 1 2 3\\n")
     >>> model = read_model(folder / "roof.obj")
     >>> [len(piece.triangles) for piece in model.pieces]
     [1]
     """
+    model = _read(path)
+    for piece in model.pieces:
+        _drop_unused(piece)
+    return model
+
+
+def _drop_unused(piece: Piece) -> None:
+    """Leave out corners that no triangle has: they are not to be seen, and may lie anywhere."""
+    used = np.zeros(len(piece.points), bool)
+    used[piece.triangles] = True
+    if used.all():
+        return
+    piece.triangles = (np.cumsum(used, dtype=np.int32) - 1)[piece.triangles]
+    piece.points = piece.points[used]
+    piece.uv, piece.colors, piece.normals = (
+        None if values is None else values[used] for values in (piece.uv, piece.colors, piece.normals)
+    )
+
+
+def _read(path: Path) -> Model:
     if not path.is_file():
         what = f"There is no file {path.name} in {path.parent}."
         raise Unreadable(what, advice="Was it moved?", decision="Skip it, or put it back.")
@@ -51,6 +73,6 @@ def read_model(path: Path) -> Model:
     if suffix == ".gltf" or (suffix not in FORMATS and text.startswith(b"{")):
         return gltf_scene.read_gltf(path)
     if suffix in FORMATS:
-        return other_formats.read_other(path)
+        return {".obj": obj.read_obj, ".ply": ply.read_ply, ".stl": stl.read_stl}[suffix](path)
     what = f"{path.name} is of a kind that cannot be shown."
     raise Unreadable(what, advice=f"Shown are {', '.join(FORMATS)} files.")
