@@ -219,3 +219,19 @@ def write_bad(folder: Path, name: str) -> Path:
     path = folder / name
     path.write_bytes(BAD[name][0](path))
     return path
+
+
+def write_scenes(path: Path, scene: int | None, lists: list[list[int]] | None) -> Path:
+    """A red cube (node 0) and, 5 beside it, a blue pillar three times as high (node 1), in scenes of these nodes."""
+    gltf = Gltf()
+    for at, (sides, color) in enumerate((((1, 1, 1), (1, 0, 0)), ((1, 3, 1), (0, 0, 1)))):
+        look = {"pbrMetallicRoughness": {"baseColorFactor": [*color, 1], "metallicFactor": 0}}
+        points, triangles, _ = box(sides)
+        gltf.node(mesh=gltf.mesh(points, triangles, gltf.add("materials", look)), translation=[5 * at, 0, 0])
+    del gltf.document["scenes"]
+    if lists is not None:
+        gltf.document["scenes"] = [{"nodes": nodes} if nodes else {} for nodes in lists]
+    if scene is not None:
+        gltf.document["scene"] = scene
+    path.write_bytes(gltf.glb())
+    return path

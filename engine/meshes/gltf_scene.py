@@ -1,4 +1,4 @@
-"""The scenes of a glTF file as plain pieces.
+"""What a glTF file shows at its start, as plain pieces.
 
 Only what a preview shows is ever decoded: positions, texture coordinates, colours, normals and base colour pictures.
 """
@@ -39,7 +39,7 @@ _CHUNK = 1 << 16
 
 
 def read_gltf(path: Path) -> Model:
-    """The triangles of a GLB or glTF file, at rest, all scenes together. Raises Unreadable."""
+    """The triangles that a GLB or glTF file shows at its start, at rest. Raises Unreadable."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             text, begin, room = _glb(path, content) if content[:4] == gltf.MAGIC else (content[:], 0, 0)
@@ -112,6 +112,8 @@ class _Scenes:
                 self._warn(f"It needs the extension {name}, which is not shown.")
         if not self._data.items("meshes"):
             raise _nothing_to_see(self._path, "no mesh")
+        if not self._data.items("nodes"):
+            raise _nothing_to_see(self._path, "meshes but nothing that places them")
         pieces: list[Piece] = []
         failures: dict[str, None] = {}
         skipped = False
@@ -152,17 +154,30 @@ class _Scenes:
         return found if isinstance(found, list) else [None]
 
     def _instances(self) -> Iterator[tuple[int, Array, int | None]]:
-        """Every mesh that the scenes show: its index, its place in the world (4, 4), Z up, and its skin."""
+        """Every mesh that is shown: its index, its place in the world (4, 4), Z up, and its skin.
+
+        That of the scene which the file names; of all scenes where it names none, of all nodes where it has none.
+        """
         nodes = [node if isinstance(node, dict) else {} for node in self._data.items("nodes")]
-        if not nodes:
-            yield from ((index, Y_TO_Z, None) for index in range(len(self._data.items("meshes"))))
-            return
         scenes = [scene for scene in self._data.items("scenes") if isinstance(scene, dict)]
-        roots = [root for scene in scenes for root in _indices(scene.get("nodes"), len(nodes))]
+        first = self._data.document.get("scene")
+        if isinstance(first, int) and 0 <= first < len(scenes) == len(self._data.items("scenes")):
+            scenes = scenes[first : first + 1]
         children = [_indices(node.get("children"), len(nodes)) for node in nodes]
-        if not roots:
-            inner = {child for below in children for child in below}
-            roots = [i for i in range(len(nodes)) if i not in inner] or list(range(len(nodes)))
+        inner = {child for below in children for child in below}
+        tops = [i for i in range(len(nodes)) if i not in inner] or list(range(len(nodes)))
+        roots = [root for scene in scenes for root in _indices(scene.get("nodes"), len(nodes))] or tops
+        self._place(roots, nodes, children)
+        shown = list(self._worlds.items())
+        self._place(tops, nodes, children)  # joints may stand in no scene
+        for index, world in shown:
+            mesh, skin = nodes[index].get("mesh"), nodes[index].get("skin")
+            if isinstance(mesh, int):
+                for matrix in self._copies(nodes[index], world):
+                    yield mesh, matrix, skin if isinstance(skin, int) else None
+
+    def _place(self, roots: list[int], nodes: list[dict[str, Any]], children: list[list[int]]) -> None:
+        """Find the places of nodes and all below them."""
         stack = [(root, Y_TO_Z, False) for root in reversed(roots)]
         while stack:
             index, above, child = stack.pop()
@@ -172,11 +187,6 @@ class _Scenes:
                 continue
             self._worlds[index] = above @ self._local(nodes[index])
             stack += [(below, self._worlds[index], True) for below in reversed(children[index])]
-        for index, world in self._worlds.items():
-            mesh, skin = nodes[index].get("mesh"), nodes[index].get("skin")
-            if isinstance(mesh, int):
-                for matrix in self._copies(nodes[index], world):
-                    yield mesh, matrix, skin if isinstance(skin, int) else None
 
     def _local(self, node: dict[str, Any]) -> Array:
         """The place of a node in its parent's frame (4, 4)."""

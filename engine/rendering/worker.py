@@ -211,7 +211,8 @@ def load(path: Path) -> None:
 
 
 def watch_gltf(problems: list[Unusable], name: str) -> None:
-    """Let the importer, which is Python, leave out animations, and note points that it would silently move to 0.
+    """Let the importer, which is Python, leave out animations and what the file does not show at its start, and note
+    points that it would silently move to 0.
 
     It sets what is animated to the first key; there is no way back to how the file places it.
     """
@@ -223,6 +224,7 @@ def watch_gltf(problems: list[Unusable], name: str) -> None:
     def watched(gltf: Any) -> None:
         read(gltf)
         gltf.data.animations = []
+        hide_other_scenes(gltf.data)
         primitives = [primitive for mesh in gltf.data.meshes or [] for primitive in mesh.primitives]
         for index in {p.attributes["POSITION"] for p in primitives if "POSITION" in p.attributes}:
             plain = gltf.data.accessors[index].buffer_view is not None  # else compressed
@@ -230,6 +232,26 @@ def watch_gltf(problems: list[Unusable], name: str) -> None:
                 problems.append(Unusable(NO_NUMBERS.format(name)))
 
     glTFImporter.unchanged_read, glTFImporter.read = read, watched
+
+
+def hide_other_scenes(document: Any) -> None:
+    """Leave the nodes of the scene that a glTF file names; of all scenes where it names none, all where it has none."""
+    nodes, scenes = document.nodes or [], document.scenes or []
+    if document.scene is not None and not 0 <= document.scene < len(scenes):
+        document.scene = None
+    chosen = scenes if document.scene is None else [scenes[document.scene]]
+    below = [root for scene in chosen for root in scene.nodes or []]
+    if not below:
+        return
+    shown = set()
+    while below:
+        index = below.pop()
+        if index not in shown:
+            shown.add(index)
+            below += nodes[index].children or []
+    for index, node in enumerate(nodes):
+        if index not in shown:
+            node.mesh = node.extensions = None
 
 
 def oriel_wrote_z_up(path: Path) -> bool:

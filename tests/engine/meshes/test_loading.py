@@ -12,7 +12,7 @@ import trimesh
 from PIL import Image
 
 from engine.screening import Preview, PreviewLimits, load_preview
-from tests.screening_models import BAD, Gltf, box, checker, write_bad, write_draco, write_house
+from tests.screening_models import BAD, Gltf, box, checker, write_bad, write_draco, write_house, write_scenes
 
 FILES = Path(__file__).parent / "files"
 LIMITS = PreviewLimits(triangles=2000, texture_side=32)
@@ -318,3 +318,24 @@ def test_the_file_can_be_replaced_while_its_preview_is_kept(tmp_path: Path) -> N
     path.write_bytes(b"")
     shutil.rmtree(tmp_path)
     assert np.array_equal(preview.parts[0].points, before)
+
+
+@pytest.mark.parametrize(
+    ("scene", "lists", "expected"),
+    [
+        (0, [[0], [1]], (1, 1, 1)),
+        (1, [[0], [1]], (1, 1, 3)),
+        (1, [[], [1]], (1, 1, 3)),
+        (0, [[0]], (1, 1, 1)),  # the pillar is in no scene
+        (None, [[0], [1]], (6, 1, 3)),
+        (9, [[0], [1]], (6, 1, 3)),
+        (None, None, (6, 1, 3)),
+    ],
+)
+def test_what_a_file_shows_is_the_scene_that_it_names(
+    tmp_path: Path, scene: int | None, lists: list[list[int]] | None, expected: tuple[float, float, float]
+) -> None:
+    preview = load_preview(write_scenes(tmp_path / "scenes.glb", scene, lists), LIMITS)
+    check(preview)
+    assert preview.facts.bounds is not None and preview.facts.warnings == ()
+    assert np.ptp(preview.facts.bounds, axis=0) == pytest.approx(expected)

@@ -23,6 +23,7 @@ from engine.rendering.blender import Blender, BlenderEvent, BlenderProcess, Rend
 from engine.rendering.jobs import Frame, RenderSettings, frames
 from tests import render_models
 from tests.render_models import SIDES
+from tests.screening_models import write_scenes
 
 SETTINGS = RenderSettings(size=32, samples=2, denoise=False)
 LEVEL = Frame("view_0", cameras.Pose(0.0, 0.0), True)
@@ -139,6 +140,25 @@ def test_bad_models_are_refused_one_after_the_other_by_the_same_blender(
     with pytest.raises(RenderFailed, match="is not there"):
         process.render(tmp_path / "nowhere.glb", output, SETTINGS, (LEVEL,))
     assert len(seen) == 1 and None not in seen
+
+
+@pytest.mark.parametrize(
+    ("scene", "lists", "sides"),
+    [
+        (0, [[0], [1]], (1, 1, 1)),
+        (1, [[0], [1]], (1, 1, 3)),
+        (0, [[0]], (1, 1, 1)),
+        (None, [[0], [1]], (6, 1, 3)),
+        (9, [[0], [1]], (6, 1, 3)),
+        (None, None, (6, 1, 3)),
+    ],
+)
+def test_the_scene_that_a_file_names_is_rendered(
+    scene: int | None, lists: list[list[int]] | None, sides: tuple[float, float, float], render: Render, tmp_path: Path
+) -> None:
+    """As it is shown by screening: see the test of the same cases there."""
+    rendered, _ = render(write_scenes(tmp_path / "scenes.glb", scene, lists), (SIDE,))
+    assert np.ptp(rendered.statistics["bounds"], axis=0) == pytest.approx(sides, abs=1e-4)
 
 
 # -- pictures ------------------------------------------------------------------------------------------------
