@@ -5,6 +5,9 @@ All figures are after one common scaling that makes the longest side of the *tru
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +21,11 @@ BoolArray = npt.NDArray[np.bool_]
 Surface = tuple[FloatArray, FloatArray]
 """Points (N, 3) spread evenly over a surface and the unit normals (N, 3) there."""
 
+_LOST = 0.05
+"""Share of a surface that may lie in the open before the solid behind it is looked for in another way."""
+_SEEN = 3
+"""Directions from which a place has to be seen for it to be outside of a mesh with holes."""
+
 
 class Solid(Protocol):
     """What the truth must offer, in the same frame as the prediction."""
@@ -29,22 +37,35 @@ class Solid(Protocol):
         """`n` points (n, 3) spread evenly over the outer surface, and their normals."""
 
 
+@dataclass(frozen=True)
+class Enclosure:
+    """The voxels inside a mesh."""
+
+    occupancy: BoolArray
+    """Which voxel centres lie inside."""
+    how: str = ""
+    """What is wrong with the mesh and how its inside was found all the same, as a sentence with `{}` for the mesh."""
+    empty: bool = False
+    """Whether it encloses nothing: a sheet, or leaves."""
+
+
 class MeshSolid:
-    """A closed mesh as a `Solid`."""
+    """A mesh as a `Solid`."""
 
     def __init__(self, mesh: Mesh, resolution: int = 128) -> None:
         """`resolution`: voxels along the longest side that `contains` answers from."""
         self.mesh = mesh
         low, high = mesh.bounds if len(mesh.vertices) else np.zeros((2, 3), np.float32)
         self._low, self._step = _grid(low, high, resolution)
-        self._occupancy = voxelise(mesh, self._low, self._step, (resolution,) * 3)
+        self.enclosure = enclose(mesh, self._low, self._step, (resolution,) * 3)
 
     def contains(self, points: FloatArray) -> BoolArray:
         """Whether the voxels that points (N, 3) lie in are inside."""
         index = np.floor((np.asarray(points) - self._low) / self._step).astype(np.int64)
-        within = ((index >= 0) & (index < self._occupancy.shape[0])).all(1)
+        occupancy = self.enclosure.occupancy
+        within = ((index >= 0) & (index < occupancy.shape[0])).all(1)
         inside = np.zeros(len(index), bool)
-        inside[within] = self._occupancy[tuple(index[within].T)]
+        inside[within] = occupancy[tuple(index[within].T)]
         return inside
 
     def sample_surface(self, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -57,18 +78,22 @@ def volume_iou(prediction: Mesh, truth: Solid, *, resolution: int = 96) -> float
 
     The grid spans both solids, `resolution` voxels along the longest side. `truth` is in the prediction's frame.
     """
-    if not len(prediction.faces):
-        return 0.0
+    return overlap(prediction, truth, resolution=resolution)[0] if len(prediction.faces) else 0.0
+
+
+def overlap(prediction: Mesh, truth: Solid, *, resolution: int = 96) -> tuple[float, Enclosure]:
+    """The `volume_iou` of a mesh with faces, and its inside."""
     samples, _ = truth.sample_surface(4000, np.random.default_rng(0))
     both = np.concatenate([prediction.bounds, samples])
     low, step = _grid(both.min(0), both.max(0), resolution)
     shape = (resolution,) * 3
-    predicted = voxelise(prediction, low, step, shape)
+    enclosure = enclose(prediction, low, step, shape)
+    predicted = enclosure.occupancy
     axes = [low[i] + (np.arange(resolution) + 0.5) * step for i in range(3)]
     centres = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
     actual = truth.contains(centres).reshape(shape)
     union = int((predicted | actual).sum())
-    return float((predicted & actual).sum() / union) if union else 0.0
+    return float((predicted & actual).sum() / union) if union else 0.0, enclosure
 
 
 def f_score_of(to_truth: npt.NDArray, to_prediction: npt.NDArray, threshold: float = 0.05) -> float:
@@ -131,42 +156,114 @@ def sample_mesh(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[FloatArra
 
 
 def voxelise(mesh: Mesh, low: npt.ArrayLike, step: float, shape: tuple[int, int, int]) -> BoolArray:
-    """Which voxel centres `low + (index + 0.5) * step` lie inside the mesh, bool of `shape`.
+    """Which voxel centres `low + (index + 0.5) * step` lie inside the mesh, bool of `shape`; see `enclose`."""
+    return enclose(mesh, low, step, shape).occupancy
 
-    Along each column of voxels the signed crossings of faces are summed (the winding number), which unlike plain
-    parity stays right where closed parts overlap. Where columns do not close, because the mesh has holes, the three
-    axes vote.
+
+def enclose(mesh: Mesh, low: npt.ArrayLike, step: float, shape: tuple[int, int, int]) -> Enclosure:
+    """The inside of a mesh of any kind on the voxel centres `low + (index + 0.5) * step`.
+
+    Along each column of voxels the signed crossings of faces are summed (the winding number), which stays right where
+    closed parts overlap. That tells nothing of faces that are there twice, once each way, and wrong things of faces
+    wound both ways: then what cannot be reached from outside is inside. Of a mesh with holes all can be reached; there
+    a place is inside that is seen from hardly any direction at or above the horizon, so that houses need no floor.
     """
-    origin = np.asarray(low, np.float64)
-    occupancy, closed = _windings(mesh, origin, step, shape, 2)
-    if closed:
-        return occupancy
-    votes = [occupancy, *(_windings(mesh, origin, step, shape, axis)[0] for axis in (0, 1))]
-    return np.asarray(np.sum(votes, axis=0, dtype=np.uint8) >= 2)
-
-
-def _windings(
-    mesh: Mesh, low: npt.NDArray[np.float64], step: float, shape: tuple[int, int, int], axis: int
-) -> tuple[BoolArray, bool]:
-    """Occupancy from columns along `axis`, and whether every column closed."""
-    across = [(axis + 1) % 3, (axis + 2) % 3]
-    width, height, depth = shape[across[0]], shape[across[1]], shape[axis]
     # A few millionths of a voxel, unlike along each axis, so that no column runs exactly through an edge of a mesh
     # that lies on a grid itself.
-    cells = (mesh.vertices.astype(np.float64) - low) / step + np.array([3.1e-6, 4.7e-6, 5.9e-6])
+    cells = (mesh.vertices.astype(np.float64) - np.asarray(low, np.float64)) / step + (3.1e-6, 4.7e-6, 5.9e-6)
     triangles = cells[mesh.faces]
-    corners = triangles[:, :, across]
+    turns, upright = _crossings(triangles, shape, 2)
+    winding = np.rint(turns.cumsum(2)).astype(np.int64)
+    inside = winding[:, :, :-1] != 0
+    both = min(int((winding > 0).sum()), int((winding < 0).sum())) > 1e-3 * inside.sum()
+    if not both and not winding[:, :, -1].any() and _in_the_open([(2, upright)], inside) <= _LOST:
+        return Enclosure(inside)
+    walls = [(axis, upright if axis == 2 else _crossings(triangles, shape, axis)[1]) for axis in range(3)]
+    flooded = ~_reached(walls, shape)
+    lost = _in_the_open(walls, flooded)
+    if lost > _LOST:
+        seen = np.sum(list(_open_directions(triangles, shape)), axis=0, dtype=np.uint8)
+        lost_to_rays = _in_the_open(walls, seen < _SEEN)
+        if lost_to_rays < lost - _LOST:
+            how = "Large parts of {} are open: its volume is what can hardly be seen from outside."
+            return Enclosure(seen < _SEEN, how, lost_to_rays > 0.9)
+    how = "Faces of {} are doubled, wound both ways or missing: its volume is what cannot be reached from outside."
+    return Enclosure(flooded, how, lost > 0.9)
+
+
+def _crossings(
+    triangles: npt.NDArray[np.float64], shape: tuple[int, int, int], axis: int, shear: tuple[int, int] = (0, 0)
+) -> tuple[npt.NDArray[np.float64], BoolArray]:
+    """What columns along an axis cross on the way to each voxel centre and to the end of the grid: how often faces
+    turn against the column less how often along it, and whether there are any.
+
+    `triangles` (F, 3, 3) in voxels. Columns may lean by `shear` voxels along the two next axes for each along theirs;
+    then there are more of them. The axes of both results are those of `shape`.
+    """
+    across = [(axis + 1) % 3, (axis + 2) % 3]
+    depth = shape[axis]
+    width, height = (shape[other] + abs(lean) * (depth - 1) for other, lean in zip(across, shear, strict=True))
+    corners = triangles[:, :, across] - (triangles[:, :, axis, None] - 0.5) * shear
+    corners += [max(lean, 0) * (depth - 1) for lean in shear]
     (ax, ay), (bx, by) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
     face, column, weights = map(np.concatenate, zip(*rasterize(corners, width, height, slack=0.0), strict=True))
     along = (triangles[face, :, axis] * weights).sum(1)
-    first = np.clip(np.ceil(along - 0.5), 0, depth).astype(np.int64)
-    # +1 where the ray enters: there the face looks against the ray.
-    turn = np.sign(ax * by - ay * bx)[face]
-    change = np.bincount(column * (depth + 1) + first, -turn, width * height * (depth + 1))
-    winding = np.rint(change.reshape(height, width, depth + 1).cumsum(-1)).astype(np.int64)
-    closed = not winding[..., -1].any()
-    inside = (winding[..., :-1] != 0).transpose(1, 0, 2)  # axes: across[0], across[1], axis
-    return np.ascontiguousarray(np.moveaxis(inside, (0, 1, 2), (across[0], across[1], axis))), closed
+    at = column * (depth + 1) + np.clip(np.ceil(along - 0.5), 0, depth).astype(np.int64)
+    size = width * height * (depth + 1)
+    # +1 where the column enters: there the face looks against it.
+    turns = np.bincount(at, -np.sign(ax * by - ay * bx)[face], size)
+    order = np.argsort([across[1], across[0], axis])
+
+    def placed(values: npt.NDArray) -> npt.NDArray:
+        return values.reshape(height, width, depth + 1).transpose(order)
+
+    return placed(turns), placed(np.bincount(at, minlength=size) > 0)
+
+
+def _in_the_open(walls: list[tuple[int, BoolArray]], inside: BoolArray) -> float:
+    """Share of a surface's crossings, along some axes, on both sides of which is outside; 1 where there are none."""
+    lost = total = 0
+    for axis, crossed in walls:
+        around = np.pad(inside, [(1, 1) if axis == other else (0, 0) for other in range(3)])
+        before, after = (np.moveaxis(around, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
+        there = np.moveaxis(crossed, axis, 0)
+        lost += int((there & ~before & ~after).sum())
+        total += int(there.sum())
+    return lost / total if total else 1.0
+
+
+def _reached(walls: list[tuple[int, BoolArray]], shape: tuple[int, int, int]) -> BoolArray:
+    """Which voxel centres can be reached from outside of the grid, from centre to centre along the axes."""
+    outside = np.zeros(shape, bool)
+    count = -1
+    while count != (count := int(outside.sum())):
+        for axis, crossed in walls:
+            here, wall = np.moveaxis(outside, axis, 0), np.moveaxis(crossed, axis, 0)
+            here[0] |= ~wall[0]
+            here[-1] |= ~wall[-1]
+            for i in range(1, len(here)):
+                here[i] |= here[i - 1] & ~wall[i]
+            for i in range(len(here) - 1, 0, -1):
+                here[i - 1] |= here[i] & ~wall[i]
+    return outside
+
+
+def _open_directions(triangles: npt.NDArray[np.float64], shape: tuple[int, int, int]) -> Iterator[BoolArray]:
+    """For each of 17 directions, level, half way up and straight up, whether the way from each centre is free."""
+    leans = [(2, lean) for lean in product((-1, 0, 1), repeat=2)]  # along z and, by one of x and y or both, aside
+    leans += [(0, (lean, 0)) for lean in (-1, 0, 1)] + [(1, (0, 0))]  # level: along x, by y aside; along y
+    index = np.indices(shape, np.int32)
+    for axis, shear in leans:
+        _, crossed = _crossings(triangles, shape, axis, shear)
+        columns = np.moveaxis(crossed, axis, 0)
+        depth, at = index[axis], list(index)
+        for other, lean in zip(((axis + 1) % 3, (axis + 2) % 3), shear, strict=True):
+            at[other] = index[other] - lean * depth + max(lean, 0) * (shape[axis] - 1)
+        ahead = np.moveaxis(np.logical_or.accumulate(columns[::-1])[::-1][1:], 0, axis)
+        yield ~ahead[tuple(at)]
+        if axis != 2:
+            behind = np.moveaxis(np.logical_or.accumulate(columns)[:-1], 0, axis)
+            yield ~behind[tuple(at)]
 
 
 def _grid(low: npt.ArrayLike, high: npt.ArrayLike, resolution: int) -> tuple[npt.NDArray[np.float64], float]:

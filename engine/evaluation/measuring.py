@@ -20,7 +20,7 @@ from engine.core.errors import Cancelled, OrielError
 from engine.evaluation.alignment import Alignment, align
 from engine.evaluation.clip import ClipSimilarity, mean_cosine
 from engine.evaluation.details import color_sums, frequency_sums
-from engine.evaluation.geometry import MeshSolid, Surface, surface_figures, volume_iou
+from engine.evaluation.geometry import MeshSolid, Surface, overlap, surface_figures
 from engine.evaluation.likeness import Likeness
 from engine.evaluation.lpips import Lpips
 from engine.evaluation.pairs import Model, Prediction
@@ -190,7 +190,8 @@ def _measure(truth: _Truth, prediction: Prediction, settings: Settings, check: C
     hidden = None
     if "far_f_score" in settings.metrics and estimate is not None:
         hidden = _hidden(shape, seen, truth, alignment, estimate.value)
-    figures = _geometry(placed, surface, truth, settings.metrics, hidden)
+    notes = list(shape.warnings)
+    figures = _geometry(placed, surface, truth, settings.metrics, hidden, notes)
     check()
     if truth.pictures is not None:
         figures |= _pictures(draw_shape(placed), truth, settings, check)
@@ -200,7 +201,6 @@ def _measure(truth: _Truth, prediction: Prediction, settings: Settings, check: C
         "frequency": frequency_sums(unlit, truth.unlit).tolist(),
         "colors": color_sums(unlit, truth.unlit).tolist(),
     }
-    notes = list(shape.warnings)
     if "elevation_error" in settings.metrics and truth.model.case.elevation is not None and estimate is not None:
         figures["elevation_error"] = abs(estimate.value - truth.model.case.elevation)
         if estimate.is_fallback:
@@ -243,13 +243,22 @@ def _geometry(
     truth: _Truth,
     wanted: tuple[str, ...],
     hidden: tuple[BoolArray, BoolArray] | None,
+    notes: list[str],
 ) -> dict[str, float]:
-    """`surface` is of the placed shape's outside; `hidden` see `surface_figures`."""
+    """`surface` is of the placed shape's outside; `hidden` see `surface_figures`. What is not as it should be is added
+    to `notes`."""
     figures: dict[str, float] = {}
     if _SURFACE_METRICS & set(wanted):
         figures |= surface_figures(surface, truth.seen, hidden=hidden)
     if truth.solid is not None:
-        figures["volume_iou"] = volume_iou(placed.mesh, truth.solid)
+        iou, enclosure = overlap(placed.mesh, truth.solid)
+        both = (enclosure, "the prediction"), (truth.solid.enclosure, "the true model")
+        empty = [what for found, what in both if found.empty]
+        if empty:
+            notes.append(f"There is no volume IoU: {' and '.join(empty)} {'enclose' + 's' * (len(empty) < 2)} nothing.")
+        else:
+            figures["volume_iou"] = iou
+            notes += [found.how.format(what) for found, what in both if found.how]
     return figures
 
 

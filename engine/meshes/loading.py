@@ -8,12 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.meshes import gltf_scene, obj, ply, stl
+from engine.meshes.mesh import FloatArray, facet_normals
 from engine.meshes.model import Model, Piece, Unreadable
 
 FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl")
 """Suffixes of the files that can be shown."""
+
+_NO_AREA = 1e-12
+"""Of the largest triangle's area: so small a one is nothing but a trace of the program that made it."""
+_CHUNK = 1 << 17
 
 
 def read_model(path: Path) -> Model:
@@ -25,13 +31,28 @@ def read_model(path: Path) -> Model:
     [1]
     """
     model = _read(path)
-    for piece in model.pieces:
-        _drop_unused(piece)
+    areas = [_doubled_areas(piece) for piece in model.pieces]
+    least = _NO_AREA * max((float(area.max()) for area in areas), default=0.0)
+    for piece, area in zip(model.pieces, areas, strict=True):
+        _drop_unseen(piece, ~(area <= least) if least > 0 else np.ones(len(area), bool))
+    model.pieces = [piece for piece in model.pieces if len(piece.triangles)]
     return model
 
 
-def _drop_unused(piece: Piece) -> None:
-    """Leave out corners that no triangle has: they are not to be seen, and may lie anywhere."""
+def _doubled_areas(piece: Piece) -> FloatArray:
+    """Twice the area of each triangle (T,)."""
+    found = np.empty(len(piece.triangles), np.float32)
+    with np.errstate(all="ignore"):
+        for at in range(0, len(found), _CHUNK):
+            normals = facet_normals(piece.points, piece.triangles[at : at + _CHUNK])
+            found[at : at + _CHUNK] = np.sqrt(np.einsum("ij,ij->i", normals, normals))
+    return found
+
+
+def _drop_unseen(piece: Piece, seen: npt.NDArray[np.bool_]) -> None:
+    """Leave out triangles without an area and corners that no triangle has, which may lie anywhere."""
+    if not seen.all():
+        piece.triangles = piece.triangles[seen]
     used = np.zeros(len(piece.points), bool)
     used[piece.triangles] = True
     if used.all():
