@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Protocol
 
@@ -55,18 +56,27 @@ class MeshSolid:
     def __init__(self, mesh: Mesh, resolution: int = 128) -> None:
         """`resolution`: voxels along the longest side that `contains` answers from."""
         self.mesh = mesh
-        low, high = mesh.bounds if len(mesh.vertices) else np.zeros((2, 3), np.float32)
-        self._low, self._step = _grid(low, high, resolution)
-        self.enclosure = enclose(mesh, self._low, self._step, (resolution,) * 3)
+        self._resolution = resolution
+
+    @cached_property
+    def _voxels(self) -> tuple[npt.NDArray[np.float64], float, BoolArray]:
+        """Low corner, step and occupancy of a grid."""
+        low, high = self.mesh.bounds if len(self.mesh.vertices) else np.zeros((2, 3), np.float32)
+        corner, step = _grid(low, high, self._resolution)
+        return corner, step, self.enclosure(corner, step, (self._resolution,) * 3).occupancy
 
     def contains(self, points: FloatArray) -> BoolArray:
         """Whether the voxels that points (N, 3) lie in are inside."""
-        index = np.floor((np.asarray(points) - self._low) / self._step).astype(np.int64)
-        occupancy = self.enclosure.occupancy
+        low, step, occupancy = self._voxels
+        index = np.floor((np.asarray(points) - low) / step).astype(np.int64)
         within = ((index >= 0) & (index < occupancy.shape[0])).all(1)
         inside = np.zeros(len(index), bool)
         inside[within] = occupancy[tuple(index[within].T)]
         return inside
+
+    def enclosure(self, low: npt.ArrayLike, step: float, shape: tuple[int, int, int]) -> Enclosure:
+        """The inside on any grid, see `enclose`."""
+        return enclose(self.mesh, low, step, shape)
 
     def sample_surface(self, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """See `Solid.sample_surface`."""
@@ -81,19 +91,22 @@ def volume_iou(prediction: Mesh, truth: Solid, *, resolution: int = 96) -> float
     return overlap(prediction, truth, resolution=resolution)[0] if len(prediction.faces) else 0.0
 
 
-def overlap(prediction: Mesh, truth: Solid, *, resolution: int = 96) -> tuple[float, Enclosure]:
-    """The `volume_iou` of a mesh with faces, and its inside."""
+def overlap(prediction: Mesh, truth: Solid, *, resolution: int = 96) -> tuple[float, Enclosure, Enclosure]:
+    """The `volume_iou` of a mesh with faces, its inside and that of the truth."""
     samples, _ = truth.sample_surface(4000, np.random.default_rng(0))
     both = np.concatenate([prediction.bounds, samples])
     low, step = _grid(both.min(0), both.max(0), resolution)
     shape = (resolution,) * 3
-    enclosure = enclose(prediction, low, step, shape)
-    predicted = enclosure.occupancy
-    axes = [low[i] + (np.arange(resolution) + 0.5) * step for i in range(3)]
-    centres = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
-    actual = truth.contains(centres).reshape(shape)
-    union = int((predicted | actual).sum())
-    return float((predicted & actual).sum() / union) if union else 0.0, enclosure
+    predicted = enclose(prediction, low, step, shape)
+    if isinstance(truth, MeshSolid):
+        actual = truth.enclosure(low, step, shape)
+    else:
+        axes = [low[i] + (np.arange(resolution) + 0.5) * step for i in range(3)]
+        centres = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
+        actual = Enclosure(truth.contains(centres).reshape(shape))
+    union = int((predicted.occupancy | actual.occupancy).sum())
+    iou = float((predicted.occupancy & actual.occupancy).sum() / union) if union else 0.0
+    return iou, predicted, actual
 
 
 def f_score_of(to_truth: npt.NDArray, to_prediction: npt.NDArray, threshold: float = 0.05) -> float:
@@ -267,7 +280,8 @@ def _open_directions(triangles: npt.NDArray[np.float64], shape: tuple[int, int, 
 
 
 def _grid(low: npt.ArrayLike, high: npt.ArrayLike, resolution: int) -> tuple[npt.NDArray[np.float64], float]:
-    """Low corner and step of a cubic grid around a box, half a voxel to spare on each side of the longest."""
+    """Low corner and step of a cubic grid around a box, three quarters of a voxel to spare on each side of the longest,
+    so that no centre falls onto the box's own sides."""
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    step = max(float((high - low).max()), 1e-6) / (resolution - 1)
+    step = max(float((high - low).max()), 1e-6) / (resolution - 1.5)
     return (low + high) / 2 - step * resolution / 2, step

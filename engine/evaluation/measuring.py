@@ -251,8 +251,8 @@ def _geometry(
     if _SURFACE_METRICS & set(wanted):
         figures |= surface_figures(surface, truth.seen, hidden=hidden)
     if truth.solid is not None:
-        iou, enclosure = overlap(placed.mesh, truth.solid)
-        both = (enclosure, "the prediction"), (truth.solid.enclosure, "the true model")
+        iou, predicted, actual = overlap(placed.mesh, truth.solid)
+        both = (predicted, "the prediction"), (actual, "the true model")
         empty = [what for found, what in both if found.empty]
         if empty:
             notes.append(f"There is no volume IoU: {' and '.join(empty)} {'enclose' + 's' * (len(empty) < 2)} nothing.")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from engine.evaluation.geometry import MeshSolid, sample_mesh, volume_iou, voxelise
+from engine.evaluation.geometry import MeshSolid, enclose, overlap, sample_mesh, volume_iou, voxelise
 from engine.meshes.mesh import Mesh
 from tests.benchmarks.measures import chamfer_distance, f_score
 
@@ -101,3 +101,83 @@ def test_fifty_thousand_faces_are_quick():
     start = time.process_time()
     voxelise(sphere, np.full(3, -1.0), 2 / 128, (128, 128, 128))
     assert time.process_time() - start < 1.5
+
+
+def house():
+    """A tower, a porch and a shed, in one file as artists leave them: they touch."""
+    return [box((4, 3, 2), (2, 1.5, 1)), box((2, 1.5, 1), (5, 1.25, 0.5)), box((1, 1, 3), (0.5, 0.5, 3.5))]
+
+
+def changed(change):
+    mesh = mesh_of(*house())
+    vertices, faces = change(mesh.vertices, mesh.faces)
+    return Mesh(np.asarray(vertices, np.float32), np.asarray(faces, np.int32))
+
+
+def turned_round(faces, which):
+    faces = faces.copy()
+    faces[which] = faces[which][:, ::-1]
+    return faces
+
+
+def without_floor(v, f):
+    return v, f[~(v[f][:, :, 2] < 1e-6).all(1)]
+
+
+ODD = {
+    "two-sided": lambda v, f: (v, np.concatenate([f, f[:, ::-1]])),
+    "doubled": lambda v, f: (v, np.concatenate([f, f])),
+    "inside out": lambda v, f: (v, f[:, ::-1]),
+    "one face turned": lambda v, f: (v, turned_round(f, [5])),
+    "every other face turned": lambda v, f: (v, turned_round(f, slice(None, None, 2))),
+    "one part turned": lambda v, f: (v, turned_round(f, slice(0, 12))),
+    "no shared corners": lambda v, f: (v[f].reshape(-1, 3), np.arange(f.size).reshape(-1, 3)),
+    "no floor": without_floor,
+    "no floor, two-sided": lambda v, f: (v, np.concatenate([without_floor(v, f)[1], without_floor(v, f)[1][:, ::-1]])),
+    "no floor, turned at random": lambda v, f: (v, turned_round(without_floor(v, f)[1], slice(None, None, 2))),
+    "with a fence of sheets": lambda v, f: (
+        np.concatenate([v, [(0, -0.5, 0), (6, -0.5, 0), (6, -0.5, 0.5), (0, -0.5, 0.5)]]),
+        np.concatenate([f, [(24, 25, 26), (24, 26, 27)]]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_the_solid_of_a_house_is_found_however_its_faces_are(name):
+    odd, right = changed(ODD[name]), mesh_of(*house())
+    iou, found, truth = overlap(odd, MeshSolid(right))
+    assert iou > 0.97 and truth.how == "" and not found.empty
+    assert volume_iou(right, MeshSolid(odd)) > 0.97
+    if name in ("doubled", "inside out", "no shared corners"):
+        assert found.how == ""
+    if name.startswith(("two-sided", "every other", "no floor")):
+        assert found.how != ""
+
+
+def test_a_cavity_is_one_only_where_its_faces_say_so():
+    inner = box((1, 1, 1))
+    whole = MeshSolid(mesh_of(box((2, 2, 2))))
+    assert volume_iou(mesh_of(box((2, 2, 2)), inner), whole) > 0.99
+    inner.invert()
+    assert volume_iou(mesh_of(box((2, 2, 2)), inner), whole) == pytest.approx(7 / 8, abs=0.02)
+
+
+def test_a_yard_a_passage_and_a_room_with_a_door():
+    """Of walls without any floor: the yard is open to the sky, the passage to both sides, the room to one."""
+    walls = [box((6, 0.2, 2), (0, y, 1)) for y in (-3, -1, 1, 3)] + [box((0.2, 6, 2), (x, 0, 1)) for x in (-3, 3)]
+    room = box((2, 2, 2), (0, 0, 1))
+    faces = np.asarray(room.faces)[~(np.asarray(room.vertices)[room.faces][:, :, 2] < 1e-6).all(1)]
+    open_room = trimesh.Trimesh(room.vertices, faces[1:], process=False)  # a triangle of a wall or the roof is missing
+    found = enclose(mesh_of(open_room), np.full(3, -2.0), 4 / 64, (64, 64, 64))
+    assert found.occupancy.sum() * (4 / 64) ** 3 == pytest.approx(8, rel=0.3)
+    yard = enclose(mesh_of(*walls), np.full(3, -4.0), 8 / 64, (64, 64, 64)).occupancy
+    assert not yard[32, 32, 40] and not yard[32, 48, 40], "between walls the sky is free"
+
+
+def test_sheets_enclose_nothing():
+    sheets = [np.array([(0, 0, 0), (2, 0, 0), (2, 2, 0), (0, 2, 0)], float)]
+    sheets.append(sheets[0] @ np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]]))
+    faces = np.concatenate([np.array([(0, 1, 2), (0, 2, 3)]) + 4 * i for i in range(2)])
+    mesh = Mesh(np.concatenate(sheets).astype(np.float32), faces.astype(np.int32))
+    _, found, _ = overlap(mesh, MeshSolid(mesh_of(box((2, 2, 2), (1, 1, 1)))))
+    assert found.empty and not found.occupancy.any()
