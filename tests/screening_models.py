@@ -235,3 +235,99 @@ def write_scenes(path: Path, scene: int | None, lists: list[list[int]] | None) -
         gltf.document["scene"] = scene
     path.write_bytes(gltf.glb())
     return path
+
+
+ORANGE = (230, 120, 30)
+COLORED = (
+    "only",
+    "no material",
+    "second set",
+    "rgb8",
+    "factor",
+    "white picture",
+    "normal map",
+    "rough map",
+    "emissive map",
+)
+"""Ways in which a model is orange, most by the colours of its corners."""
+
+
+def write_colored(path: Path, name: str) -> Path:
+    """A box that is `ORANGE`; see `COLORED`."""
+    gltf = Gltf()
+    points, triangles, uv = box((1, 2, 1))
+    linear = (np.array(ORANGE) / 255) ** 2.2
+    colors: Array = np.tile(np.append(linear, 1), (len(points), 1)).astype(np.float32)
+    look: dict[str, Any] = {"metallicFactor": 0}
+    material: dict[str, Any] = {"pbrMetallicRoughness": look}
+    white = Image.new("RGB", (8, 8), "white")
+    attributes: dict[str, Array] = {"TEXCOORD_0": uv, "COLOR_0": colors}
+    if name == "rgb8":
+        attributes["COLOR_0"] = np.rint(colors * 255).astype(np.uint8)
+    elif name == "factor":
+        look["baseColorFactor"] = [*linear.tolist(), 1]
+        del attributes["COLOR_0"]
+    elif name == "second set":
+        attributes["COLOR_1"] = np.tile(np.array([0, 0, 1, 1], np.float32), (len(points), 1))
+    elif name == "white picture":
+        look["baseColorTexture"] = {"index": gltf.texture(white)}
+    elif name == "normal map":
+        material["normalTexture"] = {"index": gltf.texture(Image.new("RGB", (8, 8), (128, 128, 255)))}
+    elif name == "rough map":
+        look["metallicRoughnessTexture"] = {"index": gltf.texture(Image.new("RGB", (8, 8), (255, 230, 0)))}
+    elif name == "emissive map":
+        material["emissiveTexture"] = {"index": gltf.texture(white)}
+    mesh = gltf.mesh(
+        points, triangles, None if name == "no material" else gltf.add("materials", material), **attributes
+    )
+    if name == "rgb8":
+        places = gltf.document["meshes"][mesh]["primitives"][0]["attributes"]
+        gltf.document["accessors"][places["COLOR_0"]]["normalized"] = True
+    gltf.node(mesh=mesh)
+    path.write_bytes(gltf.glb())
+    return path
+
+
+CLEAR = {
+    "factor.glb": 1,
+    "almost.glb": 1,
+    "picture.glb": 1,
+    "corners.glb": 1,
+    "masked.glb": 1,
+    "d.obj": 1,
+    "tr.obj": 1,
+    "opaque corners.glb": 0,
+    "opaque picture.glb": 0,
+}
+"""Models of which nothing is to be seen by the letter, but for those that are opaque; and how many repairs that is."""
+
+
+def write_clear(path: Path, name: str) -> Path:
+    """One of `CLEAR`, a box that is `ORANGE`; or `one of two.glb`: it is clear, and beside it a blue one is not."""
+    points, triangles, uv = box((1, 2, 1) if "two" not in name else (1, 1, 1))
+    if name.endswith(".obj"):
+        word = {"d.obj": "d 0", "tr.obj": "Tr 1.0"}[name]
+        lines = [f"mtllib {path.stem}.mtl", *(f"v {x} {y} {z}" for x, y, z in points), "usemtl wall"]
+        lines += ["f " + " ".join(str(i + 1) for i in triangle) for triangle in triangles]
+        path.write_text("\n".join(lines))
+        path.with_suffix(".mtl").write_text(f"newmtl wall\nKd 0.902 0.47 0.118\n{word}\n")
+        return path
+    gltf = Gltf()
+    linear = ((np.array(ORANGE) / 255) ** 2.2).tolist()
+    look: dict[str, Any] = {"metallicFactor": 0, "baseColorFactor": [*linear, 1]}
+    mode = "OPAQUE" if "opaque" in name else "MASK" if "masked" in name else "BLEND"
+    attributes: dict[str, Array] = {"TEXCOORD_0": uv}
+    if "corners" in name:
+        attributes["COLOR_0"] = np.tile(np.array([1, 1, 1, 0], np.float32), (len(points), 1))
+    elif "picture" in name:
+        look |= {"baseColorTexture": {"index": gltf.texture(Image.new("RGBA", (8, 8), (*ORANGE, 0)))}}
+        del look["baseColorFactor"]
+    else:
+        look["baseColorFactor"] = [*linear, {"almost.glb": 0.01, "masked.glb": 0.3}.get(name, 0)]
+    material = gltf.add("materials", {"pbrMetallicRoughness": look, "alphaMode": mode})
+    gltf.node(mesh=gltf.mesh(points, triangles, material, **attributes))
+    if "two" in name:
+        blue = gltf.add("materials", {"pbrMetallicRoughness": {"baseColorFactor": [0, 0, 1, 1], "metallicFactor": 0}})
+        gltf.node(mesh=gltf.mesh(points, triangles, blue), translation=[6, 0, 0])
+    path.write_bytes(gltf.glb())
+    return path

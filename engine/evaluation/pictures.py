@@ -17,7 +17,7 @@ from engine.evaluation.geometry import sample_mesh
 from engine.meshes import gl
 from engine.meshes.loading import read_model
 from engine.meshes.mesh import FloatArray, Mesh, vertex_normals
-from engine.meshes.model import Unreadable
+from engine.meshes.model import CLEAR, Unreadable
 from engine.meshes.reducing import PreviewPart, reduce_model
 
 BoolArray = npt.NDArray[np.bool_]
@@ -40,25 +40,25 @@ _DEPTH_SIZE, _DEPTH_SLACK = 384, 0.012
 _VERTEX = """
 #version 330
 uniform mat4 clip;
-in vec3 position; in vec3 normal; in vec3 color; in vec2 uv;
-out vec3 n; out vec3 world; out vec3 c; out vec2 t;
+in vec3 position; in vec3 normal; in vec4 color; in vec2 uv;
+out vec3 n; out vec3 world; out vec4 c; out vec2 t;
 void main() { world = position; n = normal; c = color; t = uv; gl_Position = clip * vec4(position, 1.0); }
 """
 _FRAGMENT = """
 #version 330
 uniform sampler2D skin; uniform float textured; uniform float cutoff; uniform vec3 eye; uniform float lit;
 uniform vec3 sun;
-in vec3 n; in vec3 world; in vec3 c; in vec2 t;
+in vec3 n; in vec3 world; in vec4 c; in vec2 t;
 out vec4 color;
 void main() {
   vec4 texel = textured > 0.5 ? texture(skin, t) : vec4(1.0);
-  if (texel.a < cutoff) discard;
+  if (texel.a < cutoff || c.a < CLEAR) discard;
   vec3 m = normalize(n); vec3 view = normalize(eye - world);
   if (dot(m, view) < 0.0) m = -m;
   float shade = dot(sun, sun) > 0.0 ? 0.48 + 0.12 * m.z + 0.55 * max(dot(m, sun), 0.0) : 0.55 + 0.45 * dot(m, view);
-  color = vec4(texel.rgb * c * mix(1.0, shade, lit), 1.0);
+  color = vec4(texel.rgb * c.rgb * mix(1.0, shade, lit), 1.0);
 }
-"""
+""".replace("CLEAR", str(CLEAR))
 
 
 @dataclass
@@ -293,9 +293,10 @@ def _draw(
 def _upload(program: Any, part: PreviewPart) -> tuple[Any, Any, float]:
     """Vertices, texture (or None) and least alpha of a part."""
     bare = part.colors is None and part.texture is None
-    colors: FloatArray = np.full((len(part.points), 3), 0.6 if bare else 1.0, np.float32)
+    colors: FloatArray = np.ones((len(part.points), 4), np.float32)
+    colors[:, :3] = 0.6 if bare else 1.0
     if part.colors is not None:
-        colors = np.asarray(part.colors[:, :3], np.float32) / np.float32(255)
+        colors[:, : part.colors.shape[1]] = part.colors / np.float32(255)
     uv = np.zeros((len(part.points), 2), np.float32) if part.uv is None else part.uv
     columns = {"position": part.points, "normal": part.normals, "color": colors, "uv": uv}
     vao = gl.vertices(program, columns, part.triangles)

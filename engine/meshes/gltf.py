@@ -31,6 +31,8 @@ WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "M
 TRIANGLES, STRIP, FAN = 4, 5, 6
 """Modes of primitives that are triangles."""
 DRACO = "KHR_draco_mesh_compression"
+TEXTURES = ("EXT_texture_webp", "EXT_texture_avif")
+"""Extensions that give a texture another picture; the last goes before."""
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
@@ -235,6 +237,11 @@ class Reader:
             else:
                 self._buffers[index] = np.asarray(np.memmap(self.beside(uri), np.uint8, "r"))
         return self._buffers[index]
+
+    def picture(self, image: dict[str, Any]) -> bytes:
+        """The content of an image that has an address."""
+        uri = image["uri"]
+        return data_of(uri)[1] if uri.startswith("data:") else self.beside(uri).read_bytes()
 
     def beside(self, uri: str) -> Path:
         """The file that an address names, which must lie in the folder or below."""

@@ -32,6 +32,7 @@ _KNOWN = {
     "KHR_texture_transform",
     "KHR_texture_basisu",
     "EXT_texture_webp",
+    "EXT_texture_avif",
     "KHR_materials_pbrSpecularGlossiness",
 }
 _ALPHA: dict[str, Alpha] = {"OPAQUE": "opaque", "MASK": "mask", "BLEND": "blend"}
@@ -40,6 +41,11 @@ _CHUNK = 1 << 16
 
 def read_gltf(path: Path) -> Model:
     """The triangles that a GLB or glTF file shows at its start, at rest. Raises Unreadable."""
+    return _Scenes(path, open_gltf(path)).read()
+
+
+def open_gltf(path: Path) -> gltf.Reader:
+    """What a GLB or glTF file describes. Raises Unreadable."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             text, begin, room = _glb(path, content) if content[:4] == gltf.MAGIC else (content[:], 0, 0)
@@ -49,7 +55,7 @@ def read_gltf(path: Path) -> Model:
         raise _damaged(path, str(error)) from error
     except (OSError, ValueError) as error:
         raise Unreadable(f"{path.name} cannot be opened ({error}).", advice="Check its rights and the disk.") from error
-    return _Scenes(path, gltf.Reader(document, path.parent, binary)).read()
+    return gltf.Reader(document, path.parent, binary)
 
 
 def _glb(path: Path, content: mmap.mmap) -> tuple[bytes, int, int]:
@@ -254,6 +260,11 @@ class _Scenes:
                 piece.surface = Surface(None, surface.color, surface.alpha, surface.cutoff, surface.double_sided)
         if "COLOR_0" in attributes:
             piece.colors = self._optional(lambda: _vertex_colors(_real(*read("COLOR_0"))), len(points))
+        if primitive.get("material") is None and piece.colors is not None:
+            if piece.colors[:, :3].any():
+                piece.surface = Surface()
+            else:
+                piece.colors = None  # as some write who have none
         if "NORMAL" in attributes and len(triangles) < 1_000_000 and skin is None:
 
             def normals() -> Array:
@@ -395,8 +406,8 @@ class _Scenes:
         texture = self._data.item("textures", index)
         extensions = texture.get("extensions") or {}
         source = texture.get("source")
-        if "EXT_texture_webp" in extensions:
-            source = extensions["EXT_texture_webp"].get("source", source)
+        for name in gltf.TEXTURES:
+            source = (extensions.get(name) or {}).get("source", source)
         if source is None:
             if "KHR_texture_basisu" in extensions:
                 self._warn("Its textures are in the KTX2 format, which is not shown; colours are plain.")

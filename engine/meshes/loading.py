@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from engine.meshes import gltf_scene, obj, ply, stl
 from engine.meshes.mesh import FloatArray, facet_normals
-from engine.meshes.model import Model, Piece, Unreadable
+from engine.meshes.model import CLEAR, Model, Piece, Unreadable
+from engine.meshes.reducing import greatest_alpha
 
 FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl")
 """Suffixes of the files that can be shown."""
@@ -36,7 +37,34 @@ def read_model(path: Path) -> Model:
     for piece, area in zip(model.pieces, areas, strict=True):
         _drop_unseen(piece, ~(area <= least) if least > 0 else np.ones(len(area), bool))
     model.pieces = [piece for piece in model.pieces if len(piece.triangles)]
+    _settle_clear(model)
     return model
+
+
+def _settle_clear(model: Model) -> None:
+    """Leave out what is wholly clear; a model that is so altogether is shown opaque, as that is a mistake."""
+    if all(piece.surface.alpha != "opaque" for piece in model.pieces) and all(map(_is_clear, model.pieces)):
+        for piece in model.pieces:
+            look = piece.surface
+            look.color, look.alpha = (*look.color[:3], 1.0), "opaque"
+        model.warnings.append("All materials were fully transparent: they are shown as opaque.")
+    else:
+        model.pieces = [piece for piece in model.pieces if piece.surface.color[3] >= _least(piece)]
+
+
+def _is_clear(piece: Piece) -> bool:
+    """Whether nothing of a piece is to be seen, for its material's, its corners' or its picture's sake."""
+    alpha = piece.surface.color[3]
+    if piece.colors is not None:
+        alpha *= float(piece.colors[:, 3].max()) / 255
+    if alpha >= _least(piece) and piece.surface.picture is not None:
+        alpha *= greatest_alpha(piece.surface.picture)
+    return alpha < _least(piece)
+
+
+def _least(piece: Piece) -> float:
+    """Alpha below which nothing of a piece is to be seen."""
+    return {"opaque": 0.0, "mask": piece.surface.cutoff, "blend": CLEAR}[piece.surface.alpha]
 
 
 def _doubled_areas(piece: Piece) -> FloatArray:

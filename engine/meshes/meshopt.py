@@ -1,7 +1,7 @@
 """Unpacking of EXT_meshopt_compression, after the format's published specification.
 
 Attributes are unpacked with numpy a block at a time; triangle lists one triangle at a time, about a million a second
-and a half. Only what a preview reads is here: normals in the octahedral form and rotations stay packed and are refused.
+and a half.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def decode(data: Bytes, *, count: int, stride: int, mode: str, filter: str) -> B
     try:
         if mode == "ATTRIBUTES":
             unpacked = _attributes(raw, count, stride)
-            if filter == "EXPONENTIAL":
-                unpacked = _exponential(unpacked)
+            if filter in _FILTERS:
+                unpacked = _FILTERS[filter](unpacked)
             elif filter != "NONE":
                 raise ValueError(f"the filter {filter} is not read")
             return unpacked.reshape(-1)
@@ -104,6 +104,43 @@ def _exponential(unpacked: Bytes) -> Bytes:
     values = np.ascontiguousarray(unpacked).view("<i4")
     mantissa, exponent = (values << 8) >> 8, values >> 24
     return np.ldexp(mantissa.astype(np.float32), exponent).astype("<f4").view(np.uint8)
+
+
+def _octahedral(unpacked: Bytes) -> Bytes:
+    """Unit vectors kept as a place on an octahedron that is folded open; of 8 or 16 bits, with what comes fourth."""
+    if unpacked.shape[1] not in (4, 8):
+        raise ValueError("its octahedral normals are of an unknown width")
+    packed = np.ascontiguousarray(unpacked).view(np.int8 if unpacked.shape[1] == 4 else np.dtype("<i2"))
+    x, y, one = packed[:, :3].T.astype(np.float64)
+    z = one - np.abs(x) - np.abs(y)
+    fold = np.minimum(z, 0)
+    x, y = x + np.where(x >= 0, fold, -fold), y + np.where(y >= 0, fold, -fold)
+    scale = np.iinfo(packed.dtype).max / np.maximum(np.sqrt(x * x + y * y + z * z), 1e-30)
+    out = packed.copy()
+    out[:, :3] = _rounded(np.stack([x, y, z], 1) * scale[:, None])
+    return out.view(np.uint8)
+
+
+def _quaternion(unpacked: Bytes) -> Bytes:
+    """Rotations kept as their three smaller components, 16 bits, and which is the largest."""
+    if unpacked.shape[1] != 8:
+        raise ValueError("its rotations are of an unknown width")
+    packed = np.ascontiguousarray(unpacked).view("<i2").astype(np.int32)
+    largest, one = packed[:, 3] & 3, packed[:, 3] | 3
+    small = packed[:, :3] / one[:, None] * np.sqrt(0.5)
+    rest = np.sqrt(np.maximum(1 - (small**2).sum(1, keepdims=True), 0))
+    out = np.empty((len(packed), 4), "<i2")
+    places = (largest[:, None] + [1, 2, 3, 0]) % 4
+    np.put_along_axis(out, places, _rounded(np.concatenate([small, rest], 1) * 32767).astype("<i2"), 1)
+    return out.view(np.uint8)
+
+
+def _rounded(values: Array) -> Array:
+    """Halves away from zero, as C does."""
+    return np.trunc(values + np.copysign(0.5, values))
+
+
+_FILTERS = {"EXPONENTIAL": _exponential, "OCTAHEDRAL": _octahedral, "QUATERNION": _quaternion}
 
 
 def _number(raw: bytes, at: int) -> tuple[int, int]:

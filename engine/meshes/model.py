@@ -18,6 +18,8 @@ Y_TO_Z = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
 """What stands a model upright (4, 4) whose file has Y up."""
 GREY = (0.6, 0.6, 0.6, 1.0)
 """Colour of a surface of which nothing is known."""
+CLEAR = 0.02
+"""Alpha below which nothing is to be seen of what is blended."""
 
 
 class Unreadable(InputError):

@@ -141,7 +141,7 @@ def _group(pieces: list[Piece], most: int, warnings: list[str]) -> list[_Group]:
     for piece in pieces:
         surface = piece.surface
         if surface.picture is None or piece.uv is None:
-            surface = _plain(surface)
+            surface = _plain(surface, piece.colors)
             key: tuple[Any, ...] = (surface.alpha, surface.double_sided)
         else:
             key = (id(surface.picture), surface.color, surface.alpha, surface.double_sided, surface.repeat)
@@ -164,7 +164,7 @@ def _group(pieces: list[Piece], most: int, warnings: list[str]) -> list[_Group]:
             piece.surface = Surface(
                 color=(red, green, blue, group.surface.color[3]), double_sided=group.surface.double_sided
             )
-            surface = _plain(piece.surface)
+            surface = _plain(piece.surface, piece.colors)
             key = (surface.alpha, surface.double_sided)
             if key not in groups:
                 groups[key] = _Group(surface, [])
@@ -173,9 +173,10 @@ def _group(pieces: list[Piece], most: int, warnings: list[str]) -> list[_Group]:
     return plain + textured[:room]
 
 
-def _plain(surface: Surface) -> Surface:
+def _plain(surface: Surface, colors: ByteArray | None) -> Surface:
     """How untextured triangles are drawn; their colour is in their corners."""
-    alpha: Alpha = "blend" if surface.alpha == "blend" and surface.color[3] < 0.98 else "opaque"
+    clear = surface.color[3] < 0.98 or (colors is not None and colors[:, 3].min() < 250)
+    alpha: Alpha = "blend" if surface.alpha != "opaque" and clear else "opaque"
     return Surface(alpha=alpha, double_sided=surface.double_sided)
 
 
@@ -373,6 +374,17 @@ def _small(image: Image.Image, side: int) -> ByteArray:
     if image.mode not in ("RGB", "RGBA"):
         image = image.convert("RGB")
     return np.array(image)
+
+
+def greatest_alpha(picture: Picture) -> float:
+    """That of any pixel of a picture, 0..1; 1 where it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(picture.read())) as image:
+            if not image.has_transparency_data:
+                return 1.0
+            return float(image.convert("RGBA").getextrema()[3][1]) / 255  # type: ignore[index]
+    except Exception:  # decoders raise kinds of their own
+        return 1.0
 
 
 def _mean(picture: Picture) -> tuple[float, float, float]:

@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import InputError, OrielError
+from engine.core.processes import Child, ChildEnded
 from engine.core.progress import CancelToken
+from engine.rendering.handover import serve_another, wants_another
 from engine.rendering.jobs import Frame, RenderSettings
 
 MINIMUM = (3, 6)
@@ -226,7 +229,9 @@ class BlenderProcess:
         """
         begun = time.monotonic()
         try:
-            settled, log = self._work(model, output, settings, frames, on_event, cancel or CancelToken())
+            with tempfile.TemporaryDirectory(prefix="oriel-render-") as folder:
+                work = self._work(model, Path(folder), output, settings, frames, on_event, cancel or CancelToken())
+                settled, log = work
         except BaseException:
             self.close()  # whatever it is at, the next model does not wait for it
             raise
@@ -238,13 +243,14 @@ class BlenderProcess:
     def _work(
         self,
         model: Path,
+        folder: Path,
         output: Path,
         settings: RenderSettings,
         frames: Sequence[Frame],
         on_event: Callable[[BlenderEvent], None],
         cancel: CancelToken,
     ) -> tuple[dict[str, Any], str]:
-        """The event that ends the job, and the log's tail."""
+        """The event that ends the job, and the log's tail; `folder` may be used meanwhile."""
         cancel.check()
         total = len(frames)
         if self._running is not None and not self._running.alive:
@@ -257,16 +263,18 @@ class BlenderProcess:
         running.log.clear()
         running.hint = _EEVEE if settings.engine == "eevee" else ""
         limit = time.monotonic() + settings.model_seconds
+        on_event(BlenderEvent("loading", total=total))
+        given, told = self._given(running, model, folder, settings, cancel)
         running.send(
             {
-                "model": str(model.absolute()),
+                "model": str(given.absolute()),
+                "name": model.name,
                 "output": str(output.absolute()),
                 "settings": asdict(settings),
                 "threads": self._threads,
                 "frames": [{"name": f.name, "matrix": f.pose.matrix().tolist(), "depth": f.depth} for f in frames],
             }
         )
-        on_event(BlenderEvent("loading", total=total))
         what, done = "loading", 0
         while True:
             event = running.next(what, model, cancel, min(limit, time.monotonic() + settings.frame_seconds))
@@ -278,11 +286,27 @@ class BlenderProcess:
             else:
                 break
             what = frames[done].name if done < total else "finishing"
+        if event["event"] == "done":
+            event["repairs"] = told + event["repairs"]
         log = running.tail()
         running.models += 1
         if running.models >= self._recycle_models or event["megabytes"] * 2**20 >= self._recycle_bytes:
             self.close()
         return event, log
+
+    def _given(
+        self, running: _Running, model: Path, folder: Path, settings: RenderSettings, cancel: CancelToken
+    ) -> tuple[Path, list[str]]:
+        """The file that Blender is given for a model, and what is missing in it."""
+        try:
+            if not wants_another(model):
+                return model, []
+            with contextlib.closing(Child(serve_another, model, folder, hushed=True)) as child:
+                return child.answer(settings.frame_seconds, cancel)
+        except TimeoutError:
+            raise running.hung("loading", model, settings.frame_seconds) from None
+        except (OSError, ChildEnded, InputError):
+            return model, []  # Blender may read it all the same, else it says why not
 
 
 class _Running:
@@ -336,7 +360,7 @@ class _Running:
                     raise self._crashed(what, model)
                 return event
             if time.monotonic() >= limit:
-                raise self._hung(what, model, time.monotonic() - begun)
+                raise self.hung(what, model, time.monotonic() - begun)
 
     def tail(self) -> str:
         """The last lines that Blender wrote."""
@@ -408,7 +432,7 @@ class _Running:
             )
         return RenderFailed(text, self.tail())
 
-    def _hung(self, what: str, model: Path, seconds: float) -> RenderFailed:
+    def hung(self, what: str, model: Path, seconds: float) -> RenderFailed:
         if what == "starting":
             text = f"Blender did not start within {seconds:.0f} s. Try again when the machine is less busy."
         else:

@@ -75,7 +75,8 @@ def code_version() -> str:
     if not sources:
         return importlib.metadata.version("oriel")
     digest = hashlib.sha256()
-    for path in [*sources, Path(__file__).parents[1] / "cameras.py"]:
+    engine = Path(__file__).parents[1]
+    for path in [*sources, *sorted((engine / "meshes").glob("*.py")), engine / "cameras.py"]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

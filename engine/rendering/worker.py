@@ -39,6 +39,11 @@ AMBIENT = 0.6
 SUNS = (((0.4, -0.3, 1.0), 0.3), ((-1.0, -0.5, 0.3), 0.15), ((0.6, 1.0, -0.3), 0.1))
 """Where soft light comes from as well, and how much of a colour it adds at most."""
 NO_NUMBERS = "{} has points that are no numbers: repair it in another program, or leave it out."
+NO_EXTENT = "{} has no extent: all its points lie in one place. Leave it out."
+CLEAR = 0.02
+"""Alpha below which nothing is to be seen."""
+SEEN = 0.12
+"""Alpha of a pixel that shows something: several surfaces that are as good as clear, with some noise, reach less."""
 DEPTH = ".depth_"
 VERSION = bpy.app.version_string.split()[0]
 
@@ -89,7 +94,7 @@ def main() -> None:
             traceback.print_exc()
             sys.stderr.flush()
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            name = Path(job["model"]).name
+            name = job["name"]
             text = f"Blender {VERSION} could not render {name} ({first}). The log says more; else leave the model out."
             say("failed", text=text, megabytes=resident())
 
@@ -110,11 +115,12 @@ def render_model(job: dict[str, Any]) -> dict[str, Any]:
     repairs: list[str] = []
     reset()
     scene = bpy.context.scene
-    model, output = Path(job["model"]), Path(job["output"])
-    load(model)
-    statistics = make_ready(scene, model.name, repairs)
+    output = Path(job["output"])
+    load(Path(job["model"]), job["name"])
+    statistics = make_ready(scene, job["name"], repairs)
     camera = furnish(scene, settings)
     statistics["device"] = apply_settings(scene, settings, job["threads"])
+    reveal(scene, camera, job["frames"], output, repairs)
     loaded = time.perf_counter() - begun
     say("loaded", seconds=loaded)
     times = {}
@@ -168,9 +174,9 @@ def options(function: Block, **wanted: Any) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if name in known}
 
 
-def load(path: Path) -> None:
-    """Import a model file by its suffix, upright: Z up."""
-    name, kind = path.name, path.suffix.lower()
+def load(path: Path, name: str) -> None:
+    """Import a model file by its suffix, upright: Z up; `name` is what the user calls it."""
+    kind = path.suffix.lower()
     more = {}
     problems: list[Unusable] = []
     if kind in (".glb", ".gltf"):
@@ -349,23 +355,56 @@ def place(item: Block, matrix: Matrix) -> None:
 def bounds(objects: list[tuple[Block, Array]], name: str) -> tuple[Array, Array]:
     """Lower and upper corner in the world of all that has faces."""
     lowers, uppers = [], []
-    for item, world in objects:
+    faces = [faces_of(item, world) for item, world in objects]
+    least = 1e-12 * max(float(areas.max()) for _, areas, _ in faces)
+    solid = [~clear & ~(areas <= least) for _, areas, clear in faces]
+    if not any(each.any() for each in solid):  # all will be shown
+        solid = [~(areas <= least) for _, areas, _ in faces]
+    for (item, world), (sizes, _, _), shown in zip(objects, faces, solid, strict=True):
+        if not shown.any():
+            continue
         mesh = item.data
         points = np.empty(3 * len(mesh.vertices), np.float32)
         mesh.vertices.foreach_get("co", points)
         corners = np.empty(len(mesh.loops), np.int32)
         mesh.loops.foreach_get("vertex_index", corners)
         used = np.zeros(len(mesh.vertices), bool)
-        used[corners] = True
+        used[corners[np.repeat(shown, sizes)]] = True
         placed = points.reshape(-1, 3)[used].astype(np.float64) @ world[:3, :3].T + world[:3, 3]
         lowers.append(placed.min(0))
         uppers.append(placed.max(0))
+    if not lowers:
+        raise Unusable(NO_EXTENT.format(name))
     lower, upper = np.min(lowers, 0), np.max(uppers, 0)
     if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
         raise Unusable(NO_NUMBERS.format(name))
     if not 1e-30 < (upper - lower).max() < 1e30:
-        raise Unusable(f"{name} has no extent: all its points lie in one place. Leave it out.")
+        raise Unusable(NO_EXTENT.format(name))
     return lower, upper
+
+
+def faces_of(item: Block, world: Array) -> tuple[Array, Array, Array]:
+    """Of each face of an object its number of corners, its area in the world and whether its material lets all light
+    through."""
+    mesh = item.data
+    sizes, materials = np.empty((2, len(mesh.polygons)), np.int32)
+    areas = np.empty(len(mesh.polygons), np.float32)
+    mesh.polygons.foreach_get("loop_total", sizes)
+    mesh.polygons.foreach_get("material_index", materials)
+    mesh.polygons.foreach_get("area", areas)
+    clear = np.array([slot.material is not None and is_clear(slot.material) for slot in item.material_slots] or [False])
+    return sizes, areas * abs(np.linalg.det(world[:3, :3])) ** (2 / 3), clear[np.minimum(materials, len(clear) - 1)]
+
+
+def is_clear(material: Block) -> bool:
+    """Whether nothing is to be seen of a material, whatever its pictures hold."""
+    shaders = [node for node in shader_nodes(material) if node.type == "BSDF_PRINCIPLED"]
+    alphas = [node.inputs["Alpha"] for node in shaders]
+    return bool(alphas) and all(not alpha.is_linked and alpha.default_value < CLEAR for alpha in alphas)
+
+
+def shader_nodes(material: Block) -> Iterator[Block]:
+    return iter(material.node_tree.nodes if material.node_tree else ())
 
 
 def repair_materials(objects: list[tuple[Block, Array]], repairs: list[str]) -> int:
@@ -384,12 +423,6 @@ def repair_materials(objects: list[tuple[Block, Array]], repairs: list[str]) -> 
     for image in sorted(bad, key=lambda image: image.name):
         name = image.filepath.replace("\\", "/").rpartition("/")[2] or image.name
         repairs.append(f"The texture {name} is missing or cannot be read: its parts have a plain colour.")
-    shaders = [node for tree in trees.values() for node in tree.nodes if node.type == "BSDF_PRINCIPLED"]
-    alphas = [node.inputs["Alpha"] for node in shaders]
-    if alphas and len(shaders) == len(materials) and not any(a.is_linked or a.default_value > 0 for a in alphas):
-        for socket in alphas:
-            socket.default_value = 1.0
-        repairs.append("All materials were fully transparent: they are shown as opaque.")
     show_colours(objects, trees)
     return sum(image not in bad for image in bpy.data.images)
 
@@ -575,7 +608,7 @@ def use_cycles(scene: Block, settings: dict[str, Any]) -> str:
 
 def see_through(material: Block) -> bool:
     """Whether light may pass a material."""
-    for node in material.node_tree.nodes if material.node_tree else ():
+    for node in shader_nodes(material):
         if node.type in ("BSDF_TRANSPARENT", "BSDF_GLASS", "BSDF_REFRACTION", "HOLDOUT"):
             return True
         if node.type == "BSDF_PRINCIPLED":
@@ -610,6 +643,54 @@ def use_device(cycles: Block, device: str) -> str:
         f"Blender {VERSION} found no {device} device on this machine. Choose the device auto or cpu, or mend the GPU's "
         "driver."
     )
+
+
+def reveal(scene: Block, camera: Block, frames: list[dict[str, Any]], folder: Path, repairs: list[str]) -> None:
+    """Make all materials opaque where nothing can be seen of a model for its materials' sake.
+
+    Pictures, colours of corners and numbers can all make it clear: so it is looked at, very small.
+    """
+    materials = [material for material in bpy.data.materials if see_through(material)]
+    if not materials or not frames:
+        return
+    small = max(1, min(100, math.ceil(6400 / scene.render.resolution_x)))
+    quick = [(scene.render, "resolution_percentage", small)]
+    if scene.render.engine == "CYCLES":
+        wanted = {"samples": 128, "use_denoising": False, "transparent_max_bounces": 1024}
+        quick += [(scene.cycles, name, value) for name, value in wanted.items()]
+    before = [(block, name, getattr(block, name)) for block, name, _ in quick]
+    for block, name, value in quick:
+        setattr(block, name, value)
+    try:
+        clear = all(is_clear(material) for material in bpy.data.materials)
+        for frame in [] if clear else [frame for frame in frames if frame["depth"]] or frames[:8]:
+            aim(camera, Matrix(frame["matrix"]))
+            if greatest_alpha(scene, folder) > SEEN:
+                return
+    finally:
+        for block, name, value in before:
+            setattr(block, name, value)
+    for material in materials:
+        for node in shader_nodes(material):
+            if node.type == "BSDF_PRINCIPLED":
+                alpha = node.inputs["Alpha"]
+                for link in list(alpha.links):
+                    material.node_tree.links.remove(link)
+                alpha.default_value = 1.0
+    repairs.append("All materials were fully transparent: they are shown as opaque.")
+
+
+def greatest_alpha(scene: Block, folder: Path) -> float:
+    """That of any pixel that the camera sees now, 0..1."""
+    partial = folder / ".probe.png"
+    scene.render.filepath, scene.render.use_compositing = str(partial), False
+    bpy.ops.render.render(write_still=True)
+    image = bpy.data.images.load(str(partial))
+    values = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(values)
+    bpy.data.images.remove(image)
+    partial.unlink()
+    return float(values.reshape(-1, 4)[:, 3].max())
 
 
 # -- frames --------------------------------------------------------------------------------------------------

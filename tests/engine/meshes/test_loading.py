@@ -11,8 +11,23 @@ import pytest
 import trimesh
 from PIL import Image
 
+from engine.evaluation.pictures import draw_shape, read_shape
 from engine.screening import Preview, PreviewLimits, load_preview
-from tests.screening_models import BAD, Gltf, box, checker, write_bad, write_draco, write_house, write_scenes
+from tests.screening_models import (
+    BAD,
+    CLEAR,
+    COLORED,
+    ORANGE,
+    Gltf,
+    box,
+    checker,
+    write_bad,
+    write_clear,
+    write_colored,
+    write_draco,
+    write_house,
+    write_scenes,
+)
 
 FILES = Path(__file__).parent / "files"
 LIMITS = PreviewLimits(triangles=2000, texture_side=32)
@@ -339,3 +354,69 @@ def test_what_a_file_shows_is_the_scene_that_it_names(
     check(preview)
     assert preview.facts.bounds is not None and preview.facts.warnings == ()
     assert np.ptp(preview.facts.bounds, axis=0) == pytest.approx(expected)
+
+
+def shown(path: Path) -> tuple[int, ...]:
+    """The colour of a model, unlit, as evaluation draws it."""
+    shape = read_shape(path)
+    drawn = draw_shape(shape.moved(shape.to_unit()), lit=False)
+    return tuple(np.rint(np.median(drawn[drawn[..., 3] > 0.99][:, :3], 0) * 255).astype(int).tolist())
+
+
+@pytest.mark.parametrize("name", COLORED)
+def test_colours_of_corners_are_shown(tmp_path: Path, name: str) -> None:
+    path = write_colored(tmp_path / "model.glb", name)
+    assert np.abs(np.subtract(shown(path), ORANGE)).max() <= 9  # 8 bits of linear light are few
+    part = load_preview(path).parts[0]
+    color = (255, 255, 255) if part.colors is None else part.colors[0]
+    texture = (255, 255, 255) if part.texture is None else part.texture[0, 0]
+    assert np.abs(np.multiply(color, texture, dtype=float) / 255 - ORANGE).max() <= 9
+
+
+@pytest.mark.parametrize("name", CLEAR)
+def test_what_is_wholly_clear_by_mistake_is_shown_opaque(tmp_path: Path, name: str) -> None:
+    path = write_clear(tmp_path / name, name)
+    preview = load_preview(path)
+    assert [part.alpha for part in preview.parts] == ["opaque"]
+    assert np.abs(np.subtract(shown(path), ORANGE)).max() <= 9
+    assert ["transparent" in line for line in preview.facts.warnings] == [True] * CLEAR[name]
+
+
+def test_what_is_clear_beside_what_is_not_is_not_shown(tmp_path: Path) -> None:
+    path = write_clear(tmp_path / "two.glb", "one of two.glb")
+    preview = load_preview(path)
+    assert preview.facts.warnings == () and np.ptp(preview.facts.bounds, axis=0) == pytest.approx((1, 1, 1))
+    assert shown(path) == (0, 0, 255)
+
+
+def test_corners_that_are_partly_clear_are_blended(tmp_path: Path) -> None:
+    gltf = Gltf()
+    points, triangles, _ = box()
+    colors = np.tile(np.array([1, 0, 0, 0.4], np.float32), (len(points), 1))
+    gltf.node(mesh=gltf.mesh(points, triangles, gltf.add("materials", {"alphaMode": "BLEND"}), COLOR_0=colors))
+    (tmp_path / "glass.glb").write_bytes(gltf.glb())
+    [part] = load_preview(tmp_path / "glass.glb").parts
+    assert part.alpha == "blend" and part.colors is not None and (part.colors == (255, 0, 0, 102)).all()
+
+
+def test_avif_pictures_are_shown(tmp_path: Path) -> None:
+    gltf = Gltf()
+    points, triangles, uv = box()
+    texture = gltf.texture(Image.new("RGB", (64, 64), ORANGE), "AVIF")
+    gltf.document["textures"] = [{"extensions": {"EXT_texture_avif": {"source": texture}}}]
+    gltf.document["extensionsUsed"] = gltf.document["extensionsRequired"] = ["EXT_texture_avif"]
+    look = {"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}
+    gltf.node(mesh=gltf.mesh(points, triangles, gltf.add("materials", look), TEXCOORD_0=uv))
+    (tmp_path / "avif.glb").write_bytes(gltf.glb())
+    preview = load_preview(tmp_path / "avif.glb")
+    assert preview.facts.warnings == () and np.abs(np.subtract(shown(tmp_path / "avif.glb"), ORANGE)).max() <= 3
+
+
+def test_traces_and_corners_that_are_not_used_do_not_count(tmp_path: Path) -> None:
+    gltf = Gltf()
+    points, triangles, _ = box()
+    points = np.concatenate([points, [(40, 0, 0), (40, 0, 0), (40, 0, 1e-6), (500, 500, 500)]])
+    gltf.node(mesh=gltf.mesh(points, np.concatenate([triangles, [[24, 25, 26]]])))
+    (tmp_path / "trace.glb").write_bytes(gltf.glb())
+    preview = load_preview(tmp_path / "trace.glb")
+    assert preview.facts.triangles == 12 and np.ptp(preview.facts.bounds, axis=0) == pytest.approx((1, 1, 1))

@@ -19,11 +19,24 @@ from PIL import Image
 from engine import cameras
 from engine.core.errors import Cancelled, InputError
 from engine.core.progress import CancelToken
+from engine.meshes.colors import to_linear, to_srgb
 from engine.rendering.blender import Blender, BlenderEvent, BlenderProcess, Rendered, RenderFailed, find_blender
 from engine.rendering.jobs import Frame, RenderSettings, frames
 from tests import render_models
+from tests.mesh_files import (
+    NAMES,
+    ORANGE,
+    PLY,
+    TEXTURED,
+    rgb,
+    write_block_obj,
+    write_block_ply,
+    write_obj,
+    write_ply,
+    write_skins,
+)
 from tests.render_models import SIDES
-from tests.screening_models import write_scenes
+from tests.screening_models import CLEAR, COLORED, Gltf, box, checker, write_clear, write_colored, write_scenes
 
 SETTINGS = RenderSettings(size=32, samples=2, denoise=False)
 LEVEL = Frame("view_0", cameras.Pose(0.0, 0.0), True)
@@ -159,6 +172,102 @@ def test_the_scene_that_a_file_names_is_rendered(
     """As it is shown by screening: see the test of the same cases there."""
     rendered, _ = render(write_scenes(tmp_path / "scenes.glb", scene, lists), (SIDE,))
     assert np.ptp(rendered.statistics["bounds"], axis=0) == pytest.approx(sides, abs=1e-4)
+
+
+# -- what other programs write: the same as screening and evaluation show -----------------------------------------
+
+
+def hue(picture: Any) -> Any:
+    """Mean colour of what is opaque, as bright as `ORANGE`; shading and what is mirrored make a little difference."""
+    seen = to_linear(picture[picture[..., 3] == 255][:, :3] / 255).mean(0)
+    return to_srgb(seen * to_linear(np.float64(ORANGE[0] / 255)) / max(float(seen[0]), 1e-6)).astype(int)
+
+
+def is_orange(picture: Any) -> bool:
+    return bool(np.abs(hue(picture) - ORANGE).max() < 30)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_of_an_obj_are_found_however_they_are_named(name: str, render: Render, tmp_path: Path) -> None:
+    rendered, found = render(write_obj(tmp_path, NAMES[name]))
+    assert is_orange(found["view_0"]) and rendered.repairs == [] and rendered.statistics["textures"] == 1
+
+
+def test_a_missing_picture_or_library_is_told_once(render: Render, tmp_path: Path) -> None:
+    rendered, found = render(write_obj(tmp_path, "Kd 0.9 0.47 0.12\nmap_Kd -bm 1 C:\\x\\gone away.png"))
+    assert (
+        is_orange(found["view_0"]) and len(rendered.repairs) == 1 and "gone away.png is missing" in rendered.repairs[0]
+    )
+    (tmp_path / "m.mtl").unlink()
+    rendered, _ = render(tmp_path / "model.obj")
+    assert len(rendered.repairs) == 1 and "m.mtl is missing" in rendered.repairs[0]
+
+
+@pytest.mark.parametrize("name", PLY)
+def test_a_ply_has_its_colours(name: str, render: Render, tmp_path: Path) -> None:
+    corner, face = PLY[name]
+    rendered, found = render(write_ply(tmp_path / "model.ply", corner, face, write_skins(tmp_path, face)))
+    assert is_orange(found["view_0"]) and rendered.repairs == []
+    assert np.ptp(rendered.statistics["bounds"], axis=0) == pytest.approx((1, 1, 1), abs=1e-5)
+
+
+def test_a_ply_without_its_texture_says_so(render: Render, tmp_path: Path) -> None:
+    rendered, found = render(write_ply(tmp_path / "model.ply", rgb(), TEXTURED, ("TextureFile gone.png",)))
+    assert is_orange(found["view_0"]) and len(rendered.repairs) == 1 and "gone.png is missing" in rendered.repairs[0]
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_faces_that_are_not_convex_are_whole(first: int, render: Render, tmp_path: Path) -> None:
+    above = Frame("view_0", cameras.Pose(80.0, 0.0), True)
+    for model in (write_block_obj(tmp_path / "l.obj", first), write_block_ply(tmp_path / "l.ply", first)):
+        rendered, found = render(model, (above,))
+        assert np.ptp(rendered.statistics["bounds"], axis=0) == pytest.approx((4, 3, 2), abs=1e-4)
+        seen = found["view_0"][..., 3] > 127
+        assert 0.45 < seen[np.ix_(seen.any(1), seen.any(0))].mean() < 0.65, "half of its box"
+
+
+@pytest.mark.parametrize("name", COLORED)
+def test_colours_of_corners_are_shown(name: str, render: Render, tmp_path: Path) -> None:
+    _, found = render(write_colored(tmp_path / "model.glb", name))
+    assert is_orange(found["view_0"])
+
+
+@pytest.mark.parametrize("name", CLEAR)
+def test_what_is_wholly_clear_by_mistake_is_shown_opaque(name: str, render: Render, tmp_path: Path) -> None:
+    rendered, found = render(write_clear(tmp_path / name, name))
+    assert is_orange(found["view_0"]) and spread(found["view_0"])[1] > 15
+    assert ["transparent" in line for line in rendered.repairs] == [True] * CLEAR[name]
+
+
+def test_what_is_clear_beside_what_is_not_is_not_seen(render: Render, tmp_path: Path) -> None:
+    rendered, found = render(write_clear(tmp_path / "two.glb", "one of two.glb"))
+    assert rendered.repairs == [] and colour(found["view_0"]).argmax() == 2
+    assert np.ptp(rendered.statistics["bounds"], axis=0) == pytest.approx((1, 1, 1), abs=1e-4)
+
+
+def test_avif_and_meshopt_are_unpacked(render: Render, tmp_path: Path) -> None:
+    gltf = Gltf()
+    points, triangles, uv = box((1, 2, 1))
+    texture = gltf.texture(checker(), "AVIF")
+    gltf.document["textures"] = [{"extensions": {"EXT_texture_avif": {"source": texture}}}]
+    gltf.document["extensionsUsed"] = gltf.document["extensionsRequired"] = ["EXT_texture_avif"]
+    look = {"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}
+    gltf.node(mesh=gltf.mesh(points, triangles, gltf.add("materials", look), TEXCOORD_0=uv))
+    (tmp_path / "avif.glb").write_bytes(gltf.glb())
+    rendered, found = render(tmp_path / "avif.glb", (SIDE,))
+    assert rendered.statistics["textures"] == 1 and np.ptp(colour(found["view_1"])) > 20
+    rendered, _ = render(Path(__file__).parents[1] / "meshes" / "files" / "meshopt.glb", (SIDE,))
+    assert rendered.statistics["triangles"] == 576
+
+
+def test_traces_without_an_area_do_not_count(render: Render, tmp_path: Path) -> None:
+    gltf = Gltf()
+    points, triangles, _ = box()
+    points = np.concatenate([points, [(40, 0, 0), (40, 0, 0), (40, 0, 1e-6)]])
+    gltf.node(mesh=gltf.mesh(points, np.concatenate([triangles, [[24, 25, 26]]])))
+    (tmp_path / "trace.glb").write_bytes(gltf.glb())
+    rendered, _ = render(tmp_path / "trace.glb")
+    assert np.ptp(rendered.statistics["bounds"], axis=0) == pytest.approx((1, 1, 1), abs=1e-4)
 
 
 # -- pictures ------------------------------------------------------------------------------------------------
