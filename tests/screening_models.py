@@ -331,3 +331,45 @@ def write_clear(path: Path, name: str) -> Path:
         gltf.node(mesh=gltf.mesh(points, triangles, blue), translation=[6, 0, 0])
     path.write_bytes(gltf.glb())
     return path
+
+
+MIRRORED, CLAMPED = 33648, 33071
+_IN = (0.1, 0.4), (0.6, 0.9)
+COORDINATES: dict[str, tuple[dict[str, Any], dict[str, int], Any]] = {
+    "transformed": ({"KHR_texture_transform": {"offset": [0.1, 0.6], "scale": [0.3, 0.3]}}, {}, ((0, 1), (0, 1))),
+    "turned": (
+        {"KHR_texture_transform": {"offset": [0.1, 0.9], "rotation": np.pi / 2, "scale": [0.3, 0.3]}},
+        {},
+        ((0, 1), (0, 1)),
+    ),
+    "second set": ({"texCoord": 1}, {}, _IN),
+    "second set by transform": ({"KHR_texture_transform": {"texCoord": 1}}, {}, _IN),
+    "far out": ({}, {}, ((7.1, 7.4), (-3.4, -3.1))),
+    "mirrored": ({}, {"wrapS": MIRRORED, "wrapT": MIRRORED}, ((7.6, 7.9), (-0.9, -0.6))),
+    "mirrored across": ({}, {"wrapS": MIRRORED}, ((1.6, 1.9), (2.6, 2.9))),
+    "clamped": ({}, {"wrapS": CLAMPED, "wrapT": CLAMPED}, ((-5, -4), (2, 3))),
+}
+"""What a material says of its picture, the sampler, and where coordinates (u, v, counted from the top) run."""
+
+
+def write_coordinates(path: Path, name: str) -> Path:
+    """A box with a picture, `ORANGE` at its lower left and blue elsewhere, of which only orange is to be seen."""
+    said, sampler, (across, down) = COORDINATES[name]
+    gltf = Gltf()
+    points, triangles, uv = box((1, 2, 1))
+    picture = Image.new("RGB", (64, 64), (30, 60, 200))
+    picture.paste(ORANGE, (0, 32, 32, 64))
+    gltf.texture(picture)
+    gltf.document["textures"][0]["sampler"] = gltf.add("samplers", sampler)
+    gltf.document["extensionsUsed"] = ["KHR_texture_transform"]
+    placed = (np.array([across[0], down[0]]) + uv * (np.ptp(across), np.ptp(down))).astype(np.float32)
+    sets = {"TEXCOORD_0": placed}
+    if "second" in name:
+        sets = {"TEXCOORD_0": np.full_like(placed, 0.1), "TEXCOORD_1": placed}
+    extensions = {key: value for key, value in said.items() if key != "texCoord"}
+    entry = {"index": 0} | {key: value for key, value in said.items() if key == "texCoord"}
+    look = {"baseColorTexture": entry | ({"extensions": extensions} if extensions else {}), "metallicFactor": 0}
+    material = gltf.add("materials", {"pbrMetallicRoughness": look})
+    gltf.node(mesh=gltf.mesh(points, triangles, material, **sets))
+    path.write_bytes(gltf.glb())
+    return path

@@ -69,9 +69,9 @@ def _uses(path: Path) -> Iterator[str]:
                     for picture in material.maps.values():
                         file = picture.file or library.parent / picture.name.replace("\\", "/")
                         yield _relative(file, path)
-    elif suffix == ".ply":
-        with path.open("rb") as file:
-            names = texture_names(file.read(_HEADER)) if path.is_file() else []
+    elif suffix == ".ply" and path.is_file():
+        with path.open("rb") as content:
+            names = texture_names(content.read(_HEADER))
         for name in names:
             texture = find_beside(path.parent, name)
             yield name if texture is None else _relative(texture, path)

@@ -33,6 +33,8 @@ TRIANGLES, STRIP, FAN = 4, 5, 6
 DRACO = "KHR_draco_mesh_compression"
 TEXTURES = ("EXT_texture_webp", "EXT_texture_avif")
 """Extensions that give a texture another picture; the last goes before."""
+KTX2 = "KHR_texture_basisu"
+KTX2_WORDS = "Its textures are in the KTX2 format, which is not shown; colours are plain."
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
 _JSON, _BIN = 0x4E4F534A, 0x004E4942

@@ -5,6 +5,7 @@ Only what a preview shows is ever decoded: positions, texture coordinates, colou
 
 from __future__ import annotations
 
+import io
 import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from engine.meshes import gltf
 from engine.meshes.colors import to_srgb
@@ -30,7 +32,7 @@ _KNOWN = {
     gltf.DRACO,
     "KHR_mesh_quantization",
     "KHR_texture_transform",
-    "KHR_texture_basisu",
+    gltf.KTX2,
     "EXT_texture_webp",
     "EXT_texture_avif",
     "KHR_materials_pbrSpecularGlossiness",
@@ -88,7 +90,7 @@ class _Scenes:
         self._warnings: dict[str, None] = {}
         self._worlds: dict[int, Array] = {}
         self._looks: dict[int | None, Look] = {}
-        self._pictures: dict[int, Picture | None] = {}
+        self._pictures: dict[tuple[int, tuple[bool, bool]], Picture | None] = {}
         self._decoded: dict[int, Any] = {}
         self._origin: Array | None = None
 
@@ -399,25 +401,33 @@ class _Scenes:
             if change is not None:
                 channel = int(change.get("texCoord", channel))
                 transform = _transform(change)
-            surface.picture, surface.repeat = self._texture(texture["index"])
+            surface.picture, surface.repeat, mirrored = self._texture(texture["index"])
+            if surface.picture is not None and any(mirrored):
+                transform = _halved(transform, mirrored)
         return surface, channel, transform
 
-    def _texture(self, index: int) -> tuple[Picture | None, bool]:
+    def _texture(self, index: int) -> tuple[Picture | None, bool, tuple[bool, bool]]:
+        """A texture's picture, whether it repeats, and along which of its axes every other time mirrored: then the
+        picture holds both."""
         texture = self._data.item("textures", index)
         extensions = texture.get("extensions") or {}
         source = texture.get("source")
         for name in gltf.TEXTURES:
             source = (extensions.get(name) or {}).get("source", source)
         if source is None:
-            if "KHR_texture_basisu" in extensions:
-                self._warn("Its textures are in the KTX2 format, which is not shown; colours are plain.")
-            return None, True
-        repeat = True
+            if gltf.KTX2 in extensions:
+                self._warn(gltf.KTX2_WORDS)
+            return None, True, (False, False)
+        wraps = [10497, 10497]
         if isinstance(texture.get("sampler"), int):
-            repeat = self._data.items("samplers")[texture["sampler"]].get("wrapS", 10497) != 33071
-        if source not in self._pictures:
-            self._pictures[source] = self._picture(source)
-        return self._pictures[source], repeat
+            sampler = self._data.items("samplers")[texture["sampler"]]
+            wraps = [sampler.get(name, 10497) for name in ("wrapS", "wrapT")]
+        mirrored = wraps[0] == 33648, wraps[1] == 33648
+        key = source, mirrored
+        if key not in self._pictures:
+            found = self._picture(source)
+            self._pictures[key] = _with_mirrored(found, mirrored) if found is not None and any(mirrored) else found
+        return self._pictures[key], wraps != [33071, 33071], mirrored
 
     def _picture(self, index: int) -> Picture | None:
         image = self._data.item("images", index)
@@ -428,7 +438,7 @@ class _Scenes:
                 return Picture(name, view.tobytes)
             uri = image["uri"]
             if uri.startswith("data:"):
-                return Picture(name, lambda: gltf.data_of(uri)[1])
+                return Picture(name, lambda: self._data.picture(image))
             return Picture(unquote(uri), self._data.beside(uri).read_bytes)
         except gltf.MALFORMED as error:
             reason = error if isinstance(error, gltf.Missing) else "its data lie outside of the file"
@@ -511,6 +521,37 @@ def _flip(uv: Array) -> Array:
     out = np.empty((len(uv), 2), np.float32)
     out[:, 0], out[:, 1] = uv[:, 0], 1 - uv[:, 1]
     return out
+
+
+def _with_mirrored(picture: Picture, mirrored: tuple[bool, bool]) -> Picture:
+    """A picture with its mirror image at its right, below it, or both."""
+
+    def read() -> bytes:
+        with Image.open(io.BytesIO(picture.read())) as image:
+            pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        if mirrored[0]:
+            pixels = np.concatenate([pixels, pixels[:, ::-1]], 1)
+        if mirrored[1]:
+            pixels = np.concatenate([pixels, pixels[::-1]], 0)
+        raw = io.BytesIO()
+        Image.fromarray(pixels).save(raw, "PNG", compress_level=1)
+        return raw.getvalue()
+
+    return Picture(picture.name, read)
+
+
+def _halved(transform: Callable[[Array], Array], mirrored: tuple[bool, bool]) -> Callable[[Array], Array]:
+    """Coordinates for a picture that holds its mirror image as well."""
+
+    def apply(uv: Array) -> Array:
+        found = transform(uv)
+        if mirrored[0]:
+            found[:, 0] /= 2
+        if mirrored[1]:
+            found[:, 1] = (found[:, 1] + 1) / 2
+        return found
+
+    return apply
 
 
 def _transform(change: dict[str, Any]) -> Callable[[Array], Array]:

@@ -48,9 +48,9 @@ class Material:
 
 
 def logical_lines(content: bytes) -> bytes:
-    """The text of an OBJ or MTL file with one kind of line end and what is continued joined."""
+    """The text of an OBJ or MTL file, a line feed before every line, with what is continued joined."""
     content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return content.replace(b"\\\n", b" ")
+    return b"\n" + content.replace(b"\\\n", b" ")
 
 
 def find_libraries(folder: Path, value: str) -> tuple[list[Path], list[str]]:

@@ -115,7 +115,7 @@ def _octahedral(unpacked: Bytes) -> Bytes:
     z = one - np.abs(x) - np.abs(y)
     fold = np.minimum(z, 0)
     x, y = x + np.where(x >= 0, fold, -fold), y + np.where(y >= 0, fold, -fold)
-    scale = np.iinfo(packed.dtype).max / np.maximum(np.sqrt(x * x + y * y + z * z), 1e-30)
+    scale = (127 if unpacked.shape[1] == 4 else 32767) / np.maximum(np.sqrt(x * x + y * y + z * z), 1e-30)
     out = packed.copy()
     out[:, :3] = _rounded(np.stack([x, y, z], 1) * scale[:, None])
     return out.view(np.uint8)
@@ -130,7 +130,7 @@ def _quaternion(unpacked: Bytes) -> Bytes:
     small = packed[:, :3] / one[:, None] * np.sqrt(0.5)
     rest = np.sqrt(np.maximum(1 - (small**2).sum(1, keepdims=True), 0))
     out = np.empty((len(packed), 4), "<i2")
-    places = (largest[:, None] + [1, 2, 3, 0]) % 4
+    places = (largest[:, None] + np.array([1, 2, 3, 0])) % 4
     np.put_along_axis(out, places, _rounded(np.concatenate([small, rest], 1) * 32767).astype("<i2"), 1)
     return out.view(np.uint8)
 

@@ -20,7 +20,7 @@ from engine.meshes.model import GREY, Y_TO_Z, Model, Picture, Piece, Surface, Un
 from engine.meshes.polygons import triangulate
 
 Array = npt.NDArray[Any]
-_WORD = rb"(?m)^[ \t]*%s[ \t]+(.*)$"
+_WORD = rb"\n[ \t]*%s[ \t]+([^\n]*)"
 
 
 def read_obj(path: Path) -> Model:
@@ -34,7 +34,8 @@ def read_obj(path: Path) -> Model:
     if not len(triangles):
         what = f"{path.name} holds only points, no triangles, so there is nothing to see."
         raise Unreadable(what, advice="Reject or skip it.")
-    z_up = text.startswith(b"# Oriel") and b"Y up" not in text[: text.find(b"\n")]
+    first = text[1:81].partition(b"\n")[0]
+    z_up = first.startswith(b"# Oriel") and b"Y up" not in first
     turn = np.eye(3) if z_up else Y_TO_Z[:3, :3]
     origin = np.nan_to_num(places[corners[triangles[0, 0], 0], :3] @ turn.T)
     uvs, normals = _numbers(text, b"vt", 2), _numbers(text, b"vn", 3)
@@ -92,7 +93,7 @@ def _numbers(text: bytes, word: bytes, least: int) -> Array:
         return np.zeros((0, least))
     width = max(len(lines[0].split()), least)
     found = _parsed(b" ".join(lines), np.float64)
-    if found is not None and {len(line.split()) for line in lines} == {width}:
+    if found is not None and len(found) == width * len(lines):
         return found.reshape(-1, width)
     rows = [[_number(word) for word in line.partition(b"#")[0].split()] for line in lines]
     width = max(min(max(map(len, rows)), 8), least)
@@ -145,7 +146,7 @@ def _faces(path: Path, text: bytes, places: Array) -> tuple[Array, Array, _Mater
     for kind in np.unique(each).tolist():
         rows = each == kind
         some = lines if rows.all() else [lines[row] for row in np.flatnonzero(rows).tolist()]
-        corners[rows[of_corner], : kind + 1] = _corners(some, min(kind, 2), path)
+        corners[rows[of_corner], : kind + 1] = _corners(some, int(sizes[rows].sum()), min(kind, 2), path)
     for column, word in enumerate((b"v", b"vt", b"vn")):
         values = corners[:, column]
         if (back := values < 0).any():
@@ -158,15 +159,14 @@ def _faces(path: Path, text: bytes, places: Array) -> tuple[Array, Array, _Mater
     return corners, sizes, _Materials(names, of)
 
 
-def _corners(lines: list[bytes], slashes: int, path: Path) -> Array:
-    """(C, slashes + 1) numbers of the corners in lines with so many slashes a corner; 0 for one that is left out."""
+def _corners(lines: list[bytes], count: int, slashes: int, path: Path) -> Array:
+    """(C, slashes + 1) numbers of all corners in lines with so many slashes a corner; 0 for one that is left out."""
     joined = b" ".join(lines).replace(b"//", b"/0/")
     found = _parsed(joined.replace(b"/", b" "), np.int64)
-    split = joined.split()
-    if found is not None and len(found) == (slashes + 1) * len(split):
+    if found is not None and len(found) == (slashes + 1) * count:
         return found.reshape(-1, slashes + 1)
     try:
-        slowly = [[int(number or 0) for number in corner.split(b"/")] for corner in split]
+        slowly = [[int(number or 0) for number in corner.split(b"/")] for corner in joined.split()]
     except ValueError:
         what = f"{path.name} is damaged: a corner of its faces is no number."
         raise Unreadable(what, advice="Download it again.") from None
@@ -188,7 +188,8 @@ def _unique_rows(rows: Array) -> tuple[Array, Array]:
     low = rows.min(0)
     span = rows.max(0) - low + 1
     key = (rows[:, 0] - low[0]) * span[1] + rows[:, 1] - low[1]
-    _, key = np.unique(key, return_inverse=True)
+    if float(np.prod(span.astype(np.float64))) > 2.0**62:
+        _, key = np.unique(key, return_inverse=True)
     _, first, inverse = np.unique(key * span[2] + rows[:, 2] - low[2], return_index=True, return_inverse=True)
     return rows[first], inverse
 

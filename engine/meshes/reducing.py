@@ -382,7 +382,7 @@ def greatest_alpha(picture: Picture) -> float:
         with Image.open(io.BytesIO(picture.read())) as image:
             if not image.has_transparency_data:
                 return 1.0
-            return float(image.convert("RGBA").getextrema()[3][1]) / 255  # type: ignore[index]
+            return float(np.asarray(image.convert("RGBA"))[..., 3].max()) / 255
     except Exception:  # decoders raise kinds of their own
         return 1.0
 

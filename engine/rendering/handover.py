@@ -1,7 +1,8 @@
 """What Blender is given in place of a file that it cannot read, or would show unlike the rest of the program does.
 
 OBJ files get a material file that says plainly what the many ways of writing one mean, PLY files become GLB, as Blender
-knows of no textures in them, and of GLB what is packed by meshopt or AVIF is unpacked.
+knows of no textures in them, and of GLB what is packed by meshopt or AVIF is unpacked,
+and KTX2, which nothing here reads, left out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from engine.meshes.materials import Material, logical_lines
 from engine.meshes.model import Y_TO_Z, Piece
 from engine.meshes.obj import materials_of
 
-_SIGNS = (*gltf.MESHOPT, "EXT_texture_avif")
+_SIGNS = (*gltf.MESHOPT, "EXT_texture_avif", gltf.KTX2)
 _WORDS = ("map_Kd", "map_Ks", "map_Ns", "map_Ke", "map_Bump", "map_Pr", "map_Pm", "Ns", "Ni", "Ks", "Ke", "Pr", "Pm")
 _SPELT = {word.lower(): word for word in _WORDS}
 
@@ -73,7 +74,7 @@ def _write_obj(model: Path, folder: Path) -> tuple[Path, list[str]]:
 
     text = re.sub(rb"(?m)^[ \t]*mtllib[ \t].*$", b"", text)
     text = re.sub(rb"(?m)^[ \t]*usemtl[ \t]+(.*)$", numbered, text)
-    first, _, rest = text.partition(b"\n")  # Oriel says there which axis is up
+    first, _, rest = text[1:].partition(b"\n")  # Oriel says there which axis is up
     (folder / "model.obj").write_bytes(first + b"\nmtllib model.mtl\n" + rest)
     return folder / "model.obj", list(told)
 
@@ -162,16 +163,20 @@ def _write_gltf(model: Path, folder: Path) -> tuple[Path, list[str]]:
         content, kind = _readable(content)
         image.pop("uri", None)
         image |= {"bufferView": _view(document, body, content), "mimeType": kind}
+    told: dict[str, None] = {}
     for texture in reader.items("textures"):
-        packed = (texture.get("extensions") or {}).pop("EXT_texture_avif", None)
+        extensions = texture.get("extensions") or {}
+        packed = extensions.pop("EXT_texture_avif", None)
         if packed is not None:
             texture["source"] = packed.get("source", texture.get("source"))
+        if extensions.pop(gltf.KTX2, None) is not None and "source" not in texture and not extensions:
+            told[gltf.KTX2_WORDS] = None
     for name in ("extensionsUsed", "extensionsRequired"):
         document[name] = [extension for extension in document.get(name, []) if extension not in _SIGNS]
         if not document[name]:
             del document[name]
     _write_glb(document, body, folder / "model.glb")
-    return folder / "model.glb", []
+    return folder / "model.glb", list(told)
 
 
 def _view(document: dict[str, Any], body: bytearray, content: bytes) -> int:

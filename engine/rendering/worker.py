@@ -383,7 +383,7 @@ def bounds(objects: list[tuple[Block, Array]], name: str) -> tuple[Array, Array]
     return lower, upper
 
 
-def faces_of(item: Block, world: Array) -> tuple[Array, Array, Array]:
+def faces_of(item: Block, world: Array) -> tuple[Any, Any, Any]:
     """Of each face of an object its number of corners, its area in the world and whether its material lets all light
     through."""
     mesh = item.data

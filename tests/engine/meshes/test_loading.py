@@ -17,6 +17,7 @@ from tests.screening_models import (
     BAD,
     CLEAR,
     COLORED,
+    COORDINATES,
     ORANGE,
     Gltf,
     box,
@@ -24,6 +25,7 @@ from tests.screening_models import (
     write_bad,
     write_clear,
     write_colored,
+    write_coordinates,
     write_draco,
     write_house,
     write_scenes,
@@ -420,3 +422,8 @@ def test_traces_and_corners_that_are_not_used_do_not_count(tmp_path: Path) -> No
     (tmp_path / "trace.glb").write_bytes(gltf.glb())
     preview = load_preview(tmp_path / "trace.glb")
     assert preview.facts.triangles == 12 and np.ptp(preview.facts.bounds, axis=0) == pytest.approx((1, 1, 1))
+
+
+@pytest.mark.parametrize("name", COORDINATES)
+def test_the_part_of_a_picture_that_coordinates_mean_is_shown(tmp_path: Path, name: str) -> None:
+    assert np.abs(np.subtract(shown(write_coordinates(tmp_path / "model.glb", name)), ORANGE)).max() <= 1

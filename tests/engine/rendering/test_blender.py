@@ -36,7 +36,18 @@ from tests.mesh_files import (
     write_skins,
 )
 from tests.render_models import SIDES
-from tests.screening_models import CLEAR, COLORED, Gltf, box, checker, write_clear, write_colored, write_scenes
+from tests.screening_models import (
+    CLEAR,
+    COLORED,
+    COORDINATES,
+    Gltf,
+    box,
+    checker,
+    write_clear,
+    write_colored,
+    write_coordinates,
+    write_scenes,
+)
 
 SETTINGS = RenderSettings(size=32, samples=2, denoise=False)
 LEVEL = Frame("view_0", cameras.Pose(0.0, 0.0), True)
@@ -230,6 +241,26 @@ def test_faces_that_are_not_convex_are_whole(first: int, render: Render, tmp_pat
 def test_colours_of_corners_are_shown(name: str, render: Render, tmp_path: Path) -> None:
     _, found = render(write_colored(tmp_path / "model.glb", name))
     assert is_orange(found["view_0"])
+
+
+@pytest.mark.parametrize("name", COORDINATES)
+def test_the_part_of_a_picture_that_coordinates_mean_is_shown(name: str, render: Render, tmp_path: Path) -> None:
+    _, found = render(write_coordinates(tmp_path / "model.glb", name))
+    assert is_orange(found["view_0"])
+
+
+def test_a_picture_that_cannot_be_read_leaves_the_rest(render: Render, tmp_path: Path) -> None:
+    gltf = Gltf()
+    points, triangles, uv = box((1, 2, 1))
+    texture = gltf.texture(b"\xabKTX 20\xbb" + bytes(80), "KTX2")
+    gltf.document["textures"] = [{"extensions": {"KHR_texture_basisu": {"source": texture}}}]
+    gltf.document["extensionsUsed"] = gltf.document["extensionsRequired"] = ["KHR_texture_basisu"]
+    look = {"baseColorTexture": {"index": 0}, "baseColorFactor": [1, 0.05, 0.05, 1]}
+    material = gltf.add("materials", {"pbrMetallicRoughness": look})
+    gltf.node(mesh=gltf.mesh(points, triangles, material, TEXCOORD_0=uv))
+    (tmp_path / "ktx.glb").write_bytes(gltf.glb())
+    rendered, found = render(tmp_path / "ktx.glb")
+    assert "KTX2" in rendered.repairs[0] and colour(found["view_0"]).argmax() == 0
 
 
 @pytest.mark.parametrize("name", CLEAR)
