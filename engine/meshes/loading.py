@@ -87,9 +87,9 @@ def _drop_unseen(piece: Piece, seen: npt.NDArray[np.bool_]) -> None:
         return
     piece.triangles = (np.cumsum(used, dtype=np.int32) - 1)[piece.triangles]
     piece.points = piece.points[used]
-    piece.uv, piece.colors, piece.normals = (
-        None if values is None else values[used] for values in (piece.uv, piece.colors, piece.normals)
-    )
+    piece.uv = None if piece.uv is None else piece.uv[used]
+    piece.colors = None if piece.colors is None else piece.colors[used]
+    piece.normals = None if piece.normals is None else piece.normals[used]
 
 
 def _read(path: Path) -> Model:

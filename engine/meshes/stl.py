@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +37,9 @@ def read_stl(path: Path) -> Model:
             np.asarray(mesh.faces, np.int32),
             Surface(color=GREY),
         )
-        if mesh.visual.kind in ("vertex", "face"):
-            piece.colors = np.asarray(mesh.visual.vertex_colors, np.uint8)
+        visual: Any = mesh.visual
+        if visual.kind in ("vertex", "face"):
+            piece.colors = np.asarray(visual.vertex_colors, np.uint8)
             piece.surface.color = (1.0, 1.0, 1.0, 1.0)
         pieces.append(piece)
     return Model(pieces, origin)

@@ -157,12 +157,12 @@ def _write_gltf(model: Path, folder: Path) -> tuple[Path, list[str]]:
         document["bufferViews"][index] |= kept | ({"byteStride": stride} if stride else {})
     for image in reader.items("images"):
         try:
-            content = reader.picture(image) if "uri" in image else views[image["bufferView"]][0].tobytes()
+            found = reader.picture(image) if "uri" in image else views[image["bufferView"]][0].tobytes()
         except gltf.Missing:
             continue  # Blender says so
-        content, kind = _readable(content)
+        picture, kind = _readable(found)
         image.pop("uri", None)
-        image |= {"bufferView": _view(document, body, content), "mimeType": kind}
+        image |= {"bufferView": _view(document, body, picture), "mimeType": kind}
     told: dict[str, None] = {}
     for texture in reader.items("textures"):
         extensions = texture.get("extensions") or {}
