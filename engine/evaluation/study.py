@@ -37,7 +37,7 @@ from engine.evaluation.report import Results, picture_path, write_report
 from engine.jobs.dispatch import LOSSES, Dispatcher, Task, Worker
 
 STUDY, RECORDS, PICTURES = "study.json", "measures.jsonl", "pictures"
-_VERSION = 1
+_VERSION = 2
 """Of the measures; raised when they change, so that older records are measured again."""
 _WORKER_BYTES = 1 << 30
 _AT_A_TIME = 2
