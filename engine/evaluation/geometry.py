@@ -196,10 +196,11 @@ def enclose(mesh: Mesh, low: npt.ArrayLike, step: float, shape: tuple[int, int, 
     lost = _in_the_open(walls, flooded)
     if lost > _LOST:
         seen = np.sum(list(_open_directions(triangles, shape)), axis=0, dtype=np.uint8)
-        lost_to_rays = _in_the_open(walls, seen < _SEEN)
+        hidden: BoolArray = np.asarray(seen < _SEEN)
+        lost_to_rays = _in_the_open(walls, hidden)
         if lost_to_rays < lost - _LOST:
             how = "Large parts of {} are open: its volume is what can hardly be seen from outside."
-            return Enclosure(seen < _SEEN, how, lost_to_rays > 0.9)
+            return Enclosure(hidden, how, lost_to_rays > 0.9)
     how = "Faces of {} are doubled, wound both ways or missing: its volume is what cannot be reached from outside."
     return Enclosure(flooded, how, lost > 0.9)
 
@@ -263,8 +264,8 @@ def _reached(walls: list[tuple[int, BoolArray]], shape: tuple[int, int, int]) ->
 
 def _open_directions(triangles: npt.NDArray[np.float64], shape: tuple[int, int, int]) -> Iterator[BoolArray]:
     """For each of 17 directions, level, half way up and straight up, whether the way from each centre is free."""
-    leans = [(2, lean) for lean in product((-1, 0, 1), repeat=2)]  # along z and, by one of x and y or both, aside
-    leans += [(0, (lean, 0)) for lean in (-1, 0, 1)] + [(1, (0, 0))]  # level: along x, by y aside; along y
+    leans = [(2, (across, aside)) for across, aside in product((-1, 0, 1), repeat=2)]  # along z, leaning every way
+    leans += [(0, (aside, 0)) for aside in (-1, 0, 1)] + [(1, (0, 0))]  # level: along x, by y aside; along y
     index = np.indices(shape, np.int32)
     for axis, shear in leans:
         _, crossed = _crossings(triangles, shape, axis, shear)

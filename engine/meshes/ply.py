@@ -67,7 +67,8 @@ def read_ply(path: Path) -> Model:
     pictures = _pictures(path, comments, told)
     origin = np.nan_to_num(places[corners[triangles[0, 0]]])
     look = _Look(vertices, faces, corners, sizes, bool(pictures))
-    points, local = (places - origin).astype(np.float32), corners[triangles]
+    points = (places - origin).astype(np.float32)
+    local: Array = corners[triangles]
     if look.by_corner:
         points, local = points[corners], triangles
     number = faces["texnumber"][face] if "texnumber" in faces and len(pictures) > 1 else np.zeros(len(face), np.int64)
@@ -93,7 +94,8 @@ class _Look:
         if self.normals is not None:
             lengths = np.linalg.norm(self.normals, axis=1, keepdims=True)
             self.normals = (self.normals / np.maximum(lengths, 1e-20)).astype(np.float32) if lengths.any() else None
-        own_uv = faces.get("texcoord") if textured and np.array_equal(faces.get("#texcoord"), 2 * sizes) else None
+        counts = faces.get("#texcoord")
+        own_uv = faces["texcoord"] if textured and counts is not None and np.array_equal(counts, 2 * sizes) else None
         own_colors = _bytes(_columns(faces, _COLORS)) if self.colors is None else None
         self.by_corner = own_uv is not None or own_colors is not None
         if self.by_corner:

@@ -353,7 +353,7 @@ def place(item: Block, matrix: Matrix) -> None:
 
 
 def bounds(objects: list[tuple[Block, Array]], name: str) -> tuple[Array, Array]:
-    """Lower and upper corner in the world of all that has faces."""
+    """Lower and upper corner in the world of all faces that can be seen: not those without an area or wholly clear."""
     lowers, uppers = [], []
     faces = [faces_of(item, world) for item, world in objects]
     least = 1e-12 * max(float(areas.max()) for _, areas, _ in faces)
@@ -393,7 +393,8 @@ def faces_of(item: Block, world: Array) -> tuple[Any, Any, Any]:
     mesh.polygons.foreach_get("material_index", materials)
     mesh.polygons.foreach_get("area", areas)
     clear = np.array([slot.material is not None and is_clear(slot.material) for slot in item.material_slots] or [False])
-    return sizes, areas * abs(np.linalg.det(world[:3, :3])) ** (2 / 3), clear[np.minimum(materials, len(clear) - 1)]
+    larger = np.linalg.svd(world[:3, :3], compute_uv=False)[:2].prod()  # of a flattened object one side is 0
+    return sizes, areas * larger, clear[np.minimum(materials, len(clear) - 1)]
 
 
 def is_clear(material: Block) -> bool:
@@ -404,6 +405,7 @@ def is_clear(material: Block) -> bool:
 
 
 def shader_nodes(material: Block) -> Iterator[Block]:
+    """The nodes of a material, but for those in groups."""
     return iter(material.node_tree.nodes if material.node_tree else ())
 
 
