@@ -447,7 +447,7 @@ class _Scenes:
 
 
 def _plain() -> Look:
-    return Surface(color=GREY), 0, _flip
+    return Surface(color=GREY, double_sided=False), 0, _flip
 
 
 def _real(values: Array, normalized: bool) -> Array:

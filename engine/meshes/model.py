@@ -51,7 +51,8 @@ class Surface:
     """Multiplied with the texture and the vertex colours; linear light, alpha last."""
     alpha: Alpha = "opaque"
     cutoff: float = 0.5
-    double_sided: bool = False
+    double_sided: bool = True
+    """Whether it is seen from behind as well; glTF alone says that it is not."""
     repeat: bool = True
 
 

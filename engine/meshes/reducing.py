@@ -66,8 +66,11 @@ class Reduced:
     parts: list[PreviewPart]
     triangles: int
     bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
+    """Of what was read, in the file's units."""
     materials: int
     textures: int
+    frame: tuple[Array, float]
+    """The point (3,) in the file's units, less the model's origin, that is the middle now, and the scale."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -98,6 +101,7 @@ def reduce_model(model: Model, *, triangles: int, parts: int, side: int, texture
             raise Unreadable(f"{name} has no surface: its triangles have no area.", advice="Reject or skip it.")
     radius = float(np.sqrt((merged.points.astype(np.float64) ** 2).sum(1).max()))
     merged.points *= np.float32(1 / radius)
+    frame = (low + high) / 2, 2 / extent / radius
     pictures = _decode([g.surface.picture for g in groups if g.surface.picture], side, texture_bytes, warnings)
     made = []
     for index, group in enumerate(groups):
@@ -105,7 +109,7 @@ def reduce_model(model: Model, *, triangles: int, parts: int, side: int, texture
         if part is not None:
             made.append(part)
     textures = len({id(g.surface.picture) for g in groups if g.surface.picture})
-    return Reduced(made, total, bounds, materials, textures, list(dict.fromkeys(warnings)))
+    return Reduced(made, total, bounds, materials, textures, frame, list(dict.fromkeys(warnings)))
 
 
 def _whole(piece: Piece, warnings: list[str]) -> Piece | None:

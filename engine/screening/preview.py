@@ -18,10 +18,11 @@ import psutil
 
 from engine.core.errors import InputError
 from engine.core.processes import Channel
+from engine.meshes.framing import set_apart
 from engine.meshes.loading import read_model
-from engine.meshes.model import Unreadable
+from engine.meshes.model import Model, Unreadable
 from engine.meshes.reducing import PreviewPart as PreviewPart
-from engine.meshes.reducing import reduce_model
+from engine.meshes.reducing import Reduced, reduce_model
 
 ELSEWHERE = "skip it and open it in another program."
 
@@ -70,9 +71,9 @@ class PreviewFacts:
     bytes: int = 0
     """Of the file, without those beside it."""
     triangles: int = 0
-    """As drawn, before the reduction."""
+    """Of what is shown, before the reduction."""
     bounds: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
-    """Smallest and largest corner in the file's units, Z up."""
+    """Smallest and largest corner of what is shown, in the file's units, Z up."""
     materials: int = 0
     textures: int = 0
     animated: bool = False
@@ -95,11 +96,13 @@ class Preview:
     """Why nothing can be shown, and what may be done; `parts` is empty then."""
     decision: str = ""
     """What may be decided of such a model where models are screened."""
+    around: tuple[PreviewPart, ...] = ()
+    """What is left out of the picture, so that the rest is no speck; it reaches out of the unit sphere."""
 
     @property
     def nbytes(self) -> int:
         """Of memory that its arrays take."""
-        return sum(array.nbytes for part in self.parts for array in part.arrays().values())
+        return sum(array.nbytes for part in (*self.parts, *self.around) for array in part.arrays().values())
 
 
 def load_preview(path: Path, limits: PreviewLimits | None = None) -> Preview:
@@ -110,16 +113,9 @@ def load_preview(path: Path, limits: PreviewLimits | None = None) -> Preview:
     try:
         with contextlib.suppress(OSError):
             size = path.stat().st_size
-        model = read_model(path)
-        animated, compressed = model.animated, model.compressed
-        reduced = reduce_model(
-            model,
-            triangles=limits.triangles,
-            parts=limits.parts,
-            side=limits.texture_side,
-            texture_bytes=limits.texture_bytes,
-            name=path.name,
-        )
+        body, around, notes = set_apart(read_model(path))
+        reduced = _reduced(body, limits, path.name, 1)
+        beside = _beside(around, reduced, limits, path.name)
     except Unreadable as error:
         facts = PreviewFacts(bytes=size, seconds=time.perf_counter() - start)
         return Preview(path, facts=facts, problem=error.plain, decision=error.decision)
@@ -135,12 +131,38 @@ def load_preview(path: Path, limits: PreviewLimits | None = None) -> Preview:
         bounds=reduced.bounds,
         materials=reduced.materials,
         textures=reduced.textures,
-        animated=animated,
-        compressed=compressed,
-        warnings=tuple(reduced.warnings),
+        animated=body.animated,
+        compressed=body.compressed,
+        warnings=(*notes, *reduced.warnings),
         seconds=time.perf_counter() - start,
     )
-    return Preview(path, tuple(reduced.parts), facts)
+    return Preview(path, tuple(reduced.parts), facts, around=beside)
+
+
+def _reduced(model: Model, limits: PreviewLimits, name: str, share: int) -> Reduced:
+    """A model within a share, 1 / `share`, of the limits."""
+    return reduce_model(
+        model,
+        triangles=max(limits.triangles // share, 1),
+        parts=max(limits.parts // share, 1),
+        side=max(limits.texture_side // share, 1),
+        texture_bytes=max(limits.texture_bytes // share, 1),
+        name=name,
+    )
+
+
+def _beside(around: Model | None, body: Reduced, limits: PreviewLimits, name: str) -> tuple[PreviewPart, ...]:
+    """What was left out of the picture, where it lies seen from the body."""
+    if around is None:
+        return ()
+    try:
+        found = _reduced(around, limits, name, 4)
+    except Unreadable:  # without an area
+        return ()
+    (middle, scale), (own, own_scale) = body.frame, found.frame
+    for part in found.parts:
+        part.points = ((part.points / own_scale + own - middle) * scale).astype(np.float32)
+    return tuple(found.parts)
 
 
 def too_large(path: Path, facts: PreviewFacts, limits: PreviewLimits) -> Preview:

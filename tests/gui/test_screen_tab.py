@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import trimesh
@@ -20,6 +21,7 @@ from app.settings import Settings
 from app.window import Session
 from engine.screening import Preview
 from tests.gui.driving import Drive, until
+from tests.screening_models import Gltf, box
 from tests.site import ModelSite, SiteModel
 
 Key = Qt.Key
@@ -417,3 +419,72 @@ def test_a_window_killed_while_judging_loses_nothing(tmp_path: Path) -> None:
 
     report = killed_window(tmp_path, actions=50, kills=2, items=30)
     assert report.kills == 2 and not report.problems, report.problems
+
+
+def write_box(path: Path, *, faces: slice | list[int] = slice(None), flip: bool = False, far: float = 0.0) -> None:
+    """A grey box of 20 m whose faces have one side, with a triangle far off."""
+    gltf = Gltf()
+    points, triangles, _ = box((20, 12, 15))
+    triangles = triangles[faces]
+    gltf.node(mesh=gltf.mesh(points, triangles[:, ::-1] if flip else triangles))
+    if far:
+        gltf.node(mesh=gltf.mesh(np.eye(3) * 0.1 + (far, 0, 0), np.arange(3).reshape(1, 3)))
+    path.write_bytes(gltf.glb())
+
+
+def drawn_share(view: Any) -> float:
+    """Of the picture that the model covers."""
+    view.canvas.ren_win.Render()
+    picture = view.canvas.screenshot(None, return_img=True).astype(int)
+    return float((np.abs(picture - picture[:, :1]).max(2) > 12).mean())
+
+
+def middle_distance(view: Any) -> float:
+    """From the camera to what is seen in the middle of the picture."""
+    view.canvas.ren_win.Render()
+    depth = -view.canvas.get_image_depth()
+    return float(depth[depth.shape[0] // 2, depth.shape[1] // 2])
+
+
+def test_a_stray_triangle_makes_no_speck_and_is_named(drive: Drive, tmp_path: Path) -> None:
+    for number, far in enumerate((0.0, 1000.0, 20_000.0)):
+        write_box(tmp_path / f"box_{number}.glb", far=far)
+
+    async def scenario(session: Session) -> None:
+        tab = await begin(session, tmp_path, tmp_path / "decisions")
+        whole = drawn_share(tab.view)
+        assert whole > 0.2 and not tab.warning.isVisible() and not tab.buttons["everything"].isVisible()
+        for _ in range(2):
+            await do(session, Key.Key_N)
+            assert drawn_share(tab.view) == pytest.approx(whole, abs=0.02)
+            assert "1 triangle is left out" in tab.warning.text() and tab.warning.text().endswith("E shows everything.")
+        press(session, Key.Key_E)
+        assert tab.buttons["everything"].isChecked()
+        assert drawn_share(tab.view) < 0.02
+        press(session, Key.Key_E)
+        assert drawn_share(tab.view) == pytest.approx(whole, abs=0.02)
+
+    drive(scenario)
+
+
+def test_faces_with_one_side_are_not_seen_from_behind(drive: Drive, tmp_path: Path) -> None:
+    write_box(tmp_path / "1_building.glb")
+    write_box(tmp_path / "2_room.glb", flip=True)
+    write_box(tmp_path / "3_front.glb", faces=[10, 11])
+
+    async def scenario(session: Session) -> None:
+        tab = await begin(session, tmp_path, tmp_path / "decisions")
+        closed = middle_distance(tab.view)
+        await do(session, Key.Key_N)
+        assert middle_distance(tab.view) > closed + 0.5  # open: its near walls are not there
+        press(session, Key.Key_I)
+        assert drawn_share(tab.view) > 0.4
+        await do(session, Key.Key_N)
+        shares = []
+        for azimuth in (80.0, 260.0):
+            tab.view._orbit.azimuth = azimuth
+            tab.view._redraw()
+            shares.append(drawn_share(tab.view))
+        assert min(shares) < 0.01 and max(shares) > 0.1
+
+    drive(scenario)

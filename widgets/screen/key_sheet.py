@@ -15,7 +15,7 @@ from widgets.screen.keys import ACTIONS, KeyMap, name_of, shown
 _GROUPS = (
     ("Decide", ("select", "reject", "skip", "undo", "flag")),
     ("Move", ("next", "next_skipped", "back", "forward", "open_page", "help")),
-    ("Look", ("left", "right", "up", "down", "zoom_in", "zoom_out", "inside", "turntable", "home")),
+    ("Look", ("left", "right", "up", "down", "zoom_in", "zoom_out", "inside", "everything", "turntable", "home")),
 )
 
 

@@ -25,6 +25,7 @@ ACTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "zoom_in": ("nearer; walk on inside", ("+", "=", "W")),
     "zoom_out": ("farther; walk back inside", ("-", "X")),
     "inside": ("look from inside", ("I",)),
+    "everything": ("what was left out as well", ("E",)),
     "turntable": ("turn by itself", ("T", "Space")),
     "home": ("whole model", ("Home",)),
     "open_page": ("open its page in the browser", ("O",)),

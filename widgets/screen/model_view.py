@@ -36,7 +36,7 @@ SLOW_PICTURE = 0.03
 FRAME_MS = 16
 THUMBNAIL = (192, 144)
 BACK_TINT = (0.78, 0.58, 0.95)
-"""Back faces are multiplied with it: who looks at a hollow back or through a missing wall sees violet."""
+"""Back faces that are drawn are multiplied with it: a hollow back, and what shows through a missing wall, is violet."""
 
 
 class ModelView(QWidget):
@@ -55,6 +55,8 @@ class ModelView(QWidget):
         from pyvistaqt import QtInteractor  # takes a second: only who opens a view waits for it
 
         self.inside = False
+        self.everything = False
+        """Whether what the preview leaves out is shown as well."""
         self.turning = False
         self.preview: Preview | None = None
         self._key: object = None
@@ -62,6 +64,7 @@ class ModelView(QWidget):
         self._thumbnail: QImage | None = None
         self._closed = False
         self._actors: list[Any] = []
+        self._one_sided: list[Any] = []
         self._orbit = Orbit()
         self._place = np.zeros(3)
         self._heading = [0.0, 0.0]
@@ -98,20 +101,12 @@ class ModelView(QWidget):
 
     def show_preview(self, preview: Preview | None, key: object = None) -> None:
         """Show a model as a whole, or nothing."""
-        for actor in self._actors:
-            self._canvas.renderer.RemoveActor(actor)
-        old, self._actors = self._actors, []
         self.preview, self._key, self._waiting = preview, key, preview is not None
         self._thumbnail, self._refining = None, False
-        if preview is not None:
-            self._actors = [_actor(part) for part in preview.parts]
-            for actor in self._actors:
-                self._canvas.renderer.AddActor(actor)
-            self._measure(preview)
-        for actor in old:
-            actor.ReleaseGraphicsResources(self._canvas.ren_win)
-        if self.inside:
-            self.inside = False
+        self.everything = False
+        inside, self.inside = self.inside, False
+        self._show_parts()
+        if inside:
             self.inside_changed.emit(False)
         self._home()
         self._redraw()
@@ -154,9 +149,20 @@ class ModelView(QWidget):
         if on == self.inside or (on and self.preview is None):
             return
         self.inside = on
+        self._cull()
         self._place = np.array([0.0, 0.0, self._size[1]])
         self._heading = [(self._orbit.azimuth + 180.0) % 360.0, 0.0]
         self.inside_changed.emit(on)
+        self._redraw(moving=True)
+
+    def set_everything(self, on: bool) -> None:
+        """Show also what the preview leaves out, such as a ground, and see all of it; or the model alone again."""
+        if on == self.everything or (on and (self.preview is None or not self.preview.around)):
+            return
+        self.everything = on
+        self.set_inside(False)
+        self._show_parts()
+        self._home()
         self._redraw(moving=True)
 
     @property
@@ -181,14 +187,41 @@ class ModelView(QWidget):
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _measure(self, preview: Preview) -> None:
-        radius, low, high = 0.0, 1.0, -1.0
-        for part in preview.parts:
-            points = part.points
+    def _show_parts(self) -> None:
+        """Draw what is to be seen of the preview; all of it lies in the unit sphere then."""
+        for actor in self._actors:
+            self._canvas.renderer.RemoveActor(actor)
+        old, self._actors, self._one_sided = self._actors, [], []
+        parts: tuple[PreviewPart, ...] = ()
+        middle, scale = np.zeros(3), 1.0
+        if self.preview is not None:
+            parts = self.preview.parts + (self.preview.around if self.everything else ())
+        if self.everything:
+            low = np.min([part.points.min(0) for part in parts], 0).astype(np.float64)
+            high = np.max([part.points.max(0) for part in parts], 0).astype(np.float64)
+            middle, scale = (low + high) / 2, 2 / float(np.linalg.norm(high - low))
+        radius, lowest, highest = 0.0, 1.0, -1.0
+        for part in parts:
+            actor = actor_for(part)
+            if not part.double_sided:
+                self._one_sided.append(actor)
+            actor.SetScale(scale)
+            actor.SetPosition(*(-middle * scale))
+            self._canvas.renderer.AddActor(actor)
+            self._actors.append(actor)
+            points = (part.points - middle) * scale
             radius = max(radius, float(np.square(points[:, :2]).sum(1).max(initial=0.0)))
-            low, high = min(low, float(points[:, 2].min())), max(high, float(points[:, 2].max()))
-        self._size = (max(math.sqrt(radius), 0.02), (low + high) / 2)
-        self._half = max((high - low) / 2, 0.02)
+            lowest, highest = min(lowest, float(points[:, 2].min())), max(highest, float(points[:, 2].max()))
+        self._size = (max(math.sqrt(radius), 0.02), (lowest + highest) / 2)
+        self._half = max((highest - lowest) / 2, 0.02)
+        for actor in old:
+            actor.ReleaseGraphicsResources(self._canvas.ren_win)
+        self._cull()
+
+    def _cull(self) -> None:
+        """Faces with one side are not seen from behind, as on the web; inside, a void would be all there is."""
+        for actor in self._one_sided:
+            actor.GetProperty().SetBackfaceCulling(not self.inside)
 
     def _home(self) -> None:
         orbit = self._orbit
@@ -383,7 +416,8 @@ def _read_thumbnail(window: Any) -> QImage:
     return image.scaled(*THUMBNAIL, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation)
 
 
-def _actor(part: PreviewPart) -> Any:
+def actor_for(part: PreviewPart) -> Any:
+    """A part as it is judged: tinted from behind."""
     from vtkmodules.vtkRenderingCore import vtkProperty
 
     from engine.meshes.actors import actor_of

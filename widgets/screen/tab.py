@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import shiboken6
-from PySide6.QtCore import QEvent, QMimeData, QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QMimeData, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QPixmap
 from PySide6.QtWidgets import (
     QApplication,
@@ -29,6 +27,8 @@ from widgets.kit.overlay import Overlay
 from widgets.kit.words import amount, count
 from widgets.screen.contents import Scene
 from widgets.screen.curtain import Curtain
+from widgets.screen.flag_bar import FlagBar
+from widgets.screen.key_catcher import KeyCatcher
 from widgets.screen.key_sheet import KeySheet
 from widgets.screen.keys import HELD, KeyMap
 from widgets.screen.side import DECISIONS, SidePanel
@@ -51,10 +51,11 @@ _BUTTONS = {
     "next": ("finish", "Next", "Next without a decision"),
     "flag": ("flag", "Flag", "Flag with a note"),
     "inside": ("inside", "Inside", "Look around from inside"),
+    "everything": ("fit", "All", "Show what was left out as well: a ground, a sky, what lies far off"),
     "turntable": ("retry", "Turn", "Turn by itself"),
 }
 """Icon, word and tooltip, in the order of the bar below the model."""
-_OF_THE_VIEW = ("inside", "turntable")
+_OF_THE_VIEW = ("inside", "everything", "turntable")
 """These stand beside the hints on how to turn it."""
 
 
@@ -90,7 +91,7 @@ class ScreenTab(QWidget):
         self._told_end = False
         self._sheet: KeySheet | None = None
         self._preview: Preview | None = None
-        self._catcher = _KeyCatcher(self)
+        self._catcher = KeyCatcher(self)
         self.start = StartPage()
         self.start.look_wanted.connect(self.look_wanted)
         self.start.start_requested.connect(self.start_requested)
@@ -109,6 +110,41 @@ class ScreenTab(QWidget):
         self._show_keys()
 
     def _build(self) -> QWidget:
+        self.banner = Banner()
+        self.stage = QStackedWidget()
+        self.stage.addWidget(self.curtain)
+        self.stage.addWidget(self.web)
+        self.flag_bar = FlagBar()
+        self.flag_bar.flagged.connect(self._flag)
+        self.flag_bar.removed.connect(self._remove_flag)
+        self.flag_bar.dismissed.connect(self.close_note)
+        self.note = self.flag_bar.note
+        head = self._build_head()
+        foot, bar = self._build_buttons()
+        left = QWidget()
+        column = QVBoxLayout(left)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        column.addLayout(head)
+        column.addWidget(self.banner)
+        column.addWidget(self.stage, 1)
+        column.addWidget(self.warning)
+        column.addLayout(foot)
+        column.addWidget(self.flag_bar)
+        column.addLayout(bar)
+        page = QWidget()
+        page.setObjectName("page")
+        row = QHBoxLayout(page)
+        row.setContentsMargins(12, 8, 12, 12)
+        row.setSpacing(12)
+        row.addWidget(left, 1)
+        row.addWidget(self.side)
+        for child in page.findChildren(QWidget):
+            if isinstance(child, QPushButton | IconButton):
+                child.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        return page
+
+    def _build_head(self) -> QHBoxLayout:
         self.title = ElidedLabel("", "heading")
         self.place = label("", "muted")
         self.rights = ElidedLabel("", "muted")
@@ -127,34 +163,16 @@ class ScreenTab(QWidget):
         head.addWidget(self.rights, 2)
         for tool in (self.open_button, self.keys_button):
             head.addWidget(tool)
-        self.banner = Banner()
+        return head
 
-        self.stage = QStackedWidget()
-        self.stage.addWidget(self.curtain)
-        self.stage.addWidget(self.web)
+    def _build_buttons(self) -> tuple[QHBoxLayout, QHBoxLayout]:
+        """What stands below the model, and the buttons below that."""
         self.facts = ElidedLabel("", "small")
-        self.warning = ElidedLabel("", "warning")
+        self.warning = label("", "warning", wrap=True)
         self.hint = label("", "small")
         foot = QHBoxLayout()
         foot.setSpacing(12)
-        foot.addWidget(self.facts, 2)
-        foot.addWidget(self.warning, 3)
-
-        self.note = QLineEdit()
-        self.note.setPlaceholderText("Why it should be looked at again; Return flags it, Esc does not")
-        self.note.setMaxLength(300)
-        self.note.returnPressed.connect(self._flag)
-        self.note.installEventFilter(self)
-        self._unflag = QPushButton("Remove the flag")
-        self._unflag.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._unflag.clicked.connect(self._remove_flag)
-        self.flag_bar = QWidget()
-        row = QHBoxLayout(self.flag_bar)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.note, 1)
-        row.addWidget(self._unflag)
-        self.flag_bar.hide()
-
+        foot.addWidget(self.facts, 1)
         self.buttons: dict[str, Any] = {}
         bar = QHBoxLayout()
         bar.setSpacing(8)
@@ -175,27 +193,7 @@ class ScreenTab(QWidget):
             button.clicked.connect(lambda _=False, action=action: self.act(action))
             self.buttons[action] = button
         foot.addWidget(self.hint)
-        left = QWidget()
-        column = QVBoxLayout(left)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        column.addLayout(head)
-        column.addWidget(self.banner)
-        column.addWidget(self.stage, 1)
-        column.addLayout(foot)
-        column.addWidget(self.flag_bar)
-        column.addLayout(bar)
-        page = QWidget()
-        page.setObjectName("page")
-        row = QHBoxLayout(page)
-        row.setContentsMargins(12, 8, 12, 12)
-        row.setSpacing(12)
-        row.addWidget(left, 1)
-        row.addWidget(self.side)
-        for child in page.findChildren(QWidget):
-            if isinstance(child, QPushButton | IconButton):
-                child.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        return page
+        return foot, bar
 
     # -- what is shown -----------------------------------------------------------------------------------
 
@@ -345,6 +343,10 @@ class ScreenTab(QWidget):
             if self.view is not None and self.stage.currentWidget() is self.view:
                 self.view.set_inside(not self.view.inside)
             self._inside_changed(self.view is not None and self.view.inside)
+        elif action == "everything":
+            if self.view is not None:
+                self.view.set_everything(not self.view.everything)
+                self.buttons["everything"].setChecked(self.view.everything)
         elif action == "turntable":
             self._set_turning(not self._turning)
             self.options_changed.emit()
@@ -363,12 +365,8 @@ class ScreenTab(QWidget):
         if self.scene is None:
             return
         self.release_keys()
-        self.note.setText(self.scene.note or "")
-        self._unflag.setVisible(self.scene.note is not None)
-        self.flag_bar.show()
         self.window().activateWindow()  # the page may have the keyboard
-        self.note.setFocus()
-        self.note.selectAll()
+        self.flag_bar.ask(self.scene.note)
 
     def close_note(self) -> None:
         """Ask no more."""
@@ -407,10 +405,10 @@ class ScreenTab(QWidget):
         seconds = round(now - (self._seen_at or self._scene_at), 2)
         self.acted.emit(action, {"key": scene.item.key, "seconds": seconds})
 
-    def _flag(self) -> None:
+    def _flag(self, note: str) -> None:
         if self.scene is not None:
             self._keep_thumbnail(self.scene)
-            self.acted.emit("flag", {"key": self.scene.item.key, "note": self.note.text()})
+            self.acted.emit("flag", {"key": self.scene.item.key, "note": note})
         self.close_note()
 
     def _remove_flag(self) -> None:
@@ -477,7 +475,11 @@ class ScreenTab(QWidget):
             words += [amount(facts.bytes)] if facts.bytes else []
             words += ["animated, shown at rest"] if facts.animated else []
             warnings = facts.warnings
+            if preview.around:
+                warnings = (*warnings, f"{self.keymap.shown('everything')} shows everything.")
         self.facts.setText(" · ".join(words))
+        self.buttons["everything"].setVisible(preview is not None and bool(preview.around))
+        self.buttons["everything"].setChecked(False)
         self.warning.setText(" ".join(warnings))
         self.warning.setVisible(bool(warnings))
 
@@ -585,15 +587,6 @@ class ScreenTab(QWidget):
 
     # -- Qt ----------------------------------------------------------------------------------------------
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if watched is not self.note or not isinstance(event, QKeyEvent) or event.key() != Qt.Key.Key_Escape:
-            return False
-        if event.type() == QEvent.Type.ShortcutOverride:
-            event.accept()
-        elif event.type() == QEvent.Type.KeyPress:
-            self.close_note()
-        return True
-
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
         self._catcher.watch()
@@ -604,56 +597,6 @@ class ScreenTab(QWidget):
     def hideEvent(self, event: Any) -> None:
         super().hideEvent(event)
         self.release_keys()
-
-
-class _KeyCatcher(QObject):
-    """Sees the keys of the window and of the web page before anything else does.
-
-    It watches the windows of the system below Qt's widgets: a filter on the whole application, in Python, sees objects
-    of the web engine that are half gone, and takes the process with it.
-    """
-
-    def __init__(self, tab: ScreenTab) -> None:
-        super().__init__(tab)
-        self._tab = tab
-        self._watched: list[QObject] = []
-
-    def watch(self) -> None:
-        """Watch the windows that there are now. To be called again when one is new."""
-        if not shiboken6.isValid(self._tab):  # the window closed meanwhile
-            return
-        window = self._tab.window()
-        web = (self._tab.web.target, self._tab.web.system_window)
-        now = [found for found in (window, window.windowHandle(), *web) if found is not None]
-        for found in self._watched:
-            if shiboken6.isValid(found) and found not in now:
-                found.removeEventFilter(self)
-        for found in now:
-            found.installEventFilter(self)  # once more does no harm
-        self._watched = now
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        try:
-            return self._filter(watched, event)
-        except Exception:  # one that leaves a filter takes the process with it
-            traceback.print_exc()
-            return False
-
-    def _filter(self, watched: QObject, event: QEvent) -> bool:
-        kind, tab = event.type(), self._tab
-        if kind == QEvent.Type.KeyPress:
-            return tab.takes_keys() and tab.key_pressed(event)  # type: ignore[arg-type]
-        if kind == QEvent.Type.KeyRelease:
-            tab.key_released(event)  # type: ignore[arg-type]
-        elif kind == QEvent.Type.ShortcutOverride:
-            if tab.takes_keys() and tab.keymap.action(event) is not None:  # type: ignore[arg-type]
-                event.accept()
-                return True
-        elif kind == QEvent.Type.WinIdChange:
-            QTimer.singleShot(0, self, self.watch)
-        elif kind == QEvent.Type.WindowDeactivate:
-            tab.release_keys()
-        return False
 
 
 def _badge(badge: Any, text: str, kind: str) -> None:
