@@ -29,7 +29,8 @@ def mesh_of(preview: Preview) -> tuple[Mesh | None, str]:
     notes = (
         [f"Shown with {shown:,} of {preview.facts.triangles:,} triangles."] if shown < preview.facts.triangles else []
     )
-    note = " ".join([*notes, *preview.facts.warnings])
+    left_out = preview.facts.hints.left_out if preview.facts.hints is not None else ()
+    note = " ".join([*notes, *left_out, *preview.facts.warnings])
     mesh = mesh_of_parts(parts)
     mesh.vertices /= 2
     return mesh, note

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,13 @@ from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import OrielError
 from engine.meshes.viewer import VIEWER_MODULES, import_viewer
-from widgets.screen import Found, Rights, Scene, ScreenTab, StartRequest
+from widgets.kit.words import count
+from widgets.screen import Found, Review, Rights, Scene, ScreenTab, StartRequest
+from widgets.screen.contents import Sweep, title_of
 from widgets.screen.side import RECENT
 
 if TYPE_CHECKING:
-    from engine.screening import Item, PreviewCache, ScreeningSession
+    from engine.screening import Hints, Item, PreviewCache, ScreeningSession, Thumbnails
 
 AHEAD, BEHIND = 8, 3
 """Items whose previews are made before they are needed, and kept after."""
@@ -50,6 +53,11 @@ class ScreenSession:
         self._acts: deque[tuple[str, dict[str, Any]]] = deque()
         self._acting = False
         self._restored = self._looked = False
+        self.thumbnails: Thumbnails | None = None
+        """Once they were asked for."""
+        self._sweeping = False
+        tab.grid.wanted.connect(lambda paths: self.thumbnails and self.thumbnails.want(paths))
+        tab.grid.order_wanted.connect(self.tasks.then(self.sort))
         tab.look_wanted.connect(self.tasks.then(self.look))
         tab.start_requested.connect(self.tasks.then(self.begin))
         tab.acted.connect(self.act)
@@ -92,11 +100,10 @@ class ScreenSession:
 
     async def _show_last(self) -> None:
         kept, start = self.settings.screen, self.tab.start
-        name, criterion = await self.files.submit(_usual)
+        name, criterion, reasons = await self.files.submit(_usual)
         if not start.annotator.text():
             start.annotator.setText(str(kept.get("annotator") or "") or name)
-        if not start.criterion.toPlainText():
-            start.set_criterion(criterion)
+        start.set_usual(criterion, reasons)
         if kept.get("source") and not start.source.text():
             start.choose(Path(kept["source"]), Path(kept["folder"]) if kept.get("folder") else None)
 
@@ -121,8 +128,8 @@ class ScreenSession:
             return
         finally:
             start.set_busy(False)
-        loop = asyncio.get_running_loop()
-        self.cache.on_ready(lambda path: self._post(loop, path))
+        self._loop = asyncio.get_running_loop()
+        self.cache.on_ready(self._post)
         self.settings.screen |= {
             "source": str(request.source),
             "folder": str(request.folder),
@@ -139,6 +146,14 @@ class ScreenSession:
             self.tab.prepare_view()
         self._show(scene)
 
+    async def sort(self, by: str) -> None:
+        """Sort the thumbnails."""
+        session, thumbnails = self._session, self.thumbnails
+        if session is not None and thumbnails is not None:
+            order, words = await self.files.submit(_sorted, session, thumbnails, by)
+            if self.thumbnails is thumbnails:
+                self.tab.grid.show_order(order, words)
+
     async def leave(self) -> None:
         """Close the list; the tab shows its start page."""
         await self._end()
@@ -146,8 +161,11 @@ class ScreenSession:
     async def _end(self) -> None:
         session, self._session = self._session, None
         cache, self.cache = self.cache, None
+        thumbnails, self.thumbnails, self._sweeping = self.thumbnails, None, False
         self._acts.clear()
         self._rights.clear()
+        if thumbnails is not None:
+            await self.files.submit(thumbnails.close)
         if cache is not None:
             await self.files.submit(cache.close)
         if session is not None:
@@ -192,8 +210,29 @@ class ScreenSession:
             return None  # it was meant for what was on the screen before
         done = None
         if action in ("select", "reject", "skip"):
-            session.decide(action, given.get("seconds"))
+            if session.at_end:
+                return None  # there is nothing left that it could be meant for
+            session.decide(action, given.get("seconds"), reasons=given["reasons"], unseen=given["unseen"])
             done = (action, item.key, item.line)
+        elif action == "reasons":
+            session.give_reasons(item, given["reasons"])
+            done = ("reasons", item.key, item.line)
+        elif action == "grid":
+            self._sweeping = given["on"]
+            if "index" in given:
+                session.go(given["index"])
+        elif action == "sweep":
+            items = [session.items[place] for place in given["places"]]
+            unseen = [session.items[place] for place in given["unseen"]]
+            session.decide_all(given["decision"], items, reasons=given["reasons"], unseen=unseen)
+            done = (given["decision"], items[-1].key, count(len(items), "item"))
+        elif action == "undo" and self._sweeping:
+            taken_all = session.undo_all()
+            if taken_all:
+                done = ("undo", taken_all[-1].key, count(len(taken_all), "item"))
+        elif action == "review":
+            self._sweeping = False
+            self._review(session, given["wanted"], given.get("others", ()))
         elif action == "undo":
             taken = session.undo()
             if taken is None and not session.notices:
@@ -216,6 +255,12 @@ class ScreenSession:
             session.go(given["index"])
         return self._scene(done)
 
+    def _review(self, session: ScreeningSession, wanted: dict[str, str] | None, others: tuple[Path, ...]) -> None:
+        from engine.screening import Wanted
+
+        if not session.review(None if wanted is None else Wanted(**wanted), others) and wanted is not None:
+            session.notices.append("There is no such item: choose another decision, reason or person.")
+
     def _scene(self, done: tuple[str, str, str] | None = None) -> Scene:
         """On the thread `files`: what is to be seen now."""
         session = self._session
@@ -232,9 +277,27 @@ class ScreenSession:
             rights=self._rights_of(item),
             recent=tuple(session.recent(RECENT)),
             criterion=session.criterion,
+            reasons=tuple(session.reasons),
+            sweep=self._sweep(session) if self._sweeping else None,
+            review=_review_of(session),
+            at_end=session.at_end,
             notices=notices,
             done=done,
-            ahead=tuple(self._wanted(session)),
+            ahead=() if self._sweeping else tuple(self._wanted(session)),
+        )
+
+    def _sweep(self, session: ScreeningSession) -> Sweep:
+        from engine.screening import Thumbnails
+
+        if self.thumbnails is None:
+            self.thumbnails = Thumbnails(session.folder)
+            self.thumbnails.on_ready(self._drawn)
+        made = {item.path: self.thumbnails.get(item.path) for item in session.items if item.path is not None}
+        decided = ((item.key, session.decision(item)) for item in session.items)
+        return Sweep(
+            session.items,
+            {key: entry.action for key, entry in decided if entry is not None},
+            {path: thumbnail for path, thumbnail in made.items() if thumbnail is not None},
         )
 
     def _wanted(self, session: ScreeningSession) -> list[Path]:
@@ -262,17 +325,27 @@ class ScreenSession:
         cache.want(scene.ahead)
         if scene.done is not None:
             words = {"select": "Selected", "reject": "Rejected", "skip": "Skipped", "undo": "Taken back"}
-            words |= {"flag": "Flagged", "unflag": "No longer flagged"}
+            words |= {"flag": "Flagged", "unflag": "No longer flagged", "reasons": "Reasons changed"}
             self.tab.status_changed.emit(f"{words[scene.done[0]]}: {scene.done[2]}")
 
-    def _post(self, loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    def _post(self, path: Path) -> None:
         """A preview is ready; called from a thread of the cache."""
         with contextlib.suppress(RuntimeError):  # the event loop is gone
-            loop.call_soon_threadsafe(self._arrived, path)
+            self._loop.call_soon_threadsafe(self._arrived, path)
+
+    def _drawn(self, path: Path) -> None:
+        """A thumbnail is ready; called from another thread."""
+        with contextlib.suppress(RuntimeError):  # the event loop is gone
+            self._loop.call_soon_threadsafe(self._show_thumbnail, path)
+
+    def _show_thumbnail(self, path: Path) -> None:
+        made = self.thumbnails.get(path) if self.thumbnails is not None else None
+        if made is not None:
+            self.tab.grid.cells.add(path, made)
 
     def _arrived(self, path: Path) -> None:
         scene = self.tab.scene
-        if self.cache is None or self.tasks.closing or scene is None or scene.item.path != path:
+        if self.cache is None or self.tasks.closing or scene is None or scene.item.path != path or scene.sweep:
             return
         preview = self.cache.get(path)
         if preview is not None and preview is not self.tab.preview:
@@ -291,15 +364,16 @@ class ScreenSession:
 # -- on the other thread -------------------------------------------------------------------------------------
 
 
-def _usual() -> tuple[str, str]:
-    """The annotator's name and the criterion where nothing else is said."""
-    from engine.screening import CRITERION, default_annotator
+def _usual() -> tuple[str, str, str]:
+    """The annotator's name, the criterion and the reasons where nothing else is said."""
+    from engine.screening import CRITERION, REASONS, default_annotator
 
-    return default_annotator(), CRITERION
+    return default_annotator(), CRITERION, "\n".join(REASONS)
 
 
 def _look(source: Path, folder: Path | None) -> Found:
-    from engine.screening import CRITERION, History, default_folder, read_items
+    from engine.screening import CRITERION, REASONS, History, default_folder, read_items
+    from engine.screening.session import CRITERION_FILE, REASONS_FILE, kept_text
 
     folder = folder or default_folder(source)
     try:
@@ -308,15 +382,9 @@ def _look(source: Path, folder: Path | None) -> Found:
         decided = len(keys & History.read(folder, keys).decided.keys()) if folder.is_dir() else 0
     except (OrielError, OSError) as error:
         return Found(source, folder, problem=str(error))
-    criterion = next((text for place in (folder, source.parent) if (text := _text(place / "criterion.txt"))), CRITERION)
-    return Found(source, folder, len(found.items), decided, criterion)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
+    criterion = kept_text(CRITERION_FILE, folder, source) or CRITERION
+    reasons = kept_text(REASONS_FILE, folder, source) or "\n".join(REASONS)
+    return Found(source, folder, len(found.items), decided, criterion, reasons)
 
 
 def _open(request: StartRequest) -> ScreeningSession:
@@ -326,10 +394,48 @@ def _open(request: StartRequest) -> ScreeningSession:
     try:
         if request.criterion and request.criterion.strip() != session.criterion.strip():
             session.save_criterion(f"{request.criterion.strip()}\n")
+        if request.reasons.split() != " ".join(session.reasons).split():
+            session.save_reasons(request.reasons)
     except BaseException:
         session.close()
         raise
     return session
+
+
+def _sorted(session: ScreeningSession, thumbnails: Thumbnails, by: str) -> tuple[list[int], dict[int, str]]:
+    """The places of the list in another order, and what to say of some besides."""
+    from engine.screening import alike
+
+    hints = thumbnails.hints()
+    places = range(len(session.items))
+    of = {at: hints[str(path)] for at in places if str(path := session.items[at].path) in hints}
+    if by == "decision":
+        decided = {at: entry.action for at in places if (entry := session.decision(session.items[at])) is not None}
+        return sorted(places, key=lambda at: ("select", "reject", "skip", "").index(decided.get(at, ""))), {}
+    if by == "alike":
+        near = alike({str(at): hint for at, hint in of.items()})
+        first = {int(key): min(int(key), *map(int, others)) for key, others in near.items()}
+        names = {at: title_of(session.items[at]) for at in places}
+        words = {
+            int(key): f"Like {', '.join(names[int(other)] for other in others[:3])}" for key, others in near.items()
+        }
+        return sorted(places, key=lambda at: (at not in first, first.get(at, at), at)), words
+    keys: dict[str, Callable[[Hints], float]] = {
+        "flat": lambda hint: hint.depth,
+        "inward": lambda hint: -hint.inward,
+        "left out": lambda hint: -len(hint.left_out),
+    }
+    if by in keys:
+        return sorted(places, key=lambda at: keys[by](of[at]) if at in of else float("inf")), {}
+    return list(places), {}
+
+
+def _review_of(session: ScreeningSession) -> Review | None:
+    if session.wanted is None:
+        return None
+    place, total = session.place_in_review
+    opinions = tuple(session.opinions(session.current))
+    return Review(place, total, opinions, tuple(session.people()), tuple(session.reasons_given()))
 
 
 def _make_cache() -> PreviewCache:

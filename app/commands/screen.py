@@ -1,4 +1,4 @@
-"""`oriel screen split | merge | conflicts | stats | list`: the work of many annotators from the command line."""
+"""`oriel screen split | merge | conflicts | stats | list | export`: many annotators, from the command line."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from app.reporting import complain, say_json, write
 from engine.core.errors import InputError
 from engine.screening import (
     IDLE,
+    STATES,
     TEXTS,
     Merged,
     Throughput,
+    Wanted,
     chosen_items,
     conflict_table,
+    decision_table,
     measure,
     merge,
+    opinions_in,
     read_items,
+    rows_of,
     split,
     to_csv,
     write_merged,
@@ -34,6 +39,7 @@ Rounds = Annotated[
     ),
 ]
 Json = Annotated[bool, option("print JSON")]
+_OF_DECISIONS = tuple(state for state in STATES if state != "undecided")
 
 
 def split_(
@@ -122,7 +128,7 @@ def stats(
         write(csv, to_csv(rows))
     if json:
         return say_json([dataclasses.asdict(row) for row in rows])
-    heads = ("who", "day", "decided", "selected", "hours", "an hour", "s an item")
+    heads = ("who", "day", "decided", "selected", "unseen", "hours", "an hour", "s an item")
     table = [heads, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(heads))]
     for line in table:
@@ -155,7 +161,30 @@ def list_(
     print(f"{output}: {len(lines)} items")
 
 
-COMMANDS = (split_, merge_, conflicts, stats, list_)
+def export(
+    folders: Results,
+    /,
+    *,
+    state: Annotated[str | None, option("only those that are so", "--only", choices=_OF_DECISIONS)] = None,
+    reason: Annotated[str, option("only those decided for this reason", metavar="TEXT")] = "",
+    who: Annotated[str, option("only what this person decided", metavar="NAME")] = "",
+    output: Annotated[Path | None, option("CSV; default: print it", "-o", metavar="FILE")] = None,
+    json: Json = False,
+) -> None:
+    """Write all decisions as a table, one a row: who, when, how long, why, and whether the model was seen."""
+    wanted = Wanted(state or "", reason, who)
+    chosen = [opinion for told in opinions_in(folders).values() for opinion in wanted.chosen(told)]
+    if json:
+        return say_json(rows_of(chosen))
+    table = decision_table(chosen)
+    if output is None:
+        print(table.decode("utf-8-sig"), end="")
+        return
+    write(output, table)
+    print(f"{output}: {len(chosen)} decisions")
+
+
+COMMANDS = (split_, merge_, conflicts, stats, list_, export)
 
 # -- helpers -------------------------------------------------------------------------------------------------
 
@@ -176,6 +205,7 @@ def _cells(row: Throughput) -> tuple[str, ...]:
         row.day or "all",
         str(row.decisions),
         shown(row.selected_share, ".0%"),
+        str(row.unseen),
         f"{row.seconds / 3600:.1f}",
         shown(row.per_hour, ".0f"),
         shown(row.median_seconds, ".1f"),

@@ -345,8 +345,8 @@ def _notes(facets: _Facets, kind: Array) -> list[str]:
         low, high = facets.low[far], facets.high[far]
         gap = np.maximum(np.maximum(low - body.high, body.low - high), 0).max(1) / body.extent
         many = int(far.sum())
-        what = "1 triangle is" if many == 1 else f"{many:,} triangles are"
-        notes.append(f"{what} left out, which lie up to {_times(float(gap.max()))} the model's size away.")
+        what = "1 triangle is left out, which lies" if many == 1 else f"{many:,} triangles are left out, which lie"
+        notes.append(f"{what} up to {_times(float(gap.max()))} the model's size away.")
     return notes
 
 

@@ -4,11 +4,14 @@
 """
 
 from engine.screening.cache import PreviewCache
+from engine.screening.hints import Hints, alike
 from engine.screening.items import MODEL_SUFFIXES, Item, ItemList, read_items
 from engine.screening.preview import Preview, PreviewFacts, PreviewLimits, PreviewPart, load_preview
 from engine.screening.records import TEXTS, Entry, History
+from engine.screening.review import STATES, Opinion, Wanted, decision_table, opinions_in, rows_of
 from engine.screening.session import (
     CRITERION,
+    REASONS,
     Judged,
     ScreeningProgress,
     ScreeningSession,
@@ -27,20 +30,25 @@ from engine.screening.team import (
     split,
     write_merged,
 )
+from engine.screening.thumbnails import Thumbnail, Thumbnails
 
 __all__ = [
     "CRITERION",
     "IDLE",
     "MODEL_SUFFIXES",
+    "REASONS",
+    "STATES",
     "TEXTS",
     "Agreement",
     "Conflict",
     "Entry",
+    "Hints",
     "History",
     "Item",
     "ItemList",
     "Judged",
     "Merged",
+    "Opinion",
     "Preview",
     "PreviewCache",
     "PreviewFacts",
@@ -49,15 +57,22 @@ __all__ = [
     "ScreeningProgress",
     "ScreeningSession",
     "Throughput",
+    "Thumbnail",
+    "Thumbnails",
+    "Wanted",
+    "alike",
     "chosen_items",
     "cohen_kappa",
     "conflict_table",
+    "decision_table",
     "default_annotator",
     "default_folder",
     "load_preview",
     "measure",
     "merge",
+    "opinions_in",
     "read_items",
+    "rows_of",
     "split",
     "to_csv",
     "write_merged",

@@ -175,7 +175,7 @@ class PreviewCache:
                     break
                 if not self._renewed:
                     self._changed.wait()
-        return path, _stamp(path)
+        return path, stamp_of(path)
 
     def _look_for_changes(self) -> None:
         """Forget the previews of wanted files that have changed."""
@@ -184,7 +184,7 @@ class PreviewCache:
                 return
             self._renewed = False
             known = [(path, self._entries[path]) for path in self._wanted if path in self._entries]
-        changed = [(path, entry) for path, entry in known if _stamp(path) != entry.stamp]
+        changed = [(path, entry) for path, entry in known if stamp_of(path) != entry.stamp]
         with self._changed:
             for path, entry in changed:
                 if self._entries.get(path) is entry:
@@ -241,7 +241,8 @@ def _no_workers(path: Path) -> str:
     )
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp_of(path: Path) -> Stamp:
+    """What tells whether a file has changed."""
     try:
         found = path.stat()
     except OSError:

@@ -23,6 +23,7 @@ from engine.meshes.loading import read_model
 from engine.meshes.model import Model, Unreadable
 from engine.meshes.reducing import PreviewPart as PreviewPart
 from engine.meshes.reducing import Reduced, reduce_model
+from engine.screening.hints import Hints, hints_of
 
 ELSEWHERE = "skip it and open it in another program."
 
@@ -83,6 +84,8 @@ class PreviewFacts:
     """What is not shown, or not as it should be: whole sentences."""
     seconds: float = 0.0
     """That loading took."""
+    hints: Hints | None = None
+    """What the shape hints at; None where nothing can be shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +136,8 @@ def load_preview(path: Path, limits: PreviewLimits | None = None) -> Preview:
         textures=reduced.textures,
         animated=body.animated,
         compressed=body.compressed,
-        warnings=(*notes, *reduced.warnings),
+        warnings=tuple(reduced.warnings),
+        hints=hints_of(reduced.parts, notes),
         seconds=time.perf_counter() - start,
     )
     return Preview(path, tuple(reduced.parts), facts, around=beside)

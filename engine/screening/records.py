@@ -6,9 +6,9 @@
     skipped.txt
 
 A line of decisions.jsonl has `item`, `decision` (select, reject, skip; also flag, unflag, undo and moved), `who`,
-`when` (UTC), `seconds`, `note`, `key`, `bytes` (of the model's file) and `origin` (the text file that a decision was
-taken over from, or the former key of a file that has moved). It is on the disk before `append` returns. The text
-files follow it and can be rebuilt from it.
+`when` (UTC), `seconds`, `note`, `key`, `bytes` (of the model's file), `reasons`, `unseen` (true where the model was
+not on the screen) and `origin` (the text file that a decision was taken over from, or the former key of a file that
+has moved). It is on the disk before `append` returns. The text files follow it and can be rebuilt from it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ class Entry:
     """Bytes of the model's file."""
     origin: str = ""
     """Text file that the decision was taken over from; former key of a file that moved."""
+    reasons: tuple[str, ...] = ()
+    """Why it was decided so, of the project's list."""
+    unseen: bool = False
+    """Whether it was decided without the model having been on the screen."""
 
     def to_line(self) -> bytes:
         """The line, with its end."""
@@ -60,6 +64,10 @@ class Entry:
         values |= {"seconds": self.seconds, "note": self.note, "key": self.key}
         if self.size is not None:
             values["bytes"] = self.size
+        if self.reasons:
+            values["reasons"] = list(self.reasons)
+        if self.unseen:
+            values["unseen"] = True
         if self.origin:
             values["origin"] = self.origin
         return json.dumps(values).encode() + b"\n"
@@ -76,6 +84,7 @@ class Entry:
         if found.get("decision") not in _ACTIONS:
             return None
         key, seconds, size = found.get("key") or key_of(found["item"]), found.get("seconds"), found.get("bytes")
+        reasons = found.get("reasons")
         if not isinstance(key, str):
             return None
         if not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds < 0:
@@ -90,6 +99,8 @@ class Entry:
             note=str(found.get("note") or ""),
             size=size if isinstance(size, int) else None,
             origin=str(found.get("origin") or ""),
+            reasons=tuple(str(reason) for reason in reasons) if isinstance(reasons, list) else (),
+            unseen=found.get("unseen") is True,
         )
 
 

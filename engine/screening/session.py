@@ -9,19 +9,21 @@ Its calls come from one thread at a time. What a call has returned from is on th
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import InputError
+from engine.core.errors import InputError, OrielError
 from engine.core.files import read_object, write_whole
 from engine.screening.items import Item, ItemList, decode, encode, parse_items, read_items
 from engine.screening.records import LOG, TEXTS, Entry, History, Records, now
+from engine.screening.review import Opinion, Wanted, decision_table, opinions_in
 from engine.screening.stats import seconds_at_work
 
 CRITERION = "\n".join(
@@ -34,7 +36,10 @@ CRITERION = "\n".join(
     )
 )
 """What is asked of the annotators where the project has said nothing else."""
-SETTINGS, _CRITERION = "screen.json", "criterion.txt"
+REASONS = ("interior", "flat front", "part of a building", "street or landscape", "no building", "poor model")
+"""Why something may have been decided as it was, where the project has said nothing else."""
+SETTINGS, TABLE = "screen.json", "decisions.csv"
+CRITERION_FILE, REASONS_FILE = "criterion.txt", "reasons.txt"
 _LATELY = 60
 """Entries from which the present rate is taken."""
 
@@ -90,10 +95,19 @@ class ScreeningSession:
     """Place of the current item."""
     notices: list[str]
     """What the annotator should be told, oldest first; who shows them may clear them."""
+    at_end: bool
+    """Whether nothing is left to decide, and the current item is only where the list ended."""
+    wanted: Wanted | None
+    """What is being looked at again; None while the list is screened."""
 
     def __init__(self, source: Path, folder: Path, annotator: str, found: ItemList, records: Records) -> None:
         self.source, self.folder, self.annotator = source, folder, annotator
         self.items, self.index, self.notices = [], 0, []
+        self.at_end, self.wanted = False, None
+        self._again: list[int] = []
+        self._sweeps: list[list[int]] = []
+        """The numbers of the entries of each `decide_all`."""
+        self._others: dict[str, list[Opinion]] = {}
         self._records = records
         self._take(found)
         self.index = self._first()
@@ -136,7 +150,11 @@ class ScreeningSession:
         return session
 
     def close(self) -> None:
-        """Release the folder for others."""
+        """Release the folder for others; all decisions stand in decisions.csv as well."""
+        with contextlib.suppress(OrielError):  # the log has them
+            if self._records.history.decided:
+                every = (opinion for told in self._opinions().values() for opinion in told)
+                write_whole(self.folder / TABLE, decision_table(every))
         self._records.close()
 
     def __enter__(self) -> ScreeningSession:
@@ -157,17 +175,59 @@ class ScreeningSession:
 
     # -- deciding --------------------------------------------------------------------------------------------
 
-    def decide(self, decision: str, seconds: float | None = None, note: str = "") -> Item:
+    def decide(
+        self,
+        decision: str,
+        seconds: float | None = None,
+        note: str = "",
+        *,
+        reasons: Sequence[str] = (),
+        unseen: bool = False,
+    ) -> Item:
         """Record `select`, `reject` or `skip` for the current item and go on to the next one without a decision.
 
-        `seconds` is what the annotator took. Returns the item that is current then: the same one if none is left.
-        OutputError if it could not be written; nothing has changed then.
+        In a review, to the next one of it. `seconds` is what the annotator took; `unseen` says that the model was not
+        on the screen. Returns the item that is current then: the same one, with `at_end`, if none is left. OutputError
+        if it could not be written; nothing has changed then.
         """
         if decision not in TEXTS:
             raise InputError(f"There is no decision {decision!r}. Choose one of {', '.join(TEXTS)}.")
-        self._record(self.current, decision, seconds, note)
-        self.next_unjudged()
+        self._record(self.current, decision, seconds, note, tuple(reasons), unseen)
+        if self.wanted is not None:
+            self.at_end = self._step(1) is None
+        else:
+            self.at_end = self.next_unjudged() is None
         return self.current
+
+    def decide_all(
+        self, decision: str, items: Sequence[Item], *, reasons: Sequence[str] = (), unseen: Collection[Item] = ()
+    ) -> None:
+        """Record a decision for several items, one after the other; the current item stays.
+
+        Of what an OutputError interrupts, the items before are recorded.
+        """
+        first = len(self._records.history.entries)
+        try:
+            for item in items:
+                self._record(item, decision, None, "", tuple(reasons), item in unseen)
+        finally:
+            if done := list(range(first, len(self._records.history.entries))):
+                self._sweeps.append(done)
+
+    def undo_all(self) -> list[Item]:
+        """Take back the last `decide_all`, if nothing was done since; else as `undo`. Returns the items."""
+        history = self._records.history
+        last = history.last()
+        sweep = (
+            self._sweeps.pop() if self._sweeps and last and history.entries[self._sweeps[-1][-1]] is last[1] else [0]
+        )
+        return [item for _ in sweep if (item := self.undo()) is not None]
+
+    def give_reasons(self, item: Item, reasons: Sequence[str]) -> None:
+        """Record an item's decision again, with other reasons; nothing if it has none."""
+        entry = self.decision(item)
+        if entry is not None:
+            self._record(item, entry.action, None, entry.note, tuple(reasons), entry.unseen)
 
     def undo(self) -> Item | None:
         """Take back the last decision or flag that stands, also one of an earlier day, and go to its item.
@@ -184,6 +244,7 @@ class ScreeningSession:
             self.notices.append(f"What was taken back is not in the list any more: {entry.line}")
             return None
         self.index = place
+        self.at_end = False
         return self.current
 
     def flag(self, item: Item, note: str = "") -> None:
@@ -206,15 +267,56 @@ class ScreeningSession:
         """Go to a place of the list, the nearest that there is, or to an item."""
         place = to if isinstance(to, int) else self._places.get(to.key, self.index)
         self.index = min(max(place, 0), len(self.items) - 1)
+        self.at_end = False
         return self.current
 
     def back(self) -> Item:
-        """Go to the item before; the first one stays."""
+        """Go to the item before, in a review to the one of it; the first one stays."""
+        self.at_end = False
+        if self.wanted is not None:
+            self._step(-1)
+            return self.current
         return self.go(self.index - 1)
 
     def forward(self) -> Item:
-        """Go to the item after; the last one stays."""
+        """Go to the item after, in a review to the one of it; the last one stays."""
+        self.at_end = False
+        if self.wanted is not None:
+            self._step(1)
+            return self.current
         return self.go(self.index + 1)
+
+    def review(self, wanted: Wanted | None, others: Sequence[Path] = ()) -> int:
+        """Look again at what was decided, here and in `others`' folders; None goes on with the list.
+
+        Goes to the first item that is wanted. The items stay the same however they are decided meanwhile. Returns how
+        many there are: with none of them everything stays as it was. InputError for a folder that cannot be read.
+        """
+        self.at_end = False
+        if wanted is None:
+            self.wanted, self._again, self._others = None, [], {}
+            self._first()
+            return 0
+        self._others = opinions_in(others, self._places) if others else {}
+        opinions = self._opinions()
+        again = [at for at, item in enumerate(self.items) if wanted.matches(opinions.get(item.key, ()))]
+        if again:
+            self.wanted, self._again, self.index = wanted, again, again[0]
+        return len(again)
+
+    @property
+    def place_in_review(self) -> tuple[int, int]:
+        """Which of how many items of the review is current, from 1; 0 for one that is not of it."""
+        at = self._again.index(self.index) + 1 if self.index in self._again else 0
+        return at, len(self._again)
+
+    def opinions(self, item: Item) -> list[Opinion]:
+        """What was decided of an item, here and in the folders of a review."""
+        return [*self._own(item.key), *self._others.get(item.key, ())]
+
+    def people(self) -> list[str]:
+        """All who have decided anything, here and in the folders of a review."""
+        return sorted({opinion.who for told in self._opinions().values() for opinion in told})
 
     def next_unjudged(self) -> Item | None:
         """Go to the next item without a decision, past the end to the beginning; None if there is none."""
@@ -226,7 +328,9 @@ class ScreeningSession:
         return self._next(lambda key: key in decided and decided[key].action == "skip")
 
     def upcoming(self, count: int) -> list[Item]:
-        """The items without a decision that come next, in the order in which `decide` goes to them."""
+        """The items that come next, in the order in which `decide` goes to them."""
+        if self.wanted is not None:
+            return [self.items[at] for at in self._again if at > self.index][:count]
         decided = self._records.history.decided
         found: list[Item] = []
         for place in self._round():
@@ -235,6 +339,11 @@ class ScreeningSession:
             if self.items[place].key not in decided and place != self.index:
                 found.append(self.items[place])
         return found
+
+    def reasons_given(self) -> list[str]:
+        """The project's reasons and all that any decision names, here and in the folders of a review."""
+        told = (opinion.entry.reasons for found in self._opinions().values() for opinion in found)
+        return list(dict.fromkeys([*self.reasons, *sorted({reason for reasons in told for reason in reasons})]))
 
     # -- looking ---------------------------------------------------------------------------------------------
 
@@ -283,16 +392,20 @@ class ScreeningSession:
     @property
     def criterion(self) -> str:
         """What is asked of the annotators: the text in the folder, or else beside the list, or else the usual one."""
-        for folder in (self.folder, self.source.parent):
-            try:
-                return decode((folder / _CRITERION).read_bytes())
-            except OSError:
-                continue
-        return CRITERION
+        return kept_text(CRITERION_FILE, self.folder, self.source) or CRITERION
 
     def save_criterion(self, text: str) -> None:
         """Keep another text for this folder."""
-        write_whole(self.folder / _CRITERION, encode(text))
+        write_whole(self.folder / CRITERION_FILE, encode(text))
+
+    @property
+    def reasons(self) -> list[str]:
+        """The project's reasons, nine at most: those in the folder, or else beside the list, or else the usual ones."""
+        return reasons_in(kept_text(REASONS_FILE, self.folder, self.source) or "\n".join(REASONS))
+
+    def save_reasons(self, text: str) -> None:
+        """Keep other reasons for this folder, one a line."""
+        write_whole(self.folder / REASONS_FILE, encode("".join(f"{reason}\n" for reason in reasons_in(text))))
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -347,8 +460,17 @@ class ScreeningSession:
         if moves:
             self.notices.append(f"{len(moves)} files have moved; their decisions went with them.")
 
-    def _record(self, item: Item, action: str, seconds: float | None, note: str) -> None:
-        self._append(Entry(item.key, item.line, action, self.annotator, now(), seconds, note, _size(item)))
+    def _record(
+        self,
+        item: Item,
+        action: str,
+        seconds: float | None,
+        note: str,
+        reasons: tuple[str, ...] = (),
+        unseen: bool = False,
+    ) -> None:
+        entry = Entry(item.key, item.line, action, self.annotator, now(), seconds, note, _size(item))
+        self._append(replace(entry, reasons=reasons, unseen=unseen))
 
     def _append(self, entry: Entry) -> None:
         self._records.append(entry)
@@ -360,8 +482,26 @@ class ScreeningSession:
         history = self._records.history
         last = next((self._places[key] for key in reversed(history.newest()) if key in self._places), None)
         self.index = len(self.items) - 1 if last is None else last
-        self.next_unjudged()
+        self.at_end = self.next_unjudged() is None
         return self.index
+
+    def _step(self, by: int) -> Item | None:
+        """Go to the item of the review before (-1) or after (1) the current one; None if there is none."""
+        ahead = [at for at in self._again if (at - self.index) * by > 0]
+        if not ahead:
+            return None
+        self.index = min(ahead) if by > 0 else max(ahead)
+        return self.current
+
+    def _own(self, key: str) -> list[Opinion]:
+        history = self._records.history
+        if (entry := history.decided.get(key)) is None:
+            return []
+        return [Opinion(entry.who or self.folder.name, entry, history.flagged.get(key))]
+
+    def _opinions(self) -> dict[str, list[Opinion]]:
+        own = {key: self._own(key) for key in self._records.history.newest()}
+        return own | {key: [*own.get(key, ()), *told] for key, told in self._others.items()}
 
     def _round(self) -> Iterator[int]:
         """The places after the current one, then those from the beginning up to it."""
@@ -373,6 +513,7 @@ class ScreeningSession:
         if place is None:
             return None
         self.index = place
+        self.at_end = False
         return self.current
 
     def _rate(self) -> float | None:
@@ -430,6 +571,21 @@ def default_folder(source: Path) -> Path:
     if used_with == str(source.absolute()) and any((beside / name).exists() for name in (LOG, *TEXTS.values())):
         return beside
     return beside / f"{source.stem}-screened"
+
+
+def kept_text(name: str, folder: Path, source: Path) -> str:
+    """A text of the project: that in the annotator's folder, or else beside the list; empty if there is none."""
+    for place in (folder, source.parent):
+        try:
+            return decode((place / name).read_bytes())
+        except OSError:
+            continue
+    return ""
+
+
+def reasons_in(text: str) -> list[str]:
+    """The first nine lines that say something, each once."""
+    return list(dict.fromkeys(" ".join(line.split()) for line in text.splitlines() if line.strip()))[:9]
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Throughput:
     """For one item, those with a break left out."""
     selected_share: float | None
     """Selected ones among those selected and rejected, 0 to 1."""
+    unseen: int
+    """Decisions on models that were not on the screen."""
 
 
 def measure(folders: Iterable[Path], idle: float = IDLE) -> list[Throughput]:
@@ -122,4 +124,5 @@ def _row(who: str, day: str, stand: list[Entry], seconds: float, idle: float) ->
         per_hour=3600 * len(stand) / seconds if seconds > 0 else None,
         median_seconds=statistics.median(times) if times else None,
         selected_share=counts["select"] / judged if judged else None,
+        unseen=sum(entry.unseen for entry in stand),
     )

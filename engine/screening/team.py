@@ -16,6 +16,7 @@ from engine.core.errors import InputError
 from engine.core.files import write_whole
 from engine.screening.items import Item, ItemList, encode, read_items
 from engine.screening.records import LOG, TEXTS, Entry, History, make_folder
+from engine.screening.review import opinions_in
 from engine.screening.session import SETTINGS, settings_of
 
 CONFLICTS, CONFLICT_TABLE, UNJUDGED = "conflicts.txt", "conflicts.csv", "unjudged.txt"
@@ -129,11 +130,11 @@ def merge(source: Path, results: Sequence[Path], rounds: Sequence[Path] = ()) ->
     keys = {item.key for item in found.items}
     opinions: dict[str, dict[str, Entry]] = {}
     strangers = set()
-    for name, entry in _opinions(results, keys):
-        if entry.key in keys:
-            opinions.setdefault(entry.key, {})[name] = entry
+    for key, told_of in opinions_in(results, keys).items():
+        if key in keys:
+            opinions[key] = {opinion.who: replace(opinion.entry, key=key) for opinion in told_of}
         else:
-            strangers.add(entry.key)
+            strangers.add(key)
     final: dict[str, Entry] = {}
     for folder in rounds:
         final |= {key: e for key, e in History.read(folder, keys).decided.items() if e.action != "skip"}
@@ -211,29 +212,6 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
 # -- inside --------------------------------------------------------------------------------------------------
 
 
-def _opinions(results: Sequence[Path], keys: set[str]) -> list[tuple[str, Entry]]:
-    """Every decision with the name of its annotator, which tells apart people of one name in several folders."""
-    if not results:
-        raise InputError("No folder with results was named. Name each annotator's folder.")
-    places = [folder.resolve() for folder in results]
-    if len(set(places)) < len(places):
-        raise InputError("A folder with results was named twice. Name each annotator's folder once.")
-    read = [list(History.read(folder, keys).decided.items()) for folder in results]
-    shorts = [folder.name for folder in places]
-    folders: dict[str, set[int]] = {}
-    for number, decided in enumerate(read):
-        for _, entry in decided:
-            folders.setdefault(entry.who, set()).add(number)
-    found = []
-    for number, decided in enumerate(read):
-        short = shorts[number] if shorts.count(shorts[number]) == 1 else str(places[number])
-        for key, entry in decided:
-            alone = len(folders[entry.who]) == 1
-            name = (entry.who if alone else f"{entry.who} ({short})") if entry.who else short
-            found.append((name, replace(entry, key=key)))
-    return found
-
-
 def _agreements(opinions: Iterable[dict[str, Entry]]) -> list[Agreement]:
     answers: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for told in opinions:
@@ -266,4 +244,5 @@ def _seen_from(folder: Path, models: Path) -> str:
 def _said(entry: Entry | None) -> str:
     if entry is None:
         return ""
-    return f"{entry.action}: {entry.note}" if entry.note else entry.action
+    words = "; ".join((*entry.reasons, *(["unseen"] if entry.unseen else []), *([entry.note] if entry.note else [])))
+    return f"{entry.action}: {words}" if words else entry.action

@@ -117,3 +117,28 @@ def test_what_cannot_go_well_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert "screen" in capsys.readouterr().out
+
+
+def test_decisions_are_exported_with_reasons_and_by_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = write_list(tmp_path / "urls.txt", 3)
+    folders = [tmp_path / "ada", tmp_path / "bob"]
+    for folder, answers in zip(folders, (("select", "reject"), ("reject", "reject")), strict=True):
+        with ScreeningSession.open(tmp_path / "urls.txt", folder, folder.name) as session:
+            for answer in answers:
+                session.decide(answer, 2.0, reasons=["interior", "flat front"] if answer == "reject" else ())
+            session.decide("skip", unseen=True)
+    assert screen("export", *folders, "-o", tmp_path / "all.csv") == 0
+    assert "6 decisions" in capsys.readouterr().out
+    rows = (tmp_path / "all.csv").read_text("utf-8-sig").splitlines()
+    assert rows[0] == "item,decision,who,when,seconds,unseen,reasons,flag" and len(rows) == 7
+    assert screen("export", *folders, "--only", "disputed", "--who", "bob", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["item"] == lines[0] and row["reasons"] == ["interior", "flat front"]
+    assert screen("export", *folders, "--only", "unseen") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert screen("export", *folders, "--reason", "interior", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
+    assert screen("stats", *folders) == 0
+    assert "unseen" in capsys.readouterr().out

@@ -171,7 +171,7 @@ def annotate(source: Path, folder: Path, actions: int, seed: int) -> None:
         done = len(History.read(folder).entries) if folder.is_dir() else 0
 
         async def key(name: str, note: str = "") -> Any:
-            await until(lambda: tab.seen)
+            await until(lambda: tab.seen and not tab.loading)  # before that nothing is decided
             before = tab.scene
             press(session, name)
             if note:
@@ -188,6 +188,8 @@ def annotate(source: Path, folder: Path, actions: int, seed: int) -> None:
                 await key("G")
             action = rng.choices(("select", "reject", "skip", "flag", "undo"), (45, 32, 8, 4, 11))[0]
             keys = {"select": "Y", "reject": "N", "skip": "S", "flag": "F", "undo": "U"}
+            if tab.scene.at_end and keys[action] in "YNS":
+                await key("PageUp")  # at the end they are for nothing
             made = await key(keys[action], "look again" if action == "flag" else "")
             if made is None:
                 continue  # nothing to take back

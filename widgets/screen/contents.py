@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.screening import Entry, Item, Judged, ScreeningProgress
+    from engine.screening import Entry, Item, Judged, Opinion, ScreeningProgress, Thumbnail
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class StartRequest:
     """Where the decisions go."""
     annotator: str
     criterion: str
+    reasons: str = ""
+    """One a line."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Found:
     items: int = 0
     decided: int = 0
     criterion: str = ""
+    reasons: str = ""
     problem: str = ""
 
 
@@ -41,6 +45,31 @@ class Rights:
     title: str = ""
     author: str = ""
     licence: str = ""
+
+
+@dataclass(frozen=True)
+class Review:
+    """Where one is among the items that are looked at again."""
+
+    place: int
+    """From 1; 0 for an item that is not among them."""
+    total: int
+    opinions: tuple[Opinion, ...]
+    """Of the present item."""
+    people: tuple[str, ...]
+    reasons: tuple[str, ...]
+    """Of all decisions."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All items of the list, while they are shown as thumbnails."""
+
+    items: Sequence[Item]
+    decisions: Mapping[str, str]
+    """`select`, `reject` or `skip` by the key of the item."""
+    thumbnails: Mapping[Path, Thumbnail]
+    """Those that are there already, by file."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +88,14 @@ class Scene:
     recent: tuple[Judged, ...] = ()
     """Newest first."""
     criterion: str = ""
+    reasons: tuple[str, ...] = ()
+    """The project's, for the keys from 1 on."""
+    sweep: Sweep | None = None
+    """None while one model is shown."""
+    review: Review | None = None
+    """None while the list is screened."""
+    at_end: bool = False
+    """Whether nothing is left to decide."""
     notices: tuple[str, ...] = ()
     done: tuple[str, str, str] | None = None
     """What has just been recorded: the action, and key and line of its item."""
@@ -68,9 +105,12 @@ class Scene:
     @property
     def title(self) -> str:
         """What to call the item."""
-        if self.rights.title:
-            return self.rights.title
-        if self.item.path is not None:
-            return self.item.path.name
-        name = self.item.url.rstrip("/").rpartition("/")[2]
-        return re.sub(r"-[0-9a-f]{32}$", "", name).replace("-", " ").strip() or self.item.url
+        return self.rights.title or title_of(self.item)
+
+
+def title_of(item: Item) -> str:
+    """What to call an item of which no more is known: its file's name, or that of its page."""
+    if item.path is not None:
+        return item.path.name
+    name = item.url.rstrip("/").rpartition("/")[2]
+    return re.sub(r"-[0-9a-f]{32}$", "", name).replace("-", " ").strip() or item.url

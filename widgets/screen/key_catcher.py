@@ -6,7 +6,12 @@ import traceback
 from typing import TYPE_CHECKING
 
 import shiboken6
-from PySide6.QtCore import QEvent, QObject, QTimer
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QApplication, QLineEdit, QPlainTextEdit
+
+from widgets.kit.overlay import Overlay
+from widgets.screen.keys import HELD
 
 if TYPE_CHECKING:
     from widgets.screen.tab import ScreenTab
@@ -48,11 +53,12 @@ class KeyCatcher(QObject):
     def _filter(self, watched: QObject, event: QEvent) -> bool:
         kind, tab = event.type(), self._tab
         if kind == QEvent.Type.KeyPress:
-            return tab.takes_keys() and tab.key_pressed(event)  # type: ignore[arg-type]
+            return self._pressed(event)  # type: ignore[arg-type]
         if kind == QEvent.Type.KeyRelease:
-            tab.key_released(event)  # type: ignore[arg-type]
+            if not event.isAutoRepeat():  # type: ignore[attr-defined]
+                tab.release(tab.keymap.action(event) or "")  # type: ignore[arg-type]
         elif kind == QEvent.Type.ShortcutOverride:
-            if tab.takes_keys() and tab.keymap.action(event) is not None:  # type: ignore[arg-type]
+            if self._action(event) is not None:  # type: ignore[arg-type]
                 event.accept()
                 return True
         elif kind == QEvent.Type.WinIdChange:
@@ -60,3 +66,34 @@ class KeyCatcher(QObject):
         elif kind == QEvent.Type.WindowDeactivate:
             tab.release_keys()
         return False
+
+    def _pressed(self, event: QKeyEvent) -> bool:
+        """Do what a key is for; whether it is for something."""
+        action, tab = self._action(event), self._tab
+        if action is None:
+            return False
+        if event.isAutoRepeat():
+            # A held key moves on through the list, and turns; it never decides.
+            if action in ("back", "forward"):
+                tab.act(action)
+        elif action in HELD:
+            tab.press(action)
+        else:
+            tab.act(action)
+        return True
+
+    def _action(self, event: QKeyEvent) -> str | None:
+        """What a key is for now; None if it is not for the tab."""
+        tab = self._tab
+        if not tab.judging or not tab.isVisible():
+            return None
+        if QApplication.activeModalWidget() is not None or QApplication.activePopupWidget() is not None:
+            return None
+        if isinstance(tab.window().focusWidget(), QLineEdit | QPlainTextEdit):
+            return None
+        direct = Qt.FindChildOption.FindDirectChildrenOnly  # a window has thousands of widgets
+        over = tab.window().centralWidget().findChildren(Overlay, options=direct)  # type: ignore[attr-defined]
+        if any(overlay.isVisible() for overlay in over):
+            return None
+        action = tab.keymap.action(event)
+        return action if action in tab.actions else None

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from widgets.kit.labels import label
 from widgets.kit.overlay import Overlay
-from widgets.screen.keys import ACTIONS, KeyMap, name_of, shown
+from widgets.screen.keys import ACTIONS, REASONS, KeyMap, name_of, shown
 
 _GROUPS = (
     ("Decide", ("select", "reject", "skip", "undo", "flag")),
-    ("Move", ("next", "next_skipped", "back", "forward", "open_page", "help")),
-    ("Look", ("left", "right", "up", "down", "zoom_in", "zoom_out", "inside", "everything", "turntable", "home")),
+    ("Move", ("next", "next_skipped", "back", "forward", "grid", "review", "open_page", "help")),
+    ("Reasons", REASONS),
+    (
+        "Look",
+        ("left", "right", "up", "down", "zoom_in", "zoom_out", "inside", "everything", "four", "turntable", "home"),
+    ),
 )
 
 
@@ -32,6 +37,7 @@ class KeySheet(Overlay):
         sheet = QFrame()
         sheet.setObjectName("sheet")
         self.buttons: dict[str, QPushButton] = {}
+        self.words: dict[str, QLabel] = {}
         self._others: dict[str, Any] = {}
         columns = QHBoxLayout()
         columns.setSpacing(40)
@@ -48,7 +54,8 @@ class KeySheet(Overlay):
                 button.clicked.connect(lambda _=False, action=action: self.ask(action))
                 others = label("", "small")
                 grid.addWidget(button, row, 0)
-                grid.addWidget(label(ACTIONS[action][0], "muted"), row, 1)
+                self.words[action] = label(ACTIONS[action][0], "muted")
+                grid.addWidget(self.words[action], row, 1)
                 grid.addWidget(others, row, 2)
                 self.buttons[action], self._others[action] = button, others
             grid.setRowStretch(grid.rowCount(), 1)
@@ -80,6 +87,13 @@ class KeySheet(Overlay):
         self.asking = "" if self.asking == action else action
         self._refresh()
         self.setFocus()
+
+    def show_reasons(self, reasons: Sequence[str]) -> None:
+        """Say which reasons the number keys are for."""
+        for number, action in enumerate(REASONS):
+            there = number < len(reasons)
+            self.words[action].setText(reasons[number] if there else "")
+            self.buttons[action].setVisible(there)
 
     def open(self) -> None:
         """Show over the whole window and take the keyboard."""

@@ -17,6 +17,8 @@ ACTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "next_skipped": ("next skipped one", ("K",)),
     "back": ("one back", ("PgUp", "Ctrl+Left")),
     "forward": ("one forward", ("PgDown", "Ctrl+Right")),
+    "grid": ("all as thumbnails", ("V",)),
+    "review": ("look at decisions again", ("R",)),
     "flag": ("flag with a note", ("F",)),
     "left": ("turn left", ("Left",)),
     "right": ("turn right", ("Right",)),
@@ -26,12 +28,16 @@ ACTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "zoom_out": ("farther; walk back inside", ("-", "X")),
     "inside": ("look from inside", ("I",)),
     "everything": ("what was left out as well", ("E",)),
+    "four": ("four sides at once", ("Q",)),
     "turntable": ("turn by itself", ("T", "Space")),
     "home": ("whole model", ("Home",)),
     "open_page": ("open its page in the browser", ("O",)),
     "help": ("keys, and change them", ("H",)),
+    **{f"reason_{number}": (f"reason {number}", (str(number),)) for number in range(1, 10)},
 }
 """Words and keys of each action; the first key is shown and can be changed."""
+REASONS = tuple(action for action in ACTIONS if action.startswith("reason_"))
+"""Each gives or takes one of the project's reasons."""
 HELD = ("left", "right", "up", "down", "zoom_in", "zoom_out")
 """Actions that go on while their key is held."""
 _SHOWN = {"Left": "←", "Right": "→", "Up": "↑", "Down": "↓", "-": "−", "PgDown": "PgDn"}

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from engine.cameras import camera_to_world
 from engine.meshes.viewer import import_viewer
 from widgets.kit.theme import theme
+from widgets.screen.four_views import FourViews
 from widgets.viewport.hands import Hands
 from widgets.viewport.scene import DARK, LIGHT, Orbit
 
@@ -57,6 +58,8 @@ class ModelView(QWidget):
         self.inside = False
         self.everything = False
         """Whether what the preview leaves out is shown as well."""
+        self.four = False
+        """Whether it is seen from four sides at once; that stays so from model to model."""
         self.turning = False
         self.preview: Preview | None = None
         self._key: object = None
@@ -76,12 +79,14 @@ class ModelView(QWidget):
         self._canvas: Any = QtInteractor(self, auto_update=False, multi_samples=0, lighting="none")
         self._canvas.setAcceptDrops(False)
         self._canvas.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._quarters: FourViews | None = None
         self._hands = Hands(self._canvas)
         self._hands.dragged.connect(self._dragged)
         self._hands.zoomed.connect(self._nearer)
         if (window := self._canvas.ren_win) is not None:
             window.AddObserver("EndEvent", self._on_drawn)
-        self._add_lights()
+        for light in _lights():
+            self._canvas.add_light(light)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self._canvas)
@@ -150,6 +155,8 @@ class ModelView(QWidget):
             return
         self.inside = on
         self._cull()
+        if self._quarters is not None:
+            self._quarters.set_on(self.four and not on)
         self._place = np.array([0.0, 0.0, self._size[1]])
         self._heading = [(self._orbit.azimuth + 180.0) % 360.0, 0.0]
         self.inside_changed.emit(on)
@@ -163,6 +170,19 @@ class ModelView(QWidget):
         self.set_inside(False)
         self._show_parts()
         self._home()
+        self._redraw(moving=True)
+
+    def set_four(self, on: bool) -> None:
+        """See the model from the front, the right, the back and above at once, or from one side again."""
+        if on and self._quarters is None:
+            self._quarters = FourViews(self._canvas.ren_win, self._canvas.renderer, _lights)
+            self._restyle()
+        self.four = on
+        if on:
+            self.set_inside(False)
+        if self._quarters is not None:
+            self._quarters.show(self._actors if on else ())
+            self._quarters.set_on(on)
         self._redraw(moving=True)
 
     @property
@@ -214,6 +234,8 @@ class ModelView(QWidget):
             lowest, highest = min(lowest, float(points[:, 2].min())), max(highest, float(points[:, 2].max()))
         self._size = (max(math.sqrt(radius), 0.02), (lowest + highest) / 2)
         self._half = max((highest - lowest) / 2, 0.02)
+        if self._quarters is not None:
+            self._quarters.show(self._actors if self.four else ())
         for actor in old:
             actor.ReleaseGraphicsResources(self._canvas.ren_win)
         self._cull()
@@ -229,18 +251,27 @@ class ModelView(QWidget):
         self._fit()
 
     def _fit(self) -> None:
-        """Step back until the cylinder that the model turns in is in the picture."""
-        orbit = self._orbit
-        radius, middle = self._size
-        orbit.target = np.array([0.0, 0.0, middle])
+        """Step back until all of it is in the picture."""
+        self._orbit.target = np.array([0.0, 0.0, self._size[1]])
+        self._orbit.distance = self._distance(self._orbit.elevation, self._orbit.azimuth)
+
+    def _distance(self, elevation: float, azimuth: float) -> float:
+        """From where the cylinder that the model turns in is in the picture."""
+        radius = self._size[0]
         around = np.radians(np.arange(0, 360, 15))
         ring = np.stack([radius * np.cos(around), radius * np.sin(around), np.full_like(around, self._half)], 1)
         points = np.concatenate([ring, ring * [1, 1, -1]])
-        seen = points @ camera_to_world(orbit.elevation, orbit.azimuth)[:3, :3].astype(np.float64)
+        seen = points @ camera_to_world(elevation, azimuth)[:3, :3].astype(np.float64)
         slope = math.tan(math.radians(VIEW_ANGLE / 2))
         aspect = max(self._canvas.width(), 1) / max(self._canvas.height(), 1)
         need = np.maximum(np.abs(seen[:, 0]) / (slope * aspect), np.abs(seen[:, 1]) / slope) + seen[:, 2]
-        orbit.distance = MARGIN * max(float(need.max()), 0.05)
+        return MARGIN * max(float(need.max()), 0.05)
+
+    def _took(self) -> float:
+        """Seconds that the last picture took."""
+        if self.four and self._quarters is not None and not self.inside:
+            return self._quarters.seconds
+        return float(self._canvas.renderer.GetLastRenderTimeInSeconds())
 
     def _run(self) -> None:
         if not self._timer.isActive() and not self._closed:
@@ -264,8 +295,7 @@ class ModelView(QWidget):
                 self._left.pop(axis, None)
         self._redraw(moving=True)
         # As much time between two pictures as one takes: keys are served in between.
-        took = 1000 * self._canvas.renderer.GetLastRenderTimeInSeconds()
-        self._timer.start(max(FRAME_MS, min(round(2 * took), 250)))
+        self._timer.start(max(FRAME_MS, min(round(2000 * self._took()), 250)))
 
     def _move(self, axis: str, seconds: float) -> None:
         sign = 1 if axis in ("right", "up", "zoom_in") else -1
@@ -314,6 +344,8 @@ class ModelView(QWidget):
             camera.SetFocalPoint(*(self._place + ahead))
             camera.SetViewUp(0.0, 0.0, 1.0)
             camera.SetClippingRange(0.004, 5.0)
+        elif self.four and self._quarters is not None:
+            self._quarters.place(self._orbit.target, self._distance, VIEW_ANGLE)
         else:
             orbit = self._orbit
             c2w = camera_to_world(orbit.elevation, orbit.azimuth, orbit.distance).astype(np.float64)
@@ -330,7 +362,7 @@ class ModelView(QWidget):
         """At rest, smooth edges, where they come quickly."""
         if self._closed or self._timer.isActive() or self._hands.dragging:
             return
-        if self._canvas.renderer.GetLastRenderTimeInSeconds() < SLOW_PICTURE:
+        if self._took() < SLOW_PICTURE:
             self._canvas.ren_win.SetMultiSamples(SAMPLES)
             self._refining = True
             self._canvas.update()
@@ -348,17 +380,12 @@ class ModelView(QWidget):
             self.drawn.emit(self._key)
             self._run()
 
-    def _add_lights(self) -> None:
-        """A head light and two from the sides: no face of a wall is as bright as its neighbour."""
-        import pyvista as pv
-
-        for position, intensity in (((0.0, 0.0, 1.0), 0.42), ((-1.0, 0.9, 0.7), 0.5), ((1.1, 0.2, 0.3), 0.28)):
-            self._canvas.add_light(pv.Light(position=position, intensity=intensity, light_type="camera light"))
-
     def _restyle(self) -> None:
         if not self._closed:
             lower, upper = (DARK if theme.dark else LIGHT).background
             self._canvas.set_background(lower, top=upper)
+            if self._quarters is not None:
+                self._quarters.restyle(lower, upper)
             self._redraw()
 
     # -- Qt ----------------------------------------------------------------------------------------------
@@ -399,6 +426,14 @@ class ModelView(QWidget):
             self._hands.rest()
             self._canvas.close()
         super().closeEvent(event)
+
+
+def _lights() -> list[Any]:
+    """A head light and two from the sides: no face of a wall is as bright as its neighbour."""
+    import pyvista as pv
+
+    places = (((0.0, 0.0, 1.0), 0.42), ((-1.0, 0.9, 0.7), 0.5), ((1.1, 0.2, 0.3), 0.28))
+    return [pv.Light(position=at, intensity=intensity, light_type="camera light") for at, intensity in places]
 
 
 def _read_thumbnail(window: Any) -> QImage:

@@ -41,9 +41,30 @@ class StartPage(QWidget):
         self.setObjectName("page")
         self.last_folder = str(Path.home())
         self._found: Found | None = None
+        self._looking: tuple[Path, Path | None] | None = None
+        """What is being looked at now, and the folder for its decisions if one was named."""
         self._crawl: Path | None = None
-        self._kept = ""
-        self._busy = False
+        self._kept: dict[QPlainTextEdit, str] = {}
+        self._busy = self._begin_when_found = False
+        self._make_fields()
+        self._panel = self._build_panel()
+        inner = QWidget()
+        row = QHBoxLayout(inner)
+        row.setContentsMargins(12, 12, 12, 12)
+        row.addStretch(1)
+        row.addWidget(self._panel)
+        row.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(inner)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(area)
+        theme.changed.connect(self._restyle)
+        self._restyle()
+        self._refresh()
+
+    def _make_fields(self) -> None:
         self.source = QLineEdit()
         self.source.setPlaceholderText("A list of addresses or files, or a folder of models; drop it here")
         self.source.setAccessibleName("What is screened")
@@ -66,16 +87,19 @@ class StartPage(QWidget):
         self.annotator = QLineEdit()
         self.annotator.setPlaceholderText("Your name, as it is recorded")
         self.annotator.setAccessibleName("Annotator")
-        self.criterion = QPlainTextEdit()
-        self.criterion.setObjectName("criterion")
-        self.criterion.setAccessibleName("Criterion")
-        self.criterion.setTabChangesFocus(True)
+        self.criterion, self.reasons = QPlainTextEdit(), QPlainTextEdit()
+        for field, name in ((self.criterion, "Criterion"), (self.reasons, "Reasons")):
+            field.setObjectName("criterion")
+            field.setAccessibleName(name)
+            field.setTabChangesFocus(True)
+        self.reasons.setToolTip("One a line, nine at most: while you screen, the keys 1 to 9 give them")
         self.start = QPushButton("Begin")
         self.start.setObjectName("primary")
         self.start.setToolTip(with_key("Show the first model without a decision", "Ctrl+Return"))
         self.start.clicked.connect(lambda: self.request())
         self.banner = Banner()
 
+    def _build_panel(self) -> Panel:
         panel = Panel(spacing=7)
         panel.body.setContentsMargins(26, 22, 26, 24)
         panel.body.addWidget(label("Screen models", "title"))
@@ -99,44 +123,20 @@ class StartPage(QWidget):
         buttons.addWidget(self.note, 1)
         panel.body.addLayout(buttons)
         panel.body.addSpacing(6)
-        columns = QHBoxLayout()
-        columns.setSpacing(16)
-        for text, field, stretch, tip in (
-            ("Decisions go into", self.folder, 3, "Folder for the decisions"),
-            ("Annotator", self.annotator, 2, ""),
-        ):
-            column = QVBoxLayout()
-            column.setSpacing(7)
-            column.addWidget(label(text, "muted"))
-            row = QHBoxLayout()
-            row.setSpacing(4)
-            row.addWidget(field, 1)
-            if tip:
-                row.addWidget(IconButton("folder", tip, self._choose_folder))
-            column.addLayout(row)
-            columns.addLayout(column, stretch)
-        panel.body.addLayout(columns)
+        browse = IconButton("folder", "Folder for the decisions", self._choose_folder)
+        panel.body.addLayout(
+            _columns(("Decisions go into", [self.folder, browse], 3), ("Annotator", [self.annotator], 2))
+        )
         panel.body.addSpacing(6)
-        panel.body.addWidget(label("Criterion, shown beside each model", "muted"))
-        panel.body.addWidget(self.criterion, 1)
+        panel.body.addLayout(
+            _columns(
+                ("Criterion, shown beside each model", [self.criterion], 5), ("Reasons, keys 1 to 9", [self.reasons], 3)
+            ),
+            1,
+        )
         panel.body.addSpacing(8)
         panel.body.addWidget(self.start)
-        self._panel = panel
-        inner = QWidget()
-        row = QHBoxLayout(inner)
-        row.setContentsMargins(12, 12, 12, 12)
-        row.addStretch(1)
-        row.addWidget(panel)
-        row.addStretch(1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setWidget(inner)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(area)
-        theme.changed.connect(self._restyle)
-        self._restyle()
-        self._refresh()
+        return panel
 
     # -- content -----------------------------------------------------------------------------------------
 
@@ -146,7 +146,8 @@ class StartPage(QWidget):
         self.last_folder = str(source.parent)
         self.banner.hide()
         self.note.setText("Reading…")
-        self._found = None
+        self._found, self._looking = None, (source, folder)
+        self._begin_when_found = False
         self._refresh()
         self.look_wanted.emit(source, folder)
 
@@ -169,27 +170,32 @@ class StartPage(QWidget):
 
     def show_found(self, found: Found) -> None:
         """Say what a list or folder holds."""
-        if self.source.text().strip() != str(found.source):
-            return
+        if self._looking not in ((found.source, None), (found.source, found.folder)):
+            return  # another was asked for meanwhile
+        self._looking = None
         self.folder.setText(str(found.folder))
         if found.problem:
             self.note.setText("")
             self.banner.show_message(found.problem)
-            self._found = None
+            self._found, self._begin_when_found = None, False
         else:
             self._found = found
             words = count(found.items, "item")
             if found.decided:
                 words += f", {found.decided:,} decided"
             self.note.setText(words)
-            if self.criterion.toPlainText() in ("", self._kept):
-                self.set_criterion(found.criterion)
+            for field, text in ((self.criterion, found.criterion), (self.reasons, found.reasons)):
+                if field.toPlainText() in ("", self._kept.get(field, "")):
+                    self._keep(field, text)
         self._refresh()
+        if self._begin_when_found:
+            self.request()
 
-    def set_criterion(self, text: str) -> None:
-        """Show the text in force."""
-        self._kept = text.strip()
-        self.criterion.setPlainText(self._kept)
+    def set_usual(self, criterion: str, reasons: str) -> None:
+        """Show the usual texts, where nothing else is known yet."""
+        for field, text in ((self.criterion, criterion), (self.reasons, reasons)):
+            if not field.toPlainText():
+                self._keep(field, text)
 
     def set_busy(self, busy: bool) -> None:
         """While the list is opened."""
@@ -200,12 +206,19 @@ class StartPage(QWidget):
         """Begin, if there is something to screen."""
         if self._busy:
             return
+        self._source_edited()  # a path that was typed counts without Return
+        self._folder_edited()
+        if self._found is None and self.source.text().strip():
+            if self._looking is None:
+                self.look_again()
+            self._begin_when_found = True
+            return
         if self._found is None:
             self.banner.show_message("Choose a list or a folder of models first.", "warning")
             return
         folder = Path(self.folder.text().strip() or self._found.folder).expanduser()
-        text = self.criterion.toPlainText().strip()
-        self.start_requested.emit(StartRequest(self._found.source, folder, self.annotator.text().strip(), text))
+        texts = (field.toPlainText().strip() for field in (self.criterion, self.reasons))
+        self.start_requested.emit(StartRequest(self._found.source, folder, self.annotator.text().strip(), *texts))
 
     def open_list(self) -> None:
         """Ask for a list."""
@@ -221,6 +234,10 @@ class StartPage(QWidget):
 
     # -- inside ------------------------------------------------------------------------------------------
 
+    def _keep(self, field: QPlainTextEdit, text: str) -> None:
+        self._kept[field] = text.strip()
+        field.setPlainText(text.strip())
+
     def _choose_folder(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder for the decisions", self.folder.text())
         if name:
@@ -230,7 +247,8 @@ class StartPage(QWidget):
     def _source_edited(self) -> None:
         text = self.source.text().strip()
         path = Path(text).expanduser()
-        if text and (self._found is None or path != self._found.source):
+        looking = self._looking is not None and path == self._looking[0]
+        if text and not looking and (self._found is None or path != self._found.source):
             self.choose(path)
 
     def _folder_edited(self) -> None:
@@ -246,9 +264,26 @@ class StartPage(QWidget):
     def _restyle(self) -> None:
         self._panel.setFixedWidth(theme.px(_WIDTH))
         self._panel.setMaximumHeight(theme.px(660))
-        self.criterion.setMinimumHeight(theme.px(96))
+        for field in (self.criterion, self.reasons):
+            field.setMinimumHeight(theme.px(96))
 
     def keyPressEvent(self, event: Any) -> None:
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.source.hasFocus():
             return
         super().keyPressEvent(event)
+
+
+def _columns(*columns: tuple[str, list[QWidget], int]) -> QHBoxLayout:
+    """Fields side by side, each under its words and with its share of the width."""
+    out = QHBoxLayout()
+    out.setSpacing(16)
+    for words, fields, stretch in columns:
+        column, row = QVBoxLayout(), QHBoxLayout()
+        column.setSpacing(7)
+        row.setSpacing(4)
+        column.addWidget(label(words, "muted"))
+        for at, field in enumerate(fields):
+            row.addWidget(field, 0 if at else 1)
+        column.addLayout(row)
+        out.addLayout(column, stretch)
+    return out

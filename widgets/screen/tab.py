@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QMimeData, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QPixmap
+from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import (
-    QApplication,
     QHBoxLayout,
-    QLineEdit,
-    QPlainTextEdit,
     QPushButton,
     QStackedWidget,
     QVBoxLayout,
@@ -23,14 +20,17 @@ from widgets.crawl.incoming import folder_in, list_in
 from widgets.kit.banner import Banner
 from widgets.kit.buttons import IconButton
 from widgets.kit.labels import ElidedLabel, label
-from widgets.kit.overlay import Overlay
 from widgets.kit.words import amount, count
-from widgets.screen.contents import Scene
+from widgets.screen.contents import Scene, Sweep
 from widgets.screen.curtain import Curtain
 from widgets.screen.flag_bar import FlagBar
+from widgets.screen.grid import Grid
+from widgets.screen.head import Head
 from widgets.screen.key_catcher import KeyCatcher
 from widgets.screen.key_sheet import KeySheet
-from widgets.screen.keys import HELD, KeyMap
+from widgets.screen.keys import ACTIONS, REASONS, KeyMap
+from widgets.screen.reason_bar import ReasonBar
+from widgets.screen.review_bar import ReviewBar
 from widgets.screen.side import DECISIONS, SidePanel
 from widgets.screen.start_page import StartPage
 from widgets.screen.web_view import WebView
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from widgets.screen.model_view import ModelView
 
 UNSEEN_SECONDS = 0.6
-"""No decision on what has not been drawn yet, but for as long at most."""
+"""For so long nothing is decided on what has not been drawn yet; then it may be skipped."""
 _BUTTONS = {
     "undo": ("undo", "Undo", "Take back the last decision"),
     "back": ("left", "", "One back, without a decision"),
@@ -52,10 +52,13 @@ _BUTTONS = {
     "flag": ("flag", "Flag", "Flag with a note"),
     "inside": ("inside", "Inside", "Look around from inside"),
     "everything": ("fit", "All", "Show what was left out as well: a ground, a sky, what lies far off"),
+    "four": ("models", "Four", "From the front, the right, the back and above at once"),
     "turntable": ("retry", "Turn", "Turn by itself"),
 }
 """Icon, word and tooltip, in the order of the bar below the model."""
-_OF_THE_VIEW = ("inside", "everything", "turntable")
+OF_THE_GRID = (*DECISIONS, *REASONS, "undo", "grid", "review", "help")
+"""What can be done while all models are shown as thumbnails; other keys move among them."""
+_OF_THE_VIEW = ("inside", "everything", "four", "turntable")
 """These stand beside the hints on how to turn it."""
 
 
@@ -85,6 +88,8 @@ class ScreenTab(QWidget):
         self.view: ModelView | None = None
         self.keymap = KeyMap()
         self._seen_at: float | None = None
+        self._on_screen = False
+        """Whether the model itself was to be seen, not only why there is none."""
         self._scene_at = 0.0
         self._held: set[str] = set()
         self._turning = False
@@ -99,7 +104,10 @@ class ScreenTab(QWidget):
         self.side.chosen.connect(lambda index: self._go(index))
         self.web = WebView()
         self.web.open_requested.connect(self._open_page)
+        self.web.loaded.connect(self._page_loaded)
         self.web.windows_changed.connect(lambda: self._catcher.watch())
+        self.grid = Grid()
+        self.grid.opened.connect(lambda index: self.acted.emit("grid", {"on": False, "index": index}))
         self.curtain = Curtain()
         self.pages = QStackedWidget()
         self.pages.addWidget(self.start)
@@ -114,23 +122,32 @@ class ScreenTab(QWidget):
         self.stage = QStackedWidget()
         self.stage.addWidget(self.curtain)
         self.stage.addWidget(self.web)
+        self.stage.addWidget(self.grid)
         self.flag_bar = FlagBar()
         self.flag_bar.flagged.connect(self._flag)
         self.flag_bar.removed.connect(self._remove_flag)
         self.flag_bar.dismissed.connect(self.close_note)
         self.note = self.flag_bar.note
-        head = self._build_head()
+        self.head = head = Head(self.leave, self.act)
+        self.title, self.place, self.badge, self.flagged = head.title, head.place, head.badge, head.flagged
+        self.reasons = ReasonBar()
+        self.reasons.changed.connect(self._reasons_changed)
+        self.review_bar = ReviewBar()
+        self.review_bar.changed.connect(self._review)
+        self.review_bar.left.connect(lambda: self.acted.emit("review", {"wanted": None}))
         foot, bar = self._build_buttons()
         left = QWidget()
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
-        column.addLayout(head)
+        column.addWidget(head)
+        column.addWidget(self.review_bar)
         column.addWidget(self.banner)
         column.addWidget(self.stage, 1)
         column.addWidget(self.warning)
         column.addLayout(foot)
         column.addWidget(self.flag_bar)
+        column.addWidget(self.reasons)
         column.addLayout(bar)
         page = QWidget()
         page.setObjectName("page")
@@ -143,27 +160,6 @@ class ScreenTab(QWidget):
             if isinstance(child, QPushButton | IconButton):
                 child.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         return page
-
-    def _build_head(self) -> QHBoxLayout:
-        self.title = ElidedLabel("", "heading")
-        self.place = label("", "muted")
-        self.rights = ElidedLabel("", "muted")
-        self.badge = label("", "badge")
-        self.flagged = label("", "badge")
-        self.open_button = IconButton("globe", "", self._open_page)
-        self.keys_button = IconButton("help", "", self.toggle_keys)
-        self.leave_button = IconButton("options", "List, folder and criterion", self.leave)
-        head = QHBoxLayout()
-        head.setSpacing(8)
-        head.addWidget(self.leave_button)
-        head.addWidget(self.place)
-        head.addWidget(self.title, 3)
-        head.addWidget(self.flagged)
-        head.addWidget(self.badge)
-        head.addWidget(self.rights, 2)
-        for tool in (self.open_button, self.keys_button):
-            head.addWidget(tool)
-        return head
 
     def _build_buttons(self) -> tuple[QHBoxLayout, QHBoxLayout]:
         """What stands below the model, and the buttons below that."""
@@ -226,12 +222,16 @@ class ScreenTab(QWidget):
     def show_scene(self, scene: Scene, preview: Preview | None) -> None:
         """Show an item and everything about it; `preview` is None while it is not ready, and for pages."""
         before, self.scene = self.scene, scene
-        same = before is not None and before.item.key == scene.item.key
-        self._show_words(scene)
+        same = before is not None and before.item.key == scene.item.key and before.sweep is None
+        self.head.show_scene(scene)
+        self.review_bar.show_scene(scene)
+        self._show_reasons(before if same else None, scene)
         self.side.show_scene(scene)
-        if not same or preview is not self._preview:
+        if scene.sweep is not None:
+            self._show_sweep(scene, scene.sweep)
+        elif not same or preview is not self._preview:
             self.close_note()
-            self._seen_at, self._scene_at = None, time.monotonic()
+            self._seen_at, self._scene_at, self._on_screen = None, time.monotonic(), False
             if scene.item.path is not None:
                 self.web.leave()
                 self.show_preview(preview)
@@ -240,6 +240,18 @@ class ScreenTab(QWidget):
         if scene.notices:
             self.say("\n".join(scene.notices), "info")
         self._tell_end(scene)
+
+    def _show_sweep(self, scene: Scene, sweep: Sweep) -> None:
+        if self.stage.currentWidget() is not self.grid:
+            self.release_keys()
+            self.web.leave()
+            self.curtain.hide_words()
+            self.stage.setCurrentWidget(self.grid)
+            self._show_facts(None)
+            self.grid.view.setFocus()
+        self.grid.show_sweep(sweep, scene.index)
+        if scene.done is not None and scene.done[0] in DECISIONS:
+            self.grid.go_on()
 
     def show_preview(self, preview: Preview | None) -> None:
         """Show the model of the present item, or that it is still loading, or why it cannot be shown."""
@@ -316,6 +328,7 @@ class ScreenTab(QWidget):
         if self._sheet is None:
             self._sheet = KeySheet(self.window().centralWidget(), self.keymap)  # type: ignore[attr-defined]
             self._sheet.changed.connect(self._keys_changed)
+            self._sheet.show_reasons(self.scene.reasons if self.scene is not None else ())
         self._sheet.keymap = self.keymap
         if self._sheet.isVisible():
             self._sheet.dismiss()
@@ -330,13 +343,29 @@ class ScreenTab(QWidget):
 
     # -- actions -----------------------------------------------------------------------------------------
 
+    @property
+    def actions(self) -> Collection[str]:
+        """What the keys may do now."""
+        return OF_THE_GRID if self.scene is not None and self.scene.sweep is not None else ACTIONS
+
     def act(self, action: str) -> None:
         """Do what a key or button asks for."""
         scene = self.scene
-        if not self.judging or scene is None:
+        if not self.judging or scene is None or action not in self.actions:
             return
-        if action in DECISIONS:
+        if action == "grid":
+            self.acted.emit("grid", {"on": scene.sweep is None})
+        elif action in DECISIONS and scene.sweep is not None:
+            self._sweep(action)
+        elif action in DECISIONS:
             self._decide(scene, action)
+        elif action == "review":
+            if scene.review is None:
+                self._review()
+            else:
+                self.review_bar.left.emit()
+        elif action in REASONS:
+            self.reasons.toggle(REASONS.index(action))
         elif action == "flag":
             self.open_note()
         elif action == "inside":
@@ -347,6 +376,10 @@ class ScreenTab(QWidget):
             if self.view is not None:
                 self.view.set_everything(not self.view.everything)
                 self.buttons["everything"].setChecked(self.view.everything)
+        elif action == "four":
+            if self.view is not None:
+                self.view.set_four(not self.view.four)
+                self.buttons["four"].setChecked(self.view.four)
         elif action == "turntable":
             self._set_turning(not self._turning)
             self.options_changed.emit()
@@ -384,6 +417,8 @@ class ScreenTab(QWidget):
             self.view.set_inside(False)
         elif self.judging and self.banner.isVisible():
             self.banner.hide()
+        elif self.judging and self.scene is not None and self.scene.sweep is not None:
+            self.act("grid")
         else:
             return False
         return True
@@ -399,11 +434,48 @@ class ScreenTab(QWidget):
 
     def _decide(self, scene: Scene, action: str) -> None:
         now = time.monotonic()
-        if self._seen_at is None and now - self._scene_at < UNSEEN_SECONDS:
-            return
-        self._keep_thumbnail(scene)
-        seconds = round(now - (self._seen_at or self._scene_at), 2)
-        self.acted.emit(action, {"key": scene.item.key, "seconds": seconds})
+        drawing = self._seen_at is None or self.loading
+        if scene.at_end:
+            back, undo = self.keymap.shown("back"), self.keymap.shown("undo")
+            what = "Every item has a decision" if scene.review is None else "That was the last one of the review"
+            self.status_changed.emit(f"{what}: {back} goes back to one, {undo} takes the last back.")
+        elif drawing and (action != "skip" or now - self._scene_at < UNSEEN_SECONDS):
+            skip, forward = self.keymap.shown("skip"), self.keymap.shown("forward")
+            self.status_changed.emit(f"Nothing is to be seen of it yet: wait, skip it ({skip}) or go on ({forward}).")
+        else:
+            self._keep_thumbnail(scene)
+            seconds = round(now - (self._seen_at or self._scene_at), 2)
+            given = {"key": scene.item.key, "seconds": seconds, "unseen": not self._on_screen}
+            self.acted.emit(action, given | {"reasons": self.reasons.given})
+
+    def _sweep(self, action: str) -> None:
+        chosen = self.grid.chosen
+        drawn = [place for place in chosen if self.grid.drawn(place)]
+        if missing := len(chosen) - len(drawn):
+            self.status_changed.emit(f"{count(missing, 'item')} not drawn yet: left as they are.")
+        if drawn:
+            unseen = [place for place in drawn if not self.grid.pictured(place)]
+            given = {"decision": action, "places": drawn, "unseen": unseen, "reasons": self.reasons.given}
+            self.acted.emit("sweep", given)
+
+    def _show_reasons(self, before: Scene | None, scene: Scene) -> None:
+        keys = [self.keymap.shown(action) for action in REASONS]
+        self.reasons.show_reasons(scene.reasons, keys)
+        if scene.sweep is not None:
+            if scene.done is not None:
+                self.reasons.give(())
+        elif before is None or before.decision is not scene.decision:
+            self.reasons.give(scene.decision.reasons if scene.decision is not None else ())
+        if self._sheet is not None:
+            self._sheet.show_reasons(scene.reasons)
+
+    def _review(self) -> None:
+        self.acted.emit("review", {"wanted": self.review_bar.wanted, "others": tuple(self.review_bar.others)})
+
+    def _reasons_changed(self) -> None:
+        """Of what is decided already, they are recorded at once; else with the decision."""
+        if self.scene is not None and self.scene.decision is not None and self.scene.sweep is None:
+            self.acted.emit("reasons", {"key": self.scene.item.key, "reasons": self.reasons.given})
 
     def _flag(self, note: str) -> None:
         if self.scene is not None:
@@ -447,24 +519,14 @@ class ScreenTab(QWidget):
 
     def _drawn(self, key: object) -> None:
         if self.scene is not None and key == self.scene.item.key:
+            self._on_screen = True
             self._seen()
+
+    def _page_loaded(self, good: bool) -> None:
+        self._on_screen = good and self.stage.currentWidget() is self.web
 
     def _seen(self) -> None:
         self._seen_at = time.monotonic()
-
-    def _show_words(self, scene: Scene) -> None:
-        self.title.setText(scene.title)
-        self.title.detail = f"{scene.title}\n{scene.item.path or ''}\n{scene.item.url}".strip()
-        self.place.setText(f"{scene.index + 1:,} of {scene.total:,}")
-        words = [scene.rights.author, scene.rights.licence]
-        self.rights.setText(" · ".join(word for word in words if word) or (scene.item.url and scene.item.line))
-        self.open_button.setEnabled(bool(scene.item.url))
-        decision = scene.decision
-        _badge(self.badge, DECISIONS[decision.action][0] if decision else "", decision.action if decision else "")
-        if decision is not None:
-            self.badge.setToolTip(f"{decision.who or 'somebody'} {decision.when.replace('T', ' ')[:16]}".strip())
-        _badge(self.flagged, "Flagged" if scene.note is not None else "", "flag")
-        self.flagged.setToolTip(scene.note or "")
 
     def _show_facts(self, preview: Preview | None) -> None:
         words: list[str] = []
@@ -474,7 +536,7 @@ class ScreenTab(QWidget):
             words = [count(facts.triangles, "triangle")] if facts.triangles else []
             words += [amount(facts.bytes)] if facts.bytes else []
             words += ["animated, shown at rest"] if facts.animated else []
-            warnings = facts.warnings
+            warnings = (*(facts.hints.words if facts.hints is not None else ()), *facts.warnings)
             if preview.around:
                 warnings = (*warnings, f"{self.keymap.shown('everything')} shows everything.")
         self.facts.setText(" · ".join(words))
@@ -485,6 +547,11 @@ class ScreenTab(QWidget):
 
     def _tell_end(self, scene: Scene) -> None:
         progress = scene.progress
+        if scene.review is not None:
+            if scene.at_end:
+                text = f"You are at the end of the review of {count(scene.review.total, 'item')}."
+                self.say(text, "info", {"Back to the list": self.review_bar.left.emit})
+            return
         if progress.left or self._told_end:
             self._told_end = self._told_end and not progress.left
             return
@@ -518,8 +585,9 @@ class ScreenTab(QWidget):
             every = ", ".join((keys.shown(action), *keys.keys(action)[1:]))
             button.setToolTip(f"{tip} ({every})")
             button.setAccessibleName(tip)
-        self.open_button.setToolTip(f"Open its page in the browser ({keys.shown('open_page')})")
-        self.keys_button.setToolTip(f"Keys, and how to change them ({keys.shown('help')})")
+        if self.scene is not None:
+            self.reasons.show_reasons(self.scene.reasons, [keys.shown(action) for action in REASONS])
+        self.head.show_keys(keys)
         self._show_hint()
 
     def _show_hint(self) -> None:
@@ -532,51 +600,24 @@ class ScreenTab(QWidget):
         else:
             self.hint.setText(f"{turn[0]} turn   {turn[1]} tilt   {near} zoom   {shown('help')} keys")
 
-    # -- keys, whatever has the focus --------------------------------------------------------------------
+    # -- held keys ---------------------------------------------------------------------------------------
 
-    def takes_keys(self) -> bool:
-        """Whether keys are for this tab now."""
-        if not self.judging or not self.isVisible():
-            return False
-        if QApplication.activeModalWidget() is not None or QApplication.activePopupWidget() is not None:
-            return False
-        if isinstance(self.window().focusWidget(), QLineEdit | QPlainTextEdit):
-            return False
-        direct = Qt.FindChildOption.FindDirectChildrenOnly  # a window has thousands of widgets
-        over = self.window().centralWidget().findChildren(Overlay, options=direct)  # type: ignore[attr-defined]
-        return not any(overlay.isVisible() for overlay in over)
-
-    def key_pressed(self, event: QKeyEvent) -> bool:
-        """Do what a key is for; whether it is for something."""
-        action = self.keymap.action(event)
-        if action is None:
-            return False
-        if event.isAutoRepeat():
-            # A held key moves on through the list, and turns; it never decides.
-            if action in ("back", "forward"):
-                self.act(action)
-        elif action in HELD:
-            self._held.add(action)
-            self._press(action)
-        else:
-            self.act(action)
-        return True
-
-    def key_released(self, event: QKeyEvent) -> None:
-        """Stop what a held key does."""
-        action = self.keymap.action(event)
-        if action in self._held and not event.isAutoRepeat():
-            self._held.remove(action)
-            for shown in (self.view, self.web):
-                if shown is not None:
-                    shown.release(action)
-
-    def _press(self, action: str) -> None:
+    def press(self, action: str) -> None:
+        """A key that goes on while it is held goes down."""
+        self._held.add(action)
         shown = self.stage.currentWidget()
         if shown is self.web:
             self.web.press(action)
         elif shown is self.view and self.view is not None:
             self.view.press(action)
+
+    def release(self, action: str) -> None:
+        """It is let go."""
+        if action in self._held:
+            self._held.remove(action)
+            for shown in (self.view, self.web):
+                if shown is not None:
+                    shown.release(action)
 
     def release_keys(self) -> None:
         """Stop what held keys do, as when another window takes the keyboard."""
@@ -597,12 +638,3 @@ class ScreenTab(QWidget):
     def hideEvent(self, event: Any) -> None:
         super().hideEvent(event)
         self.release_keys()
-
-
-def _badge(badge: Any, text: str, kind: str) -> None:
-    badge.setText(text)
-    badge.setVisible(bool(text))
-    if badge.property("kind") != kind:
-        badge.setProperty("kind", kind)
-        badge.style().unpolish(badge)
-        badge.style().polish(badge)

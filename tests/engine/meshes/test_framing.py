@@ -55,7 +55,7 @@ def fence(side: float) -> Any:
 
 FAR = [stray(1000, 0, 0), stray(0, -3000, 0), stray(5, 5, 20_000), stray(200, 90, 3)]
 SPOILED: dict[str, tuple[list[Any], str]] = {
-    "stray": ([stray(1000, 0, 0)], "1 triangle is left out, which lie up to 50 times"),
+    "stray": ([stray(1000, 0, 0)], "1 triangle is left out, which lies up to 50 times"),
     "far stray": ([stray(0, 0, 20_000)], "1,000 times"),
     "strays on all sides, near and far": (FAR, "4 triangles are left out"),
     "flat stray at the height of the floor": ([plane(0.1).apply_translation((1000, 0, 0))], "2 triangles"),
