@@ -278,6 +278,7 @@ class ScreenSession:
             recent=tuple(session.recent(RECENT)),
             criterion=session.criterion,
             reasons=tuple(session.reasons),
+            gold=session.gold,
             sweep=self._sweep(session) if self._sweeping else None,
             review=_review_of(session),
             at_end=session.at_end,
@@ -396,6 +397,8 @@ def _open(request: StartRequest) -> ScreeningSession:
             session.save_criterion(f"{request.criterion.strip()}\n")
         if request.reasons.split() != " ".join(session.reasons).split():
             session.save_reasons(request.reasons)
+        if request.gold is not None:
+            session.use_gold(request.gold)
     except BaseException:
         session.close()
         raise

@@ -1,9 +1,11 @@
-"""`oriel screen split | merge | conflicts | stats | list | export`: many annotators, from the command line."""
+"""`oriel screen split | merge | conflicts | stats | list | export | hints`: many annotators, from the command line."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +18,18 @@ from engine.screening import (
     TEXTS,
     Merged,
     Throughput,
+    Thumbnails,
     Wanted,
+    alike,
     chosen_items,
     conflict_table,
     decision_table,
+    default_folder,
+    hint_table,
     measure,
     merge,
     opinions_in,
+    read_gold,
     read_items,
     rows_of,
     split,
@@ -39,6 +46,10 @@ Rounds = Annotated[
     ),
 ]
 Json = Annotated[bool, option("print JSON")]
+Gold = Annotated[
+    Path | None,
+    option("gold set: a CSV with the columns item and decision, or a folder with decisions", metavar="FILE"),
+]
 _OF_DECISIONS = tuple(state for state in STATES if state != "undecided")
 
 
@@ -52,9 +63,10 @@ def split_(
     overlap: Annotated[
         float, option("share of the items that two annotators judge each, 0 to 1", metavar="SHARE")
     ] = 0.0,
+    gold: Gold = None,
 ) -> None:
-    """Split a list into one part for each annotator, in random order."""
-    paths = split(list, output, parts, seed, overlap)
+    """Split a list into one part for each annotator, in random order; a gold set is mixed into each."""
+    paths = split(list, output, parts, seed, overlap, gold)
     sizes = [len(read_items(path).items) for path in paths]
     print(f"{output}: {len(paths)} parts of {_span(sizes)} items, {paths[0].name} to {paths[-1].name}")
 
@@ -117,18 +129,19 @@ def stats(
     /,
     *,
     idle: Annotated[float, option("seconds from which on a pause is a break", metavar="S")] = IDLE,
+    gold: Gold = None,
     csv: Annotated[Path | None, option("write the table as CSV", metavar="FILE")] = None,
     json: Json = False,
 ) -> None:
-    """Say how much each person screened a day, and how fast."""
+    """Say how much each person screened a day, how fast, and how well it agrees with a gold set."""
     if not idle > 0:
         raise InputError(f"--idle is {idle:g}: it must be more than 0 seconds.")
-    rows = measure(folders, idle)
+    rows = measure(folders, idle, None if gold is None else read_gold(gold))
     if csv is not None:
         write(csv, to_csv(rows))
     if json:
         return say_json([dataclasses.asdict(row) for row in rows])
-    heads = ("who", "day", "decided", "selected", "unseen", "hours", "an hour", "s an item")
+    heads = ("who", "day", "decided", "selected", "unseen", "hours", "an hour", "s an item", "gold", "agreed", "kappa")
     table = [heads, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(heads))]
     for line in table:
@@ -184,7 +197,40 @@ def export(
     print(f"{output}: {len(chosen)} decisions")
 
 
-COMMANDS = (split_, merge_, conflicts, stats, list_, export)
+def hints(
+    list: List,
+    /,
+    *,
+    output: Annotated[Path | None, option("CSV; default: print it", "-o", metavar="FILE")] = None,
+    json: Json = False,
+) -> None:
+    """Say what the models' shapes hint at: flat, inside out, with a ground or strays, alike. It decides nothing."""
+    found = read_items(list).items
+    folder = default_folder(list.absolute())
+    with contextlib.ExitStack() as stack:
+        kept = folder if folder.is_dir() else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        thumbnails = Thumbnails(kept)
+        stack.callback(thumbnails.close)
+        thumbnails.want([item.path for item in found if item.path is not None])
+        thumbnails.wait()
+        made = {item.line: thumbnails.get(item.path) for item in found if item.path is not None}
+    shapes = {line: one.hints for line, one in made.items() if one is not None and one.hints is not None}
+    problems = {
+        line: one.problem if one else "It could not be drawn." for line, one in made.items() if line not in shapes
+    }
+    if json:
+        near = alike(shapes)
+        said = {line: {"hints": hint.words, "alike": near.get(line, ())} for line, hint in shapes.items()}
+        return say_json({line: said.get(line) or {"problem": problems[line]} for line in made})
+    table = hint_table(shapes, problems)
+    if output is None:
+        print(table.decode("utf-8-sig"), end="")
+        return
+    write(output, table)
+    print(f"{output}: {len(made)} models")
+
+
+COMMANDS = (split_, merge_, conflicts, stats, list_, export, hints)
 
 # -- helpers -------------------------------------------------------------------------------------------------
 
@@ -209,6 +255,9 @@ def _cells(row: Throughput) -> tuple[str, ...]:
         f"{row.seconds / 3600:.1f}",
         shown(row.per_hour, ".0f"),
         shown(row.median_seconds, ".1f"),
+        str(row.gold_items or "-"),
+        shown(row.gold_share, ".0%"),
+        shown(row.gold_kappa, ".2f"),
     )
 
 

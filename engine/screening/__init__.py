@@ -4,7 +4,8 @@
 """
 
 from engine.screening.cache import PreviewCache
-from engine.screening.hints import Hints, alike
+from engine.screening.gold import GOLD_FILE, GoldSet, WithGold, agreement, cohen_kappa, read_gold
+from engine.screening.hints import Hints, alike, hint_table
 from engine.screening.items import MODEL_SUFFIXES, Item, ItemList, read_items
 from engine.screening.preview import Preview, PreviewFacts, PreviewLimits, PreviewPart, load_preview
 from engine.screening.records import TEXTS, Entry, History
@@ -24,7 +25,6 @@ from engine.screening.team import (
     Agreement,
     Conflict,
     Merged,
-    cohen_kappa,
     conflict_table,
     merge,
     split,
@@ -34,6 +34,7 @@ from engine.screening.thumbnails import Thumbnail, Thumbnails
 
 __all__ = [
     "CRITERION",
+    "GOLD_FILE",
     "IDLE",
     "MODEL_SUFFIXES",
     "REASONS",
@@ -42,6 +43,7 @@ __all__ = [
     "Agreement",
     "Conflict",
     "Entry",
+    "GoldSet",
     "Hints",
     "History",
     "Item",
@@ -60,6 +62,8 @@ __all__ = [
     "Thumbnail",
     "Thumbnails",
     "Wanted",
+    "WithGold",
+    "agreement",
     "alike",
     "chosen_items",
     "cohen_kappa",
@@ -67,10 +71,12 @@ __all__ = [
     "decision_table",
     "default_annotator",
     "default_folder",
+    "hint_table",
     "load_preview",
     "measure",
     "merge",
     "opinions_in",
+    "read_gold",
     "read_items",
     "rows_of",
     "split",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.core.errors import InputError
@@ -107,6 +107,11 @@ def parse_item(line: str) -> Item | str | None:
         return Item(page.key, text, url=page.url)
     kinds = "" if "://" in text else f", nor a file of a known kind ({', '.join(MODEL_SUFFIXES)})"
     return f"{page}{kinds}"
+
+
+def anywhere(item: Item) -> Item:
+    """The item as a list in any folder may name it."""
+    return item if item.path is None else replace(item, line=str(item.path.resolve()))
 
 
 def decode(text: bytes) -> str:

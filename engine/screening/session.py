@@ -21,7 +21,8 @@ from typing import Any
 
 from engine.core.errors import InputError, OrielError
 from engine.core.files import read_object, write_whole
-from engine.screening.items import Item, ItemList, decode, encode, parse_items, read_items
+from engine.screening.gold import GOLD_FILE, GoldSet, WithGold, agreement, read_gold, write_gold
+from engine.screening.items import Item, ItemList, anywhere, decode, encode, parse_items, read_items
 from engine.screening.records import LOG, TEXTS, Entry, History, Records, now
 from engine.screening.review import Opinion, Wanted, decision_table, opinions_in
 from engine.screening.stats import seconds_at_work
@@ -109,6 +110,7 @@ class ScreeningSession:
         """The numbers of the entries of each `decide_all`."""
         self._others: dict[str, list[Opinion]] = {}
         self._records = records
+        self._gold = self._found_gold()
         self._take(found)
         self.index = self._first()
 
@@ -339,6 +341,27 @@ class ScreeningSession:
             if self.items[place].key not in decided and place != self.index:
                 found.append(self.items[place])
         return found
+
+    @property
+    def gold(self) -> WithGold | None:
+        """How well one agrees with the project's gold set, gold.csv in the folder or beside the list; None without."""
+        return None if self._gold is None else agreement(self._gold, self._records.history.decided.items())
+
+    def use_gold(self, path: Path) -> None:
+        """Take a gold set, a table or a folder with decisions, and keep it in the folder. InputError as `read_gold`."""
+        gold = read_gold(path)
+        lines = {item.key: item.line if item.key in self._places else anywhere(item).line for item in gold.items}
+        write_gold(self.folder / GOLD_FILE, {line: gold.decisions[key] for key, line in lines.items()})
+        self._gold = gold
+
+    def _found_gold(self) -> GoldSet | None:
+        for place in (self.folder, self.source.parent):
+            if (place / GOLD_FILE).is_file():
+                try:
+                    return read_gold(place / GOLD_FILE)
+                except InputError as error:
+                    self.notices.append(str(error))
+        return None
 
     def reasons_given(self) -> list[str]:
         """The project's reasons and all that any decision names, here and in the folders of a review."""

@@ -6,11 +6,12 @@ import csv
 import io
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
 from engine.crawling.rights import cell
+from engine.screening.gold import GoldSet, agreement
 from engine.screening.records import TEXTS, Entry, History
 
 IDLE = 120.0
@@ -39,20 +40,30 @@ class Throughput:
     """Selected ones among those selected and rejected, 0 to 1."""
     unseen: int
     """Decisions on models that were not on the screen."""
+    gold_items: int = 0
+    """Items of the gold set that were selected or rejected; counted for all days together."""
+    gold_share: float | None = None
+    """Of those, decided as the gold set says, 0 to 1."""
+    gold_kappa: float | None = None
+    """Cohen's kappa with the gold set."""
 
 
-def measure(folders: Iterable[Path], idle: float = IDLE) -> list[Throughput]:
+def measure(folders: Iterable[Path], idle: float = IDLE, gold: GoldSet | None = None) -> list[Throughput]:
     """The throughput of each person by day, then of all days, from the folders' records.
 
     Gaps and items of more than `idle` seconds count as breaks. Decisions whose time is unknown, as those of the
-    original's files, stand under the empty name and without a day.
+    original's files, stand under the empty name and without a day. With a gold set, the rows of all days say how well
+    each person agrees with it.
     """
     done: dict[str, list[tuple[Entry, bool]]] = {}
+    stood: dict[str, list[tuple[str, Entry]]] = {}
     for folder in folders:
         history = History.read(folder)
         for number, entry in enumerate(history.entries):
             if entry.action != "moved":
                 done.setdefault(entry.who, []).append((entry, history.stands(number)))
+        for key, entry in history.decided.items():
+            stood.setdefault(entry.who, []).append((key, entry))
     rows = []
     for who in sorted(done):
         own = sorted(done[who], key=lambda pair: pair[0].when)
@@ -64,6 +75,10 @@ def measure(folders: Iterable[Path], idle: float = IDLE) -> list[Throughput]:
         for day, numbers in (*sorted(days.items()), ("", range(len(own)))):
             stand = [own[n][0] for n in numbers if own[n][1]]
             rows.append(_row(who, day, stand, sum(spent[n] for n in numbers), idle))
+        if gold is not None:
+            found = agreement(gold, stood.get(who, ()))
+            known = {"gold_items": found.items, "gold_share": found.share, "gold_kappa": found.kappa}
+            rows[-1] = replace(rows[-1], **known)  # type: ignore[arg-type]
     return rows
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from engine.core.errors import InputError
 from engine.core.files import write_whole
-from engine.screening.items import Item, ItemList, encode, read_items
+from engine.screening.gold import cohen_kappa, read_gold
+from engine.screening.items import Item, ItemList, anywhere, encode, read_items
 from engine.screening.records import LOG, TEXTS, Entry, History, make_folder
 from engine.screening.review import opinions_in
 from engine.screening.session import SETTINGS, settings_of
@@ -75,12 +76,15 @@ class Merged:
 # -- splitting -----------------------------------------------------------------------------------------------
 
 
-def split(source: Path, folder: Path, parts: int, seed: int = 0, overlap: float = 0.0) -> list[Path]:
+def split(
+    source: Path, folder: Path, parts: int, seed: int = 0, overlap: float = 0.0, gold: Path | None = None
+) -> list[Path]:
     """Write a list (or a folder's models) as `part-01.txt`, ... in random order; returns their paths.
 
     The share `overlap` of the items, 0 to 1, goes to two annotators each, evenly over all pairs, so that their
     agreement can be measured. Every item is in one part at least; parts differ by one item at most, or a few with
-    an overlap. The same seed gives the same parts. InputError if other parts are in the folder.
+    an overlap. The items of a gold set (see `read_gold`) are mixed into each part. The same seed gives the same parts.
+    InputError if other parts are in the folder.
     """
     source = source.absolute()
     found = read_items(source)
@@ -88,8 +92,12 @@ def split(source: Path, folder: Path, parts: int, seed: int = 0, overlap: float 
         raise InputError(f"{parts} parts were asked for: choose 1 to {len(found.items)}, the number of items.")
     if not 0 <= overlap <= 1 or (overlap > 0 and parts == 1):
         raise InputError(f"An overlap of {overlap:g} was asked for: choose 0 to 1, and two parts at least.")
+    known = {} if gold is None else {item.key: item for item in read_gold(gold).items}
+    listed = {item.key for item in found.items}
+    mixed_in = [item if key in listed else anywhere(item) for key, item in known.items()]
     chance = random.Random(seed)
-    order = chance.sample(found.items, len(found.items))
+    rest = [item for item in found.items if item.key not in known]
+    order = chance.sample(rest, len(rest))
     shared = round(overlap * len(order))
     dealt: list[list[Item]] = [[] for _ in range(parts)]
     pairs = list(itertools.combinations(range(parts), 2))
@@ -102,6 +110,7 @@ def split(source: Path, folder: Path, parts: int, seed: int = 0, overlap: float 
     width = max(2, len(str(parts)))
     texts: dict[Path, bytes] = {}
     for number, items in enumerate(dealt, 1):
+        items += mixed_in
         chance.shuffle(items)
         head = f"# part {number} of {parts} of {source.name}, seed {seed}, overlap {overlap:g}\n"
         texts[folder / f"part-{number:0{width}}.txt"] = encode(head) + _list_of(items, found, source, folder)
@@ -190,23 +199,6 @@ def conflict_table(conflicts: Sequence[Conflict]) -> bytes:
     for conflict in conflicts:
         table.writerow([conflict.item.line, *(_said(conflict.opinions.get(name)) for name in names)])
     return text.getvalue().encode("utf-8-sig", "replace")
-
-
-def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
-    """Agreement of two annotators beyond chance: 1 is full, 0 what chance gives; None if it is not defined.
-
-    kappa = (p_o - p_e) / (1 - p_e), where p_o is the share of the items on which both say the same and p_e the
-    share expected if each drew answers at random with their own frequencies (Cohen, "A Coefficient of Agreement for
-    Nominal Scales", Educational and Psychological Measurement 20, 1960, pp. 37-46). It is not defined without
-    items, and where both give one and the same answer throughout (p_e = 1).
-    """
-    count = len(first)
-    if count != len(second):
-        raise ValueError(f"{count} answers cannot be compared with {len(second)}")
-    # Counted in whole numbers, so that p_e = 1 is exact.
-    agreed = count * sum(a == b for a, b in zip(first, second, strict=True))
-    chance = sum(first.count(answer) * second.count(answer) for answer in set(first))
-    return (agreed - chance) / (count * count - chance) if chance < count * count else None
 
 
 # -- inside --------------------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ class Thumbnails:
         self._changed = threading.Condition()
         self._wanted: list[Path] = []
         self._checked: set[Path] = set()
+        self._working = False
         self._callbacks: list[Callable[[Path], None]] = []
         self._closing = CancelToken()
         self._thread: threading.Thread | None = None
@@ -97,6 +98,14 @@ class Thumbnails:
     def on_ready(self, callback: Callable[[Path], None]) -> None:
         """Have `callback` called with the path of each that is ready, from another thread."""
         self._callbacks.append(callback)
+
+    def wait(self, cancel: CancelToken | None = None) -> None:
+        """Until all that is wanted is there, or cannot be. Raises Cancelled within about 100 ms of the token."""
+        with self._changed:
+            while self._thread is not None and self._thread.is_alive() and (self._wanted or self._working):
+                if cancel is not None:
+                    cancel.check()
+                self._changed.wait(0.1)
 
     def close(self) -> None:
         """End the process and the thread."""
@@ -134,11 +143,13 @@ class Thumbnails:
         """Wait for a file that is to be drawn."""
         while True:
             with self._changed:
+                self._working = False
                 while not self._wanted:
+                    self._changed.notify_all()
                     self._closing.check()
                     self._changed.wait()
                 self._closing.check()
-                path = self._wanted.pop(0)
+                path, self._working = self._wanted.pop(0), True
                 if path in self._checked:
                     continue
                 self._checked.add(path)

@@ -11,6 +11,7 @@ import pytest
 from app import cli
 from engine.screening import ScreeningSession
 from tests.benchmarks.screening import write_list
+from tests.screening_models import write_house
 
 
 def screen(*arguments: object) -> int:
@@ -142,3 +143,32 @@ def test_decisions_are_exported_with_reasons_and_by_what_they_are(
     assert len(json.loads(capsys.readouterr().out)) == 3
     assert screen("stats", *folders) == 0
     assert "unseen" in capsys.readouterr().out
+
+
+def test_stats_say_how_well_people_agree_with_a_gold_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = write_list(tmp_path / "urls.txt", 4)
+    with ScreeningSession.open(tmp_path / "urls.txt", tmp_path / "ada", "Ada") as session:
+        for answer in ("select", "reject", "select", "reject"):
+            session.decide(answer)
+    gold = tmp_path / "known.csv"
+    gold.write_text("item,decision\n" + "".join(f"{line},{word}\n" for line, word in zip(lines, "yyyn", strict=True)))
+    assert screen("stats", tmp_path / "ada", "--gold", gold) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[-3:] == ["4", "75%", "0.50"]
+    assert screen("stats", tmp_path / "ada", "--gold", gold, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[-1]["gold_kappa"] == 0.5
+    assert screen("stats", tmp_path / "ada", "--gold", tmp_path / "none.csv") == 2
+    assert "none.csv cannot be read" in capsys.readouterr().err
+    assert screen("split", tmp_path / "urls.txt", "-n", 1, "-o", tmp_path / "p", "--gold", gold) == 0
+
+
+def test_hints_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_house(tmp_path / "a.glb")
+    write_house(tmp_path / "b.glb", rows=7)
+    (tmp_path / "c.glb").write_bytes(b"")
+    assert screen("hints", tmp_path, "-o", tmp_path / "hints.csv") == 0
+    assert "3 models" in capsys.readouterr().out
+    rows = (tmp_path / "hints.csv").read_text("utf-8-sig").splitlines()
+    assert rows[0] == "item,depth,inward,hints,alike,problem"
+    assert rows[1].endswith(",b.glb,") and rows[2].endswith(",a.glb,") and "empty" in rows[3]
+    assert screen("hints", tmp_path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["a.glb"] == {"hints": [], "alike": ["b.glb"]}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.screening import Entry, Item, Judged, Opinion, ScreeningProgress, Thumbnail
+    from engine.screening import Entry, Item, Judged, Opinion, ScreeningProgress, Thumbnail, WithGold
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class StartRequest:
     criterion: str
     reasons: str = ""
     """One a line."""
+    gold: Path | None = None
+    """A gold set to be taken; None leaves it as it is."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Scene:
     criterion: str = ""
     reasons: tuple[str, ...] = ()
     """The project's, for the keys from 1 on."""
+    gold: WithGold | None = None
+    """How well the decisions agree with the gold set; None where there is none."""
     sweep: Sweep | None = None
     """None while one model is shown."""
     review: Review | None = None

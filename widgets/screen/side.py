@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QRect, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
@@ -24,6 +24,9 @@ from widgets.kit.panel import Panel
 from widgets.kit.theme import theme
 from widgets.kit.words import duration
 from widgets.screen.contents import Scene
+
+if TYPE_CHECKING:
+    from engine.screening import WithGold
 
 DECISIONS = {"select": ("Selected", "good"), "reject": ("Rejected", "error"), "skip": ("Skipped", "warning")}
 """Words and colour of each decision."""
@@ -59,6 +62,9 @@ class SidePanel(QWidget):
         pace.addWidget(self.left)
         progress.body.addLayout(pace)
         progress.body.addWidget(self.counts)
+        self.gold = label("", "muted")
+        self.gold.setToolTip("How well your decisions agree with those that are known to be right, and Cohen's kappa")
+        progress.body.addWidget(self.gold)
 
         criterion = Panel("Criterion", spacing=4)
         self.criterion = label("", "", wrap=True)
@@ -113,6 +119,9 @@ class SidePanel(QWidget):
         self.rate.setText(f"{progress.rate:,.0f} an hour" if progress.rate else "")
         left = progress.seconds_left
         self.left.setText(f"{duration(left)} left" if left and progress.left else "")
+        self.gold.setVisible(scene.gold is not None)
+        if scene.gold is not None:
+            self.gold.setText(_agreement(scene.gold))
         if self.criterion.text() != scene.criterion.strip():
             self.criterion.setText(scene.criterion.strip())
         for at, card in enumerate(self.cards):
@@ -136,6 +145,13 @@ class SidePanel(QWidget):
 
     def _restyle(self) -> None:
         self.setFixedWidth(theme.px(304))
+
+
+def _agreement(gold: WithGold) -> str:
+    if gold.share is None:
+        return "Gold set: none decided yet"
+    kappa = "" if gold.kappa is None else f", κ {gold.kappa:.2f}"
+    return f"Gold set: {gold.agreed:,} of {gold.items:,} ({100 * gold.share:.0f} %){kappa}"
 
 
 class Card(QToolButton):

@@ -78,6 +78,13 @@ class StartPage(QWidget):
         self.crawl_button = QPushButton("Last crawl")
         self.crawl_button.clicked.connect(lambda: self._crawl and self.choose(self._crawl))
         self.crawl_button.hide()
+        self.gold: Path | None = None
+        self.gold_button = QPushButton("Gold set…")
+        self.gold_button.setToolTip(
+            "A table (CSV) with the columns item and decision, whose decisions are known to be right: how well you "
+            "agree with it is shown while you screen. A gold.csv beside the list is found by itself"
+        )
+        self.gold_button.clicked.connect(lambda: self._choose_gold())
         self.note = label("", "small", wrap=True)
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("Beside the list")
@@ -117,7 +124,7 @@ class StartPage(QWidget):
         panel.body.addWidget(self.source)
         buttons = QHBoxLayout()
         buttons.setSpacing(8)
-        for button in (self.list_button, self.folder_button, self.crawl_button):
+        for button in (self.list_button, self.folder_button, self.crawl_button, self.gold_button):
             buttons.addWidget(button)
         buttons.addSpacing(6)
         buttons.addWidget(self.note, 1)
@@ -218,7 +225,9 @@ class StartPage(QWidget):
             return
         folder = Path(self.folder.text().strip() or self._found.folder).expanduser()
         texts = (field.toPlainText().strip() for field in (self.criterion, self.reasons))
-        self.start_requested.emit(StartRequest(self._found.source, folder, self.annotator.text().strip(), *texts))
+        self.start_requested.emit(
+            StartRequest(self._found.source, folder, self.annotator.text().strip(), *texts, self.gold)
+        )
 
     def open_list(self) -> None:
         """Ask for a list."""
@@ -237,6 +246,16 @@ class StartPage(QWidget):
     def _keep(self, field: QPlainTextEdit, text: str) -> None:
         self._kept[field] = text.strip()
         field.setPlainText(text.strip())
+
+    def take_gold(self, path: Path) -> None:
+        """Take a gold set for what is screened next."""
+        self.gold = path
+        self.gold_button.setText(path.name)
+
+    def _choose_gold(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Gold set", self.last_folder, "Tables (*.csv);;All (*)")
+        if name:
+            self.take_gold(Path(name))
 
     def _choose_folder(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder for the decisions", self.folder.text())
