@@ -217,7 +217,8 @@ async def crawl_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> 
 
 
 async def screen_tab(session: Session, shoot: Callable[..., Awaitable[None]]) -> None:
-    """The Screen tab: start page, a model and its inside, a flag, keys, a damaged model, full screen, a web page."""
+    """The Screen tab: start page, a model, its inside and four sides, thumbnails, a review, a flag, keys, a damaged
+    model, full screen, a web page."""
     from engine.data.objects import make_object
     from tests.site import ModelSite, SiteModel
 
@@ -257,6 +258,19 @@ async def screen_tab(session: Session, shoot: Callable[..., Awaitable[None]]) ->
     tab.act("inside")
     await shoot("screen-inside", ("dark",))
     tab.act("inside")
+    tab.act("four")
+    tab.act("reason_1")
+    tab.act("reason_4")
+    await shoot("screen-four")
+    tab.act("four")
+    await act("grid")
+    await settle(lambda: len(tab.grid.cells.thumbnails) == 14)
+    tab.grid.view.setCurrentIndex(tab.grid.cells.index(9))
+    await shoot("screen-grid")
+    await act("grid")
+    await act("review")
+    await shoot("screen-review")
+    await act("review")
     tab.open_note()
     tab.note.setText("Is there anything behind the front?")
     await shoot("screen-flag", ("light",))

@@ -79,9 +79,11 @@ KEYS = {
     "Screen": [
         ("Y  N  S", "select, reject, skip"),
         ("U  F", "take back, flag with a note"),
+        ("1 … 9", "give a reason"),
         ("G  PgUp  PgDn", "next undecided, back, forward"),
+        ("V  R", "thumbnails, look again at decisions"),
         ("Arrows  +  −", "turn, tilt, nearer, farther"),
-        ("I  T  Home", "inside, turn by itself, whole"),
+        ("I  Q  T  Home", "inside, four sides, turn by itself, whole"),
         ("H", "all of its keys; change them"),
     ],
     "Models": [

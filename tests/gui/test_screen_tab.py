@@ -761,3 +761,19 @@ def test_four_sides_are_seen_at_once_from_model_to_model(drive: Drive, tmp_path:
         assert not tab.view.four and drawn_share(tab.view) > 0.05
 
     drive(scenario)
+
+
+def test_agreement_with_a_gold_set_is_shown(drive: Drive, models: Path, tmp_path: Path) -> None:
+    gold = tmp_path / "known.csv"
+    gold.write_text("item,decision\nmodel_0.glb,select\nmodel_1.glb,select\nmodel_2.glb,reject\nmodel_3.glb,reject\n")
+
+    async def scenario(session: Session) -> None:
+        tab = session.window.screen_tab
+        tab.start.take_gold(gold)
+        await begin(session, models, tmp_path / "decisions")
+        assert tab.side.gold.text() == "Gold set: none decided yet"
+        for key in (Key.Key_Y, Key.Key_N, Key.Key_N, Key.Key_N):
+            await do(session, key)
+        assert tab.side.gold.text() == "Gold set: 3 of 4 (75 %), κ 0.50"
+
+    drive(scenario)

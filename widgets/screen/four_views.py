@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from PySide6.QtGui import QColor
 
 from engine.cameras import camera_to_world
 from widgets.kit.theme import theme
@@ -56,13 +57,11 @@ class FourViews:
 
     def restyle(self, lower: str, upper: str) -> None:
         """Take the colours of the theme."""
-        from PySide6.QtGui import QColor
-
         for renderer in self._renderers.values():
-            renderer.SetBackground(QColor(lower).getRgbF()[:3])
-            renderer.SetBackground2(QColor(upper).getRgbF()[:3])
+            renderer.SetBackground(_rgb(QColor(lower)))
+            renderer.SetBackground2(_rgb(QColor(upper)))
         for words in self._words:
-            words.GetTextProperty().SetColor(theme.color("muted").getRgbF()[:3])
+            words.GetTextProperty().SetColor(_rgb(theme.color("muted")))
             words.GetTextProperty().SetFontSize(theme.px(13))
 
     def place(self, target: Any, distance: Callable[[float, float], float], angle: float) -> None:
@@ -81,3 +80,7 @@ class FourViews:
     def seconds(self) -> float:
         """That the last picture took."""
         return sum(float(renderer.GetLastRenderTimeInSeconds()) for renderer in self._renderers.values())
+
+
+def _rgb(color: QColor) -> tuple[float, float, float]:
+    return color.redF(), color.greenF(), color.blueF()

@@ -220,13 +220,14 @@ class Grid(QWidget):
         self.view.moved.connect(self._quiet.start)
         selection = self.view.selectionModel()
         selection.selectionChanged.connect(lambda *_: self._tell())
+        self.cells.dataChanged.connect(lambda *_: self._tell())
         theme.changed.connect(self.view.doItemsLayout)
 
     def show_sweep(self, sweep: Sweep, current: int) -> None:
         """Show the items and what was decided of them; `current` is the place of the present one."""
         self.cells.decisions = sweep.decisions
         if sweep.items is not self.cells.items:
-            self.cells.thumbnails.update(sweep.thumbnails)
+            self.cells.thumbnails = dict(sweep.thumbnails)
             self.cells.show(sweep.items, list(range(len(sweep.items))), {})
             self.order.setCurrentIndex(0)
             self.go_to(current)
@@ -284,6 +285,6 @@ class Grid(QWidget):
     def _tell(self) -> None:
         total, chosen = len(self.cells.order), len(self.view.selectionModel().selectedIndexes())
         words = [count(total, "item"), f"{chosen:,} selected" if chosen else ""]
-        there = sum(1 for item in self.cells.items if item.path in self.cells.thumbnails)
+        there = len(self.cells.thumbnails)
         words += [f"{there:,} drawn" if there < total else ""]
         self.state.setText(" · ".join(word for word in words if word))

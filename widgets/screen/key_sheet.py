@@ -13,14 +13,15 @@ from widgets.kit.labels import label
 from widgets.kit.overlay import Overlay
 from widgets.screen.keys import ACTIONS, REASONS, KeyMap, name_of, shown
 
-_GROUPS = (
-    ("Decide", ("select", "reject", "skip", "undo", "flag")),
-    ("Move", ("next", "next_skipped", "back", "forward", "grid", "review", "open_page", "help")),
-    ("Reasons", REASONS),
-    (
-        "Look",
-        ("left", "right", "up", "down", "zoom_in", "zoom_out", "inside", "everything", "four", "turntable", "home"),
-    ),
+_COLUMNS: tuple[dict[str, tuple[str, ...]], ...] = (
+    {"Decide": ("select", "reject", "skip", "undo", "flag"), "Reasons": REASONS},
+    {"Move": ("next", "next_skipped", "back", "forward", "grid", "review", "open_page", "help")},
+    {
+        "Look": (
+            *("left", "right", "up", "down", "zoom_in", "zoom_out"),
+            *("inside", "everything", "four", "turntable", "home"),
+        )
+    },
 )
 
 
@@ -41,23 +42,14 @@ class KeySheet(Overlay):
         self._others: dict[str, Any] = {}
         columns = QHBoxLayout()
         columns.setSpacing(40)
-        for heading, actions in _GROUPS:
+        for groups in _COLUMNS:
             grid = QGridLayout()
             grid.setHorizontalSpacing(12)
             grid.setVerticalSpacing(6)
-            grid.addWidget(label(heading, "heading"), 0, 0, 1, 3)
-            for row, action in enumerate(actions, 1):
-                button = QPushButton()
-                button.setObjectName("cap")
-                button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-                button.setToolTip("Click, then press another key")
-                button.clicked.connect(lambda _=False, action=action: self.ask(action))
-                others = label("", "small")
-                grid.addWidget(button, row, 0)
-                self.words[action] = label(ACTIONS[action][0], "muted")
-                grid.addWidget(self.words[action], row, 1)
-                grid.addWidget(others, row, 2)
-                self.buttons[action], self._others[action] = button, others
+            for heading, actions in groups.items():
+                grid.addWidget(label(heading, "heading"), grid.rowCount(), 0, 1, 3)
+                for action in actions:
+                    self._add(grid, action)
             grid.setRowStretch(grid.rowCount(), 1)
             columns.addLayout(grid)
         self.note = label("", "muted")
@@ -81,6 +73,17 @@ class KeySheet(Overlay):
         row_layout = QVBoxLayout(self)
         row_layout.addWidget(sheet, 0, Qt.AlignmentFlag.AlignCenter)
         self._refresh()
+
+    def _add(self, grid: QGridLayout, action: str) -> None:
+        button, row = QPushButton(), grid.rowCount()
+        button.setObjectName("cap")
+        button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        button.setToolTip("Click, then press another key")
+        button.clicked.connect(lambda: self.ask(action))
+        self.buttons[action], self._others[action] = button, label("", "small")
+        self.words[action] = label(ACTIONS[action][0], "muted")
+        for column, part in enumerate((button, self.words[action], self._others[action])):
+            grid.addWidget(part, row, column)
 
     def ask(self, action: str) -> None:
         """Wait for another key for an action."""

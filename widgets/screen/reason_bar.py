@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
+
+from widgets.kit.theme import theme
 
 _ACROSS = 6
 
@@ -32,9 +35,10 @@ class ReasonBar(QWidget):
                 chip.deleteLater()
             self.chips = [self._chip(at) for at in range(len(reasons))]
         for chip, reason, key in zip(self.chips, reasons, keys, strict=False):
-            chip.setText(f"{key}  {reason}".replace("&", "&&"))
             chip.setProperty("reason", reason)
+            chip.setProperty("words", f"{key}  {reason}")
             chip.setToolTip(f"{reason}: give or take this reason ({key}); it is recorded with the decision")
+        self._write()
         self.setVisible(bool(reasons))
 
     @property
@@ -54,6 +58,12 @@ class ReasonBar(QWidget):
         if at < len(self.chips):
             self.chips[at].click()
 
+    def _write(self) -> None:
+        for chip in self.chips:
+            room = max(chip.width() - theme.px(20), theme.px(40)) if chip.isVisible() else theme.px(600)
+            words = chip.fontMetrics().elidedText(str(chip.property("words")), Qt.TextElideMode.ElideRight, room)
+            chip.setText(words.replace("&", "&&"))
+
     def _chip(self, at: int) -> QPushButton:
         chip = QPushButton()
         chip.setObjectName("chip")
@@ -63,3 +73,8 @@ class ReasonBar(QWidget):
         chip.clicked.connect(lambda: self.changed.emit())
         self._grid.addWidget(chip, at // _ACROSS, at % _ACROSS)
         return chip
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._grid.activate()
+        self._write()

@@ -20,6 +20,7 @@ from widgets.crawl.incoming import folder_in, list_in
 from widgets.kit.banner import Banner
 from widgets.kit.buttons import IconButton
 from widgets.kit.labels import ElidedLabel, label
+from widgets.kit.theme import theme
 from widgets.kit.words import amount, count
 from widgets.screen.contents import Scene, Sweep
 from widgets.screen.curtain import Curtain
@@ -56,6 +57,8 @@ _BUTTONS = {
     "turntable": ("retry", "Turn", "Turn by itself"),
 }
 """Icon, word and tooltip, in the order of the bar below the model."""
+_NARROW = 1150
+"""Width below which there is no room for words on all buttons."""
 OF_THE_GRID = (*DECISIONS, *REASONS, "undo", "grid", "review", "help")
 """What can be done while all models are shown as thumbnails; other keys move among them."""
 _OF_THE_VIEW = ("inside", "everything", "four", "turntable")
@@ -177,7 +180,7 @@ class ScreenTab(QWidget):
                 button: Any = QPushButton()
                 button.setObjectName("judge")
                 button.setProperty("kind", action)
-                button.setMinimumWidth(110)
+                button.setMinimumWidth(96)
                 bar.addWidget(button, 1)
             else:
                 button = IconButton(icon, tip)
@@ -224,6 +227,8 @@ class ScreenTab(QWidget):
         before, self.scene = self.scene, scene
         same = before is not None and before.item.key == scene.item.key and before.sweep is None
         self.head.show_scene(scene)
+        if before is None or (before.sweep is None) != (scene.sweep is None):
+            self._show_hint()
         self.review_bar.show_scene(scene)
         self._show_reasons(before if same else None, scene)
         self.side.show_scene(scene)
@@ -581,7 +586,8 @@ class ScreenTab(QWidget):
         keys = self.keymap
         for action, button in self.buttons.items():
             _, word, tip = _BUTTONS[action]
-            button.setText(f"{word}  {keys.shown(action)}".strip())
+            narrow = self.width() < theme.px(_NARROW) and action not in DECISIONS and action not in _OF_THE_VIEW
+            button.setText(f"{'' if narrow else word}  {keys.shown(action)}".strip())
             every = ", ".join((keys.shown(action), *keys.keys(action)[1:]))
             button.setToolTip(f"{tip} ({every})")
             button.setAccessibleName(tip)
@@ -595,7 +601,12 @@ class ScreenTab(QWidget):
         inside = self.view is not None and self.view.inside
         turn = "".join(shown(a) for a in ("left", "right")), "".join(shown(a) for a in ("up", "down"))
         near = " ".join(shown(a) for a in ("zoom_in", "zoom_out"))
-        if inside:
+        sweeping = self.scene is not None and self.scene.sweep is not None
+        for action in _OF_THE_VIEW:
+            self.buttons[action].setEnabled(not sweeping)
+        if sweeping:
+            self.hint.setText(f"Shift Ctrl select more   Return opens one   {shown('grid')} back")
+        elif inside:
             self.hint.setText(f"{turn[0]}{turn[1]} look   {near} walk   {shown('inside')} outside")
         else:
             self.hint.setText(f"{turn[0]} turn   {turn[1]} tilt   {near} zoom   {shown('help')} keys")
@@ -627,6 +638,11 @@ class ScreenTab(QWidget):
             self.view.release_all()
 
     # -- Qt ----------------------------------------------------------------------------------------------
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        if (event.oldSize().width() < theme.px(_NARROW)) != (self.width() < theme.px(_NARROW)):
+            self._show_keys()
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
