@@ -31,7 +31,7 @@ ACTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "four": ("four sides at once", ("Q",)),
     "turntable": ("turn by itself", ("T", "Space")),
     "home": ("whole model", ("Home",)),
-    "open_page": ("open its page in the browser", ("O",)),
+    "open_page": ("open its web page", ("O",)),
     "help": ("keys, and change them", ("H",)),
     **{f"reason_{number}": (f"reason {number}", (str(number),)) for number in range(1, 10)},
 }

@@ -587,7 +587,8 @@ class ScreenTab(QWidget):
         for action, button in self.buttons.items():
             _, word, tip = _BUTTONS[action]
             narrow = self.width() < theme.px(_NARROW) and action not in DECISIONS and action not in _OF_THE_VIEW
-            button.setText(f"{'' if narrow else word}  {keys.shown(action)}".strip())
+            key = "" if narrow and action in ("back", "forward") else keys.shown(action)
+            button.setText(f"{'' if narrow else word}  {key}".strip())
             every = ", ".join((keys.shown(action), *keys.keys(action)[1:]))
             button.setToolTip(f"{tip} ({every})")
             button.setAccessibleName(tip)
