@@ -174,7 +174,7 @@ class Thumbnails:
         except (TimeoutError, ChildEnded):
             made, alive = Thumbnail(b"", f"{path.name} could not be drawn."), False
         self._found[str(path)] = stamp, made
-        line = {"path": str(path), "stamp": stamp, "picture": base64.b64encode(made.picture).decode()}
+        line: dict[str, Any] = {"path": str(path), "stamp": stamp, "picture": base64.b64encode(made.picture).decode()}
         line |= {"problem": made.problem, "hints": None if made.hints is None else asdict(made.hints)}
         with contextlib.suppress(OSError):  # it is made again another time
             ledger.append(self._file, json.dumps(line).encode() + b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from PySide6.QtWidgets import QHBoxLayout, QWidget
@@ -31,9 +32,7 @@ class Head(QWidget):
         self.rights = ElidedLabel("", "muted")
         self.badge = label("", "badge")
         self.flagged = label("", "badge")
-        self.buttons = {
-            action: IconButton(icon, "", lambda action=action: act(action)) for action, (icon, _) in _BUTTONS.items()
-        }
+        self.buttons = {action: IconButton(icon, "", partial(act, action)) for action, (icon, _) in _BUTTONS.items()}
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)

@@ -96,4 +96,4 @@ class KeyCatcher(QObject):
         if any(overlay.isVisible() for overlay in over):
             return None
         action = tab.keymap.action(event)
-        return action if action in tab.actions else None
+        return action if action in tab.possible else None

@@ -349,14 +349,14 @@ class ScreenTab(QWidget):
     # -- actions -----------------------------------------------------------------------------------------
 
     @property
-    def actions(self) -> Collection[str]:
+    def possible(self) -> Collection[str]:
         """What the keys may do now."""
         return OF_THE_GRID if self.scene is not None and self.scene.sweep is not None else ACTIONS
 
     def act(self, action: str) -> None:
         """Do what a key or button asks for."""
         scene = self.scene
-        if not self.judging or scene is None or action not in self.actions:
+        if not self.judging or scene is None or action not in self.possible:
             return
         if action == "grid":
             self.acted.emit("grid", {"on": scene.sweep is None})
