@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import trimesh
 
 from app.settings import Settings
 from app.window import Session
@@ -70,3 +72,13 @@ def drive(qapp) -> Iterator[Drive]:
     loop.close()
     asyncio.set_event_loop(None)
     qapp.setQuitOnLastWindowClosed(True)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A folder with five small models."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for number in range(5):
+        trimesh.creation.box((1, 1 + number / 4, 1)).export(folder / f"model_{number}.glb")
+    return folder

@@ -224,10 +224,9 @@ class StartPage(QWidget):
             self.banner.show_message("Choose a list or a folder of models first.", "warning")
             return
         folder = Path(self.folder.text().strip() or self._found.folder).expanduser()
-        texts = (field.toPlainText().strip() for field in (self.criterion, self.reasons))
-        self.start_requested.emit(
-            StartRequest(self._found.source, folder, self.annotator.text().strip(), *texts, self.gold)
-        )
+        who = self.annotator.text().strip()
+        criterion, reasons = self.criterion.toPlainText().strip(), self.reasons.toPlainText().strip()
+        self.start_requested.emit(StartRequest(self._found.source, folder, who, criterion, reasons, self.gold))
 
     def open_list(self) -> None:
         """Ask for a list."""
