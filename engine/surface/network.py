@@ -131,9 +131,16 @@ class FeaturePyramid(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (V, inputs, S, S) in 0..1, S a multiple of 4, to features (V, all channels, S, S), coarse first."""
+        return self.stacked(*self.levels(pictures))
+
+    def levels(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The way down, which is all that is normalised: features at full, half and quarter size."""
         c0 = self.conv0(pictures)
         c1 = self.conv1(c0)
-        c2 = self.conv2(c1)
+        return c0, c1, self.conv2(c1)
+
+    def stacked(self, c0: Tensor, c1: Tensor, c2: Tensor) -> Tensor:
+        """The way up, of each view by itself: what `forward` gives, from `levels`."""
         f2 = self.toplayer(c2)
         f1 = _enlarge(f2, c1) + self.lat1(c1)
         f0 = _enlarge(f1, c0) + self.lat0(c0)
@@ -308,6 +315,8 @@ class SurfaceModel(nn.Module, Generic[Scene]):
     config: SurfaceConfig
     log_variance: nn.Parameter
     """NeuS's s = exp(10 v), Eq. 3."""
+    released = False
+    """Whether the weights are published ones and are used as their publisher's code does, rather than trained here."""
 
     @property
     def device(self) -> torch.device:
@@ -342,6 +351,11 @@ class SurfaceModel(nn.Module, Generic[Scene]):
     def colors(self, scene: Scene, points: Tensor, directions: Tensor) -> Tensor:
         """Colours (N, 3) in 0..1 at world points (N, 3) seen along unit `directions` (N, 3) (camera to point)."""
         raise NotImplementedError
+
+    def box(self, scene: Scene) -> tuple[float, Callable[[Tensor], Tensor]]:
+        """The cube that the surface is looked for in: its half side in world units, and what turns and moves points
+        (N, 3) of a cube of that size around the origin into the world."""
+        return self.config.extent, lambda points: points
 
     def _resized(
         self, views: npt.NDArray, c2ws: npt.NDArray, k: npt.NDArray

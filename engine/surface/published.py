@@ -10,6 +10,9 @@ Layout and semantics were read off the released sources: One-2-3-45/One-2-3-45 a
 - *Pixels.* A projected coordinate of 0 is the centre of the first pixel, though the intrinsics count from its corner.
 - *Cost.* Per voxel, variance then mean over all views of bilinear samples, zero off the picture; both are divided by
   the number of views that see the voxel, at least two.
+- *Normalisation.* The released code never leaves training mode: its meshes too are normalised by the statistics of the
+  one object, of all 32 views at once and of the voxels that take part. The running statistics in the checkpoint are
+  read by nobody. A network that was trained here is used with its running ones. See `PublishedNetwork.released`.
 - *Sparse convolutions.* See `SparseConv` and `SparseTransposed`; batch norm and plain ReLU follow. In the pyramid and
   its compression it is in-place ABN: the scale is |weight| + eps, the slope of the leaky ReLU 0.01.
 - *Signed distance.* Three weight-normed layers (which is what the released `num_sdf_layers = 4` makes); in the second
@@ -21,7 +24,7 @@ Layout and semantics were read off the released sources: One-2-3-45/One-2-3-45 a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,8 +79,11 @@ BALL = 0.3
 """Radius, in half sides of the volume, of the ball that an untrained network sees."""
 
 
-class ActivatedNorm(nn.Module):
-    """In-place ABN: batch norm whose scale is |weight| + eps, then leaky ReLU (0.01)."""
+class BatchNorm(nn.Module):
+    """What both of the network's batch norms share: the weights, and the choice of the statistics."""
+
+    by_batch = False
+    """Whether mean and variance are those of what is normalised in use too, as in training; nothing is kept of them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -86,31 +92,28 @@ class ActivatedNorm(nn.Module):
         self.running_var: Tensor
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
+
+    def normalised(self, x: Tensor, scale: Tensor) -> Tensor:
+        """(N, C, ...) to the same shape, times `scale` (C,)."""
+        by_batch = self.by_batch and not self.training
+        mean, variance = (None, None) if by_batch else (self.running_mean, self.running_var)
+        return F.batch_norm(x, mean, variance, scale, self.bias, self.training or by_batch, 0.1, 1e-5)
+
+
+class ActivatedNorm(BatchNorm):
+    """In-place ABN: batch norm whose scale is |weight| + eps, then leaky ReLU (0.01)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) to the same shape."""
-        scale = self.weight.abs() + 1e-5
-        y = F.batch_norm(x, self.running_mean, self.running_var, scale, self.bias, self.training, 0.1, 1e-5)
-        return F.leaky_relu(y, 0.01)
+        return F.leaky_relu(self.normalised(x, self.weight.abs() + 1e-5), 0.01)
 
 
-class SparseNorm(nn.Module):
+class SparseNorm(BatchNorm):
     """Batch norm over the voxels that take part, then ReLU; the others are zero."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.running_mean: Tensor
-        self.running_var: Tensor
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(1, C, D, H, W) and mask (D, H, W) to the same shape."""
-        rows = x[0, :, mask].T
-        rows = F.batch_norm(
-            rows, self.running_mean, self.running_var, self.weight, self.bias, self.training, 0.1, 1e-5
-        ).relu()
+        rows = self.normalised(x[0, :, mask].T, self.weight).relu()
         out = torch.zeros_like(x, dtype=rows.dtype)
         out[0, :, mask] = rows.T
         return out
@@ -323,7 +326,11 @@ class PublishedScene(SurfaceScene):
 
 
 class PublishedNetwork(SurfaceModel[PublishedScene]):
-    """The released network. In use on CUDA the pyramid and the U-Net run in half precision, all else in single."""
+    """The released network. In use on CUDA the pyramid and the U-Net run in half precision, all else in single.
+
+    Statistics of all views at once want memory: at the published sizes the pyramid of 32 views takes 1.1 GB at most in
+    single precision, 0.25 GB more than four at a time.
+    """
 
     def __init__(self, config: SurfaceConfig = PUBLISHED) -> None:
         super().__init__()
@@ -335,6 +342,14 @@ class PublishedNetwork(SurfaceModel[PublishedScene]):
         self.sdf_network = LatentSDF(config.sdf_width, config.frequencies, latent)
         self.blend = PublishedBlend(total, latent)
         self.log_variance = nn.Parameter(torch.tensor(0.2))
+
+    def use_as(self, *, released: bool) -> PublishedNetwork:
+        """Take the weights as `released` ones or as some that were trained here; returns the network."""
+        self.released = released
+        for module in self.modules():
+            if isinstance(module, BatchNorm):
+                module.by_batch = released
+        return self
 
     def encode(
         self,
@@ -350,22 +365,37 @@ class PublishedNetwork(SurfaceModel[PublishedScene]):
         frame = VolumeFrame.around(c2ws, k, self.config.image_size)
         if sources is not None:
             pictures, c2ws = pictures[torch.from_numpy(sources).to(self.device)], c2ws[sources]
-        features = pictures.new_empty(len(pictures), sum(self.config.pyramid_channels), *pictures.shape[2:])
-        compressed = []
         with self._half():
-            for start in range(0, len(pictures), 4):
-                if cancel:
-                    cancel.check()
-                pyramid = self.pyramid(pictures[start : start + 4, :3])
-                features[start : start + 4] = pyramid
-                compressed.append(self.compress(pyramid).float())
+            features, compressed = self._features(pictures[:, :3].contiguous(), cancel or CancelToken())
         w2c = torch.from_numpy(world_to_camera(c2ws)).to(self.device)
         intrinsics = torch.from_numpy(k).to(self.device)
-        cost, mask = self.cost(torch.cat(compressed), w2c, intrinsics, frame, cancel)
+        cost, mask = self.cost(compressed, w2c, intrinsics, frame, cancel)
         del compressed
         with self._half():
             volume = self.unet(cost, mask).float()
         return PublishedScene(pictures, features, w2c, intrinsics, volume, frame, mask)
+
+    def _features(self, pictures: Tensor, cancel: CancelToken) -> tuple[Tensor, Tensor]:
+        """Pyramid (V, sum of its channels, S, S) of pictures (V, 3, S, S), and what of it enters the cost volume.
+
+        What is normalised by the statistics of the views is so by those of all at once; the rest goes in fours, which
+        saves memory.
+        """
+        at_once = len(pictures) if self.training or self.released else 4
+        features = pictures.new_empty(len(pictures), sum(self.config.pyramid_channels), *pictures.shape[2:])
+        compressed = []
+        for first in range(0, len(pictures), at_once):
+            cancel.check()
+            levels = self.pyramid.levels(pictures[first : first + at_once])
+            joined = []
+            for four in range(first, min(first + at_once, len(pictures)), 4):
+                cancel.check()
+                of_four = slice(four - first, min(four + 4, first + at_once) - first)
+                stacked = self.pyramid.stacked(*(level[of_four] for level in levels))
+                features[four : four + len(stacked)] = stacked
+                joined.append(self.compress.conv(stacked))
+            compressed.append(self.compress.bn(torch.cat(joined)).float())
+        return features, torch.cat(compressed)
 
     def _half(self) -> AbstractContextManager:
         if self.training:  # which looks after its precision itself: gradients are lost in half
@@ -407,6 +437,12 @@ class PublishedNetwork(SurfaceModel[PublishedScene]):
         latent = latent * (at > -1).all(-1, keepdim=True)
         beyond = at.abs().amax(-1) - 1
         return torch.where(beyond > 0, beyond, self.sdf_network(at, latent)[:, 0]) * scene.frame.scale
+
+    def box(self, scene: PublishedScene) -> tuple[float, Callable[[Tensor], Tensor]]:
+        """See `SurfaceModel`; released weights have the whole volume, which is turned as the input's camera is."""
+        if not self.released:
+            return super().box(scene)
+        return scene.frame.scale, lambda points: scene.frame.world(points / scene.frame.scale)
 
     def normals(self, scene: PublishedScene, points: Tensor) -> Tensor:
         """Unit gradients (N, 3) of the signed distance at world points (N, 3)."""
@@ -509,7 +545,8 @@ def to_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def load_published(tensors: dict[str, Tensor], path: Path) -> PublishedNetwork:
     """A network with the weights of a checkpoint that was read from `path`; its sizes are read off the shapes.
 
-    With the published widths the volume has 96^3 voxels and pictures 256 pixels a side, else see `REDUCED`.
+    It is taken as `released`. With the published widths the volume has 96^3 voxels and pictures 256 pixels a side, else
+    see `REDUCED`.
     Raises `WeightsError` if a tensor is missing, left over or of the wrong shape.
     """
     with torch.device("meta"):
@@ -525,7 +562,7 @@ def load_published(tensors: dict[str, Tensor], path: Path) -> PublishedNetwork:
     network = PublishedNetwork(config)
     kept = {name: value.float() for name, value in state.items() if not name.endswith(COUNTER)}
     weights.load_into(network, kept, path=path, model="One-2-3-45's reconstruction")
-    return network
+    return network.use_as(released=True)
 
 
 def _config(state: dict[str, Tensor]) -> SurfaceConfig:

@@ -85,14 +85,14 @@ def reconstruct_surface(
     """Mesh with vertex colours from views (V, H, W, 4) in 0..1 (RGB over white, alpha the mask).
 
     `c2ws` (V, 4, 4), `k` (3, 3) for side H. `resolution` is the side of the extraction grid over the network's
-    volume. `silhouettes` are masks known for certain (the input's): the mesh is carved by their background and
+    box. `silhouettes` are masks known for certain (the input's): the mesh is carved by their background and
     reaches into all of their foreground. `target_faces` decimates. Raises `EmptyResultError` when nothing is found.
     """
     report = progress or ignore_progress
-    config = network.config
     with torch.no_grad():
         report(Progress("surface", 0, 5, "Reading the views"))
         scene = network.encode(views, c2ws, k, cancel=cancel or CancelToken())
+        extent, in_world = network.box(scene)
         if network.device.type != "cpu":
             free()
 
@@ -102,17 +102,20 @@ def reconstruct_surface(
         field = plain
         if silhouettes:
             report(Progress("surface", 1, 5, "Fitting the picture's silhouette"))
-            margin = 2 * config.extent / (resolution - 1)
-            trusted = TrustedSilhouettes.build(silhouettes, plain, extent=config.extent, margin=margin, cancel=cancel)
+            margin = 2 * extent / (resolution - 1)
+            trusted = TrustedSilhouettes.build(
+                silhouettes, plain, extent=network.config.extent, margin=margin, cancel=cancel
+            )
 
             def bent(points: Tensor) -> Tensor:
                 return trusted.bend(points, plain(points))
 
             field = bent
         report(Progress("surface", 2, 5, "Extracting the surface"))
-        vertices, faces = extract_mesh(field, resolution, config.extent, cancel=cancel)
+        vertices, faces = extract_mesh(lambda points: field(in_world(points)), resolution, extent, cancel=cancel)
         if not len(faces):
             raise EmptyResultError("No surface was found in the views. Check the foreground, or retry single views.")
+        vertices = in_world(torch.from_numpy(vertices)).numpy()
         report(Progress("surface", 3, 5, "Cleaning the mesh"))
         mesh = clean_mesh(Mesh(vertices, faces), target_faces=target_faces)
         report(Progress("surface", 4, 5, "Colouring the mesh"))

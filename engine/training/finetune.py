@@ -41,6 +41,7 @@ from engine.meshes.mesh import Mesh
 from engine.surface.cleaning import clean_mesh
 from engine.surface.extraction import extract_mesh
 from engine.surface.network import SurfaceModel
+from engine.surface.published import PublishedNetwork
 from engine.surface.reconstruct import CONFIGS, build_surface, color_vertices, load_surface
 from engine.surface.train import save_surface, surface_f_score
 from engine.training import records
@@ -243,7 +244,8 @@ class _Run:
         options = self.options
         if options.config is not None:
             return build_surface(CONFIGS[options.config]).to(self.accelerator.device)
-        return load_surface(options.weights, self.accelerator.device)
+        network = load_surface(options.weights, self.accelerator.device)
+        return network.use_as(released=False) if isinstance(network, PublishedNetwork) else network
 
     # -- the run ---------------------------------------------------------------------------------------------
 

@@ -1,5 +1,8 @@
 """The released reconstruction network once more, written straightforwardly from its description.
 
+The released code never leaves training mode, so mean and variance are always those of what is normalised: all views
+of the object at once, all voxels that take part. What a checkpoint keeps as running ones is not looked at.
+
 Nothing is shared with `engine.surface.published`: a checkpoint is a dictionary of dictionaries in the published layout,
 everything happens in the volume's frame with OpenCV cameras, and sparse convolutions look their neighbours up one by
 one in a dictionary of coordinates.
@@ -20,9 +23,12 @@ OFFSETS = [(x, y, z) for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)
 
 
 def activated_norm(x: Tensor, part: dict, name: str) -> Tensor:
-    """In-place ABN of (V, C, H, W)."""
-    get = {key: part[f"{name}.{key}"][None, :, None, None] for key in ("weight", "bias", "running_mean", "running_var")}
-    y = (x - get["running_mean"]) / torch.sqrt(get["running_var"] + 1e-5) * (get["weight"].abs() + 1e-5) + get["bias"]
+    """In-place ABN of (V, C, H, W), all views at once."""
+    rows = x.double().transpose(0, 1).flatten(1)
+    mean, variance = rows.mean(1), rows.var(1, correction=0)
+    weight, bias = part[f"{name}.weight"].double(), part[f"{name}.bias"].double()
+    y = (rows - mean[:, None]) / torch.sqrt(variance + 1e-5)[:, None] * (weight.abs() + 1e-5)[:, None] + bias[:, None]
+    y = y.view(x.shape[1], len(x), *x.shape[2:]).transpose(0, 1).float()
     return torch.where(y >= 0, y, 0.01 * y)
 
 
@@ -135,8 +141,10 @@ def unet(x: dict[Coordinate, Tensor], part: dict) -> dict[Coordinate, Tensor]:
     def block(x: dict[Coordinate, Tensor], number: int, level: int, stride: int, transposed: bool = False) -> dict:
         name = f"sparse_costreg_net.conv{number}.net"
         y = convolved(x, levels[level], part[f"{name}.0.kernel"], stride, transposed=transposed)
-        get = [part[f"{name}.1.{key}"] for key in ("running_mean", "running_var", "weight", "bias")]
-        return {c: ((v - get[0]) / torch.sqrt(get[1] + 1e-5) * get[2] + get[3]).clamp(min=0) for c, v in y.items()}
+        rows = torch.stack(list(y.values())).double()
+        mean, deviation = rows.mean(0), torch.sqrt(rows.var(0, correction=0) + 1e-5)
+        rows = ((rows - mean) / deviation * part[f"{name}.1.weight"] + part[f"{name}.1.bias"]).clamp(min=0)
+        return dict(zip(y, rows.float(), strict=True))
 
     def total(a: dict, b: dict) -> dict:
         return {c: a[c] + b[c] for c in a}

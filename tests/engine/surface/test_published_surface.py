@@ -226,6 +226,28 @@ def test_colours_equal_the_released_ones(compared):
     assert torch.allclose(found, expected, atol=1e-4)
 
 
+def test_published_weights_are_normalised_by_the_object_and_trained_ones_by_what_they_keep(scene):
+    tensors = _flat(one2345_state(radius=0, seed=3))
+    strange = {n: v + 2.0 if n.endswith(("running_mean", "running_var")) else v for n, v in tensors.items()}
+    found = []
+    for state in (tensors, strange):
+        network = load_published(state, "ckpt.pth").eval()
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        with torch.no_grad():
+            found.append(network.encode(scene.views, scene.c2ws, scene.k).volume)
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert torch.equal(*found)
+
+    # The same weights, if they were trained here.
+    with torch.no_grad():
+        ours, other = (
+            load_published(state, "ckpt.pth").eval().use_as(released=False).encode(scene.views, scene.c2ws, scene.k)
+            for state in (tensors, strange)
+        )
+    assert not torch.allclose(ours.volume, other.volume, atol=0.1)
+    assert not torch.allclose(ours.volume, found[0], atol=0.1)
+
+
 def test_normals_are_the_gradient_of_the_distance(compared):
     points = torch.rand(50, 3, generator=torch.Generator().manual_seed(4)) - 0.5
     network, scene = compared["network"], compared["scene"]
@@ -310,7 +332,7 @@ def test_checkpoint_on_disk_loads_by_path_and_by_name(tmp_path, monkeypatch):
     path = write_tiny_one2345_surface(tmp_path / "folder" / "ckpt_215000.pth")
     network = load_surface(path)
     assert isinstance(network, PublishedNetwork)
-    assert not network.training
+    assert network.released and not network.training
     assert network.config.pyramid_channels == TINY_ONE2345["pyramid"]
     assert network.config.frequencies == 2
     assert float(network.inverse_deviation.detach()) == pytest.approx(np.exp(3.5), rel=1e-4)
@@ -407,6 +429,28 @@ def test_half_precision_gives_nearly_the_same(compared, monkeypatch, scene):
     assert half.volume.dtype == half.features.dtype == torch.float32
     difference = (half.volume - single.volume).norm() / single.volume.norm()
     assert 0 < float(difference) < 0.05
+
+
+def test_published_weights_have_the_whole_of_their_volume_for_a_box(tmp_path, scene):
+    """A ball as large as most of the volume, beyond the cube that framed objects are looked for in."""
+    torch.save(one2345_state(radius=0.7), tmp_path / "ckpt.pth")
+    network = load_surface(tmp_path / "ckpt.pth")
+    frame = VolumeFrame.around(scene.c2ws, scene.k, scene.views.shape[1])
+    assert frame.scale > 1.5 * network.config.extent
+    meshes = []
+    for as_released in (True, False):
+        network.use_as(released=as_released)
+        meshes.append(reconstruct_surface(network, scene.views, scene.c2ws, scene.k, resolution=48))
+    ranges = [frame.points(torch.from_numpy(mesh.vertices)).abs().amax(0) for mesh in meshes]
+    assert (ranges[0] < 1).all()
+    distance = np.linalg.norm(frame.points(torch.from_numpy(meshes[0].vertices)).numpy(), axis=1)
+    assert distance.mean() == pytest.approx(0.7, rel=0.2) and distance.std() < 0.1
+    assert np.abs(meshes[0].vertices).max() > 1.0
+    assert np.abs(meshes[1].vertices).max() < network.config.extent + 0.04, "those trained here keep theirs"
+    # Its cells are the released ones: they stand along the axes of the input's camera, 2 / 47 of the volume apart.
+    steps = (frame.points(torch.from_numpy(meshes[0].vertices)).double() + 1) / 2 * 47
+    on_grid = ((steps - steps.round()).abs() < 1e-3).sum(1)
+    assert (on_grid >= 2).double().mean() > 0.9
 
 
 def test_cancelled_encoding_stops(ball, scene):
