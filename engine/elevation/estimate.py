@@ -19,8 +19,8 @@ from engine.elevation.matchers import DenseFlowMatcher, Matcher
 FloatArray = npt.NDArray[np.float32]
 Curve = tuple[list[float], list[float]]
 
-LOWEST, HIGHEST = -20.0, 80.0
-"""Candidate elevations in degrees: the neighbours must stay between the pole and the published polar limit of 150."""
+LOWEST, HIGHEST = -60.0, 89.0
+"""Candidate elevations in degrees: down to where the published ones (polar angles 30..149) end, up to the pole."""
 DEFAULT_ELEVATION = 15.0
 """Degrees, when there are too few matches and no other estimate: where people usually hold a camera."""
 MIN_TRACKS = 24

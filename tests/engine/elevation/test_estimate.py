@@ -37,7 +37,7 @@ def numbered(size=REFERENCE_SIZE):
     return pictures
 
 
-@pytest.mark.parametrize("elevation", [-12.3, 0.0, 17.6, 38.4, 55.0])
+@pytest.mark.parametrize("elevation", [-57.5, -35.2, -25.0, -12.3, 0.0, 17.6, 38.4, 55.0, 74.8, 86.0])
 def test_finds_the_elevation_between_whole_degrees(elevation):
     estimate = estimate_elevation(numbered(), matcher=KnownPoints(elevation, noise=0.2))
     assert not estimate.is_fallback
@@ -57,7 +57,7 @@ def test_is_the_same_for_pictures_of_another_size():
 def test_curve_covers_the_candidates_and_its_minimum_is_the_value():
     estimate = estimate_elevation(numbered(), matcher=KnownPoints(42.0, noise=0.3))
     angles, errors = estimate.coarse
-    assert (angles[0], angles[-1], angles[1] - angles[0]) == (-20, 80, 10) and len(errors) == len(angles)
+    assert (angles[0], angles[-1], angles[1] - angles[0]) == (-60, 80, 10) and len(errors) == len(angles)
     angles, errors = estimate.fine
     assert angles[1] - angles[0] == 1
     assert abs(angles[int(np.argmin(errors))] - estimate.value) <= 0.5
