@@ -147,8 +147,8 @@ def random_sam_state(seed: int = 0, s: dict = TINY_SAM) -> dict:
 def dark_sam_state(s: dict = TINY_SAM) -> dict:
     """The same layout with weights set by hand: whatever is darker than a white background is the object.
 
-    The second of the three masks, the one with the highest predicted IoU, is the object; the others are its inverse
-    and nothing. Prompts make no difference.
+    The second of the three masks, the one with the highest predicted IoU, is the object, and so is the last; the first
+    is nothing. Prompts make no difference.
     """
     import torch
 
@@ -165,7 +165,7 @@ def dark_sam_state(s: dict = TINY_SAM) -> dict:
         state["mask_decoder.output_upscaling.0.weight"][channel, channel] = 1.0
         state["mask_decoder.output_upscaling.3.weight"][0, channel] = sign
         state["mask_decoder.output_upscaling.3.weight"][1, channel] = -sign
-    for mask, values in enumerate(((0.0, 0.0), (-5.0, 5.0), (5.0, -5.0), (-5.0, -5.0))):
+    for mask, values in enumerate(((0.0, 0.0), (-5.0, -5.0), (5.0, -5.0), (5.0, -5.0))):
         state[f"mask_decoder.output_hypernetworks_mlps.{mask}.layers.2.bias"][:2] = torch.tensor(values)
     state["mask_decoder.iou_prediction_head.layers.2.bias"][:] = torch.tensor([0.95, 0.3, 0.9, 0.1])
     return state

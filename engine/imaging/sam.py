@@ -114,9 +114,11 @@ class SamSegmenter:
         """The mask (H, W) in 0..1, above 0.5 where the object is.
 
         `picture` (H, W, 3 or 4) uint8, of which alpha is not looked at; `box` (x0, y0, x1, y1) and `points` (N, 2) in
-        pixels, first centre at (0.5, 0.5); `labels` (N,): 1 belongs to the object, 0 does not. Of the model's three
-        masks the one with the highest predicted IoU is taken. Without a box and without a point of the object, a box
-        in the middle of the picture stands for them: the object as people frame it.
+        pixels, first centre at (0.5, 0.5); `labels` (N,): 1 belongs to the object, 0 does not. Without a box and
+        without a point of the object, a box in the middle stands for them: the object as people frame it.
+
+        Of the model's three masks (a detail, a part, the whole) a box alone is answered with the last, as One-2-3-45's
+        code does. Points choose what is meant, so with them it is the one with the highest predicted IoU.
 
         `cancel` is checked between the layers of the image encoder. Raises `Cancelled`.
         """
@@ -145,7 +147,7 @@ class SamSegmenter:
         with self._lock, torch.inference_mode():
             embedding = self._embedding(picture, (inner_width, inner_height), cancel or CancelToken())
             found = self._model(image_embeddings=embedding, multimask_output=True, **prompts)
-            best = int(found.iou_scores[0, 0].argmax())
+            best = int(found.iou_scores[0, 0].argmax()) if len(places) else -1
             logits = found.pred_masks[:, :, best].float()
             if not self._is_sam2:
                 logits = F.interpolate(logits, (self._side, self._side), mode="bilinear", align_corners=False)

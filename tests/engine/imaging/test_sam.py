@@ -51,7 +51,8 @@ def random_picture(shape=(96, 160), seed=2) -> np.ndarray:
 
 
 def expected(state, picture, box=None, points=None, labels=None) -> np.ndarray:
-    """The best mask's probabilities (H, W) as published, from the model written out plainly."""
+    """The mask's probabilities (H, W) as published, from the model written out plainly: the last of three where a
+    box is all that is given (`masks_bbox[-1]` of the released code), else the best."""
     model = PlainSam(state, SIZES)
     height, width = picture.shape[:2]
     scale = model.side / max(height, width)
@@ -60,10 +61,11 @@ def expected(state, picture, box=None, points=None, labels=None) -> np.ndarray:
     pixels = torch.zeros(3, model.side, model.side)
     pixels[:, : inner[0], : inner[1]] = torch.from_numpy((np.asarray(resized) - MEAN) / DEVIATION).permute(2, 0, 1)
     factor = torch.tensor([inner[1] / width, inner[0] / height])
+    whole = box is not None and points is None
     box = None if box is None else (torch.tensor(box).reshape(2, 2) * factor - 0.5).reshape(-1)
     points = None if points is None else torch.tensor(points) * factor - 0.5
     masks, iou = model.decode(model.encode(pixels), model.prompt(points, labels, box))
-    best = masks[int(iou.argmax())][None, None]
+    best = masks[2 if whole else int(iou.argmax())][None, None]
     best = torch.nn.functional.interpolate(best, (model.side,) * 2, mode="bilinear")[..., : inner[0], : inner[1]]
     return torch.nn.functional.interpolate(best, (height, width), mode="bilinear")[0, 0].sigmoid().numpy()
 
@@ -178,8 +180,20 @@ def test_the_video_tracker_in_a_sam_2_file_is_passed_over(tmp_path):
 
 def test_the_best_of_the_three_masks_is_taken(tmp_path):
     picture, truth = scene()
-    found = sam.SamSegmenter.load(write_tiny_sam(tmp_path / "sam.pth")).segment(picture, box=BOX)
+    found = sam.SamSegmenter.load(write_tiny_sam(tmp_path / "sam.pth")).segment(picture, points=[[99, 69]], labels=[1])
     assert ((found > 0.5) & truth).sum() / ((found > 0.5) | truth).sum() > 0.85
+
+
+def test_a_box_alone_is_answered_with_the_whole_of_what_is_in_it(tmp_path):
+    """The last of the masks, though the model thinks more of another: with clicks that one is taken."""
+    picture, truth = scene()
+    state = dark_sam_state()
+    state["mask_decoder.output_hypernetworks_mlps.2.layers.2.bias"][:2] *= -1  # the best: all but the object
+    segmenter = sam.SamSegmenter.load(write_tiny_sam(tmp_path / "sam.pth", state=state))
+    masks = [segmenter.segment(picture, box=BOX) > 0.5]
+    masks += [segmenter.segment(picture, box, [[5, 5]], [1]) > 0.5 for box in (None, BOX)]
+    overlaps = [(mask & truth).sum() / (mask | truth).sum() for mask in masks]
+    assert overlaps[0] > 0.85 and max(overlaps[1:]) < 0.1
 
 
 def test_further_prompts_do_not_read_the_picture_again(tmp_path):
@@ -251,7 +265,7 @@ def test_one_model_serves_previews_and_runs(use_sam):
 
 def test_an_empty_answer_is_said(tmp_path):
     state = dark_sam_state()
-    state["mask_decoder.iou_prediction_head.layers.2.bias"][3] = 2.0  # the mask of nothing
+    state["mask_decoder.output_hypernetworks_mlps.3.layers.2.bias"][:2] = -5.0  # the mask of nothing
     path = write_tiny_sam(tmp_path / "sam.pth", state=state)
     with pytest.raises(InputError, match=r"found no object there.*click a point"):
         extract_foreground(scene()[0], mode="sam", model=path)
