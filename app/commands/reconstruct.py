@@ -20,6 +20,7 @@ from engine.reconstruct.options import (
     PICTURE_SUFFIXES,
     QUALITIES,
     SAMPLERS,
+    SILHOUETTES,
     TEXTURE_SIZES,
     Options,
     UpAxis,
@@ -59,6 +60,14 @@ def reconstruct(
     matcher: Annotated[str | None, option(f"for the elevation: dense-flow, sift, loftr {_BEST}")] = None,
     surface: Annotated[str | None, option(f"built-in, one-2-3-45, or a file of weights {_BEST}")] = None,
     sampler: Annotated[str, option("how a diffusion model draws the views", choices=SAMPLERS)] = "fast",
+    silhouette: Annotated[
+        str,
+        option(
+            "whether the surface network's surface is bent to the picture's silhouette (auto: unless its weights are "
+            "published ones)",
+            choices=SILHOUETTES,
+        ),
+    ] = "auto",
     memory: Annotated[float | None, option("memory of the GPU to fill (default: what is free)", metavar="GB")] = None,
     seed: Annotated[int, option("seed of what is drawn by chance")] = 0,
     mode: Annotated[str, option("how the object is found", "--foreground", choices=MODES)] = "auto",
@@ -102,6 +111,7 @@ def reconstruct(
         method=method or "",
         generator=generator or choices.preferred("generator", method or ""),
         sampler=sampler,
+        silhouette=silhouette,
         matcher=matcher or choices.preferred("matcher"),
         surface=surface or choices.preferred("surface"),
         memory_gb=Settings.load().memory_gb if memory is None else memory,

@@ -45,7 +45,8 @@ def show(name: Name, /, *, json: Json = False) -> None:
     for part, what in run.report.get("used", {}).items():
         place = f", {what['path']} ({what['source']})" if what.get("path") else ""
         machine = f", on {what['device']}" if "device" in what else ""
-        print(f"{part:<10} {what['label']}{place}{machine}")
+        note = f"; {what['note']}" if "note" in what else ""
+        print(f"{part:<10} {what['label']}{place}{machine}{note}")
     for stage, cost in run.report.get("stages", {}).items():
         print(f"{stage:<10} {cost['seconds']:6.1f} s  {cost['peak_mb']:6.0f} MB")
 

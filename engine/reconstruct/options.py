@@ -26,6 +26,8 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".heic", ".heif", ".webp", ".bmp", 
 """Endings of files that are taken for pictures in a folder or a file dialog."""
 SAMPLERS = ("fast", "published")
 """Few steps of a multistep solver, or the steps and noise of the published code."""
+SILHOUETTES = ("auto", "fitted", "free")
+"""Whether a surface is bent to the picture's silhouette; `auto`: unless the network's weights are published ones."""
 ELEVATION_RANGE = (-60.0, 89.0)
 """Degrees that a typed elevation may take."""
 FACES = (100, 1_000_000)
@@ -110,6 +112,11 @@ class Options:
 
     Of use to methods with source views only.
     """
+    silhouette: str = "auto"
+    """One of `SILHOUETTES`: published networks have never been bent, those of this program always.
+
+    Of use to methods with source views only.
+    """
     memory_gb: float | None = None
     """Memory of the GPU that the models may fill, in GB; None for what is free."""
     quality: str = "standard"
@@ -139,6 +146,7 @@ class Options:
         one_of("Foreground mode", self.mode, MODES)
         one_of("Quality", self.quality, tuple(QUALITIES))
         one_of("Sampler", self.sampler, SAMPLERS)
+        one_of("Silhouette", self.silhouette, SILHOUETTES)
         for f in self.formats:
             one_of("Format", f, FORMATS)
         if self.up is not None:

@@ -67,7 +67,7 @@ _STEPS = {
     "neighbours": _Step("views", ("method", "generator", "sampler", "quality", "seed"), "generator"),
     "elevation": _Step("elevation", ("elevation", "matcher"), "matcher"),
     "views": _Step("views"),
-    "surface": _Step("surface", ("surface", "faces", "smooth"), "surface"),
+    "surface": _Step("surface", ("surface", "silhouette", "faces", "smooth"), "surface"),
     "texture": _Step("texture", ("texture_size", "formats", "up", "height_m")),
 }
 _ORDER = tuple(_STEPS)
@@ -89,8 +89,10 @@ class Run(RunFolder):
         """`stages`: seconds, peak_mb and, where a GPU was used, peak_gpu_mb; `seconds`, `peak_mb`, `vertices`, `faces`.
 
         `used`: for `foreground`, `generator`, `matcher` and, where the method takes one, `surface` what did the work:
-        `name`, `label`, `device`, and `path` and `source` of its weights, None where it needs none. For `method` its
-        `name` and `label`. `notes`: what is doubtful about the picture, in sentences.
+        `name`, `label`, `device`, and `path` and `source` of its weights, None where it needs none; `note`, what
+        else is to be said. For `method` its `name` and `label`.
+
+        `notes`: what is doubtful about the picture, in sentences.
         """
         self._record = record
         self._drawer: ViewGenerator | None = None
@@ -361,7 +363,9 @@ class Run(RunFolder):
         views = self._need(self.source_views(), "views")
         network = load_surface(options.surface, device.pick_device())
         given = Path(options.surface) if choices.is_file(options.surface) else None
-        self._note_used("surface", options.surface, network, given)
+        fitted = stages.fits_silhouette(network, options)
+        note = "fitted to the picture's silhouette" if fitted else "not fitted to the picture's silhouette"
+        self._note_used("surface", options.surface, network, given, note)
         work.cancel.check()
         mesh = stages.build_surface(network, views, framed, value, options, work)
         if not len(mesh.faces):
@@ -414,10 +418,13 @@ class Run(RunFolder):
             work.cancel.check()
         return self._drawer
 
-    def _note_used(self, part: str, name: str, model: object = None, path: Path | None = None) -> None:
+    def _note_used(
+        self, part: str, name: str, model: object = None, path: Path | None = None, note: str | None = None
+    ) -> None:
         """Put into the report what does a part of the work.
 
-        `model` is what was loaded, if anything was; `path` its weights where the name does not tell them.
+        `model` is what was loaded, if anything was; `path` its weights where the name does not tell them; `note` is
+        what else should be known of it.
         """
         located = [found for key in choices.models(part, name) if (found := weights.locate(key)) is not None]
         if path is not None:
@@ -431,7 +438,7 @@ class Run(RunFolder):
             "path": None if path is None else str(path),
             "source": located[0].source if located else None if path is None else "options",
             "device": str(getattr(model, "device", "cpu")),
-        }
+        } | ({} if note is None else {"note": note})
         self.report["used"] = used
 
     # -- bookkeeping -------------------------------------------------------------------------------------

@@ -190,6 +190,11 @@ def redraw_view(
     return _draw(generator, framed, poses, elevation, options, work, seed=seed, total=len(poses))
 
 
+def fits_silhouette(network: SurfaceModel, options: Options) -> bool:
+    """Whether the surface that a network builds is bent to the picture's silhouette."""
+    return options.silhouette == "fitted" or (options.silhouette == "auto" and not network.released)
+
+
 def build_surface(
     network: SurfaceModel, sources: FloatArray, framed: FloatArray, elevation: float, options: Options, work: Work
 ) -> Mesh:
@@ -197,6 +202,7 @@ def build_surface(
     from engine.surface import reconstruct_surface
 
     quality = options.detail
+    silhouette = framed[..., 3], cameras.Pose(elevation, 0.0).matrix(), cameras.intrinsics(FRAMED_SIZE)
     mesh = reconstruct_surface(
         network,
         sources,
@@ -204,7 +210,7 @@ def build_surface(
         cameras.intrinsics(sources.shape[1]),
         resolution=quality.resolution,
         target_faces=quality.faces,
-        silhouettes=[(framed[..., 3], cameras.Pose(elevation, 0.0).matrix(), cameras.intrinsics(FRAMED_SIZE))],
+        silhouettes=[silhouette] if fits_silhouette(network, options) else None,
         progress=work.within("surface"),
         cancel=work.cancel,
     )

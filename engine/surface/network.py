@@ -358,15 +358,21 @@ class SurfaceModel(nn.Module, Generic[Scene]):
         return self.config.extent, lambda points: points
 
     def _resized(
-        self, views: npt.NDArray, c2ws: npt.NDArray, k: npt.NDArray
+        self, views: npt.NDArray, c2ws: npt.NDArray, k: npt.NDArray, *, whiten: bool = False
     ) -> tuple[Tensor, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Checked pictures (V, 4, S, S), cameras and intrinsics for the network's image size S."""
+        """Checked pictures (V, 4, S, S), cameras and intrinsics for the network's image size S.
+
+        `whiten` makes white what is drawn outside the masks: a diffusion model's white is only nearly so.
+        """
         views, c2ws, k = np.asarray(views, np.float32), np.asarray(c2ws, np.float32), np.asarray(k, np.float32)
         if views.ndim != 4 or views.shape[-1] != 4 or len(views) < 2 or c2ws.shape != (len(views), 4, 4):
             raise InputError(
                 "The reconstruction needs at least two RGBA views with one camera each; "
                 f"it got views {views.shape} and cameras {c2ws.shape}."
             )
+        if whiten:
+            views = views.copy()
+            views[..., :3][views[..., 3] <= 0] = 1
         size = self.config.image_size
         pictures = torch.from_numpy(np.ascontiguousarray(views)).permute(0, 3, 1, 2).to(self.device)
         k = k.copy()
@@ -400,7 +406,7 @@ class SurfaceNetwork(SurfaceModel[HullScene]):
         cancel: CancelToken | None = None,
     ) -> HullScene:
         """See `SurfaceModel`."""
-        pictures, c2ws, k = self._resized(views, c2ws, k)
+        pictures, c2ws, k = self._resized(views, c2ws, k, whiten=True)
         masks = pictures[:, 3].cpu().numpy()
         hull = SilhouetteField.build(masks, c2ws, k, self.device)
         if sources is not None:

@@ -17,7 +17,8 @@ FloatArray = npt.NDArray[np.float32]
 class ViewGenerator(Protocol):
     """Draws a framed object from other sides.
 
-    Pictures are (H, W, 4) float32 in 0..1: RGB already composited over white, alpha the object's mask.
+    Pictures are (H, W, 4) float32 in 0..1: RGB already composited over white, alpha the object's mask. A diffusion
+    model's white is what it has drawn, nearly white.
     """
 
     name: str

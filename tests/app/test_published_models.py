@@ -61,6 +61,15 @@ def test_published_models_run_the_whole_pipeline(
     shown = capsys.readouterr().out
     assert all(str(published_models / file) in shown for _, file in PUBLISHED.values())
 
+    # Published networks are not bent to the picture, unless that is chosen.
+    assert used["surface"]["note"] == "not fitted to the picture's silhouette" and "; not fitted" in shown
+    free = run.surface()
+    assert run.change(silhouette="fitted") == "surface"
+    run.execute(start="surface")
+    assert Run.open(run.folder).report["used"]["surface"]["note"] == "fitted to the picture's silhouette"
+    assert run.surface().vertices.shape != free.vertices.shape or not np.allclose(run.surface().vertices, free.vertices)
+    run.change(silhouette="auto")
+
     # Another surface takes the last two stages only, and the report keeps what the others used.
     views = (run.folder / "views" / "view_3.png").stat().st_mtime_ns
     start = run.change(surface="built-in", memory_gb=None)
@@ -69,6 +78,7 @@ def test_published_models_run_the_whole_pipeline(
     assert (run.folder / "views" / "view_3.png").stat().st_mtime_ns == views
     names = [what["name"] for what in run.report["used"].values()]
     assert names == ["views", "sam", "zero123-xl", "loftr", "built-in"]
+    assert run.report["used"]["surface"]["note"] == "fitted to the picture's silhouette", "as ever"
 
 
 def test_models_are_found_in_the_settings_and_taken_by_name(house_picture, published_models, tmp_path, capsys):

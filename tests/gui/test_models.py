@@ -205,6 +205,7 @@ def test_a_method_that_the_generator_cannot_do_is_greyed_with_the_reason(window)
     box, at = models.method, models.method.findData("field")
     models.choose(method="field")
     assert models.value("method") == "field" and not models.boxes["surface"].isEnabled()
+    assert not models.boxes["silhouette"].isEnabled() and models.values()["silhouette"] == "auto"
     offer(window, here=True)
     assert models.value("generator") == "zero123-xl" and models.value("method") == "views"
     assert not box.model().item(at).isEnabled() and "no solid of its own" in box.itemData(
@@ -215,6 +216,9 @@ def test_a_method_that_the_generator_cannot_do_is_greyed_with_the_reason(window)
     assert box.model().item(at).isEnabled() and models.value("method") == "field", "what was picked is back"
     models.choose(surface="/networks/own.safetensors")
     assert models.value("method") == "views", "a network that was chosen is used"
+    assert models.boxes["silhouette"].isEnabled()
+    models.choose(silhouette="free")
+    assert window.reconstruct.input.models.values()["silhouette"] == "free"
 
 
 def test_the_choice_opens_with_a_key_and_leads_to_the_page(window, qtbot) -> None:

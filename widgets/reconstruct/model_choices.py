@@ -21,11 +21,17 @@ ROWS = {
     "sampler": ("Drawn", "How a diffusion model draws the views"),
     "matcher": ("Elevation by", "What finds the same points in two views, for the elevation of the camera"),
     "surface": ("Surface by", "What builds the surface from the views"),
+    "silhouette": ("Outline", "Whether that surface is bent to the outline of the object in the picture"),
     "memory_gb": ("Memory", "How much of the GPU's memory the models may fill"),
 }
 SAMPLERS = (
     Choice("fast", "Quickly, in few steps"),
     Choice("published", "With the published steps"),
+)
+SILHOUETTES = (
+    Choice("auto", "Fitted, unless the network is a published one"),
+    Choice("fitted", "Fitted to the picture's outline"),
+    Choice("free", "As the network has it"),
 )
 MEMORY = (None, 6.0, 8.0, 12.0, 18.0)
 MISSING_TIP = "Not on this machine. The Models page (Ctrl+M) says how to get it."
@@ -53,7 +59,7 @@ class ModelChoices(QPushButton):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._picked: dict[str, Any] = {}
         self._remembered: dict[str, Any] = {}
-        self._preferred: dict[str, Any] = {"sampler": "fast", "memory_gb": None}
+        self._preferred: dict[str, Any] = {"sampler": "fast", "silhouette": "auto", "memory_gb": None}
         self._note = ""
         self.boxes: dict[str, QComboBox] = {}
         self.sheet = QFrame(self, Qt.WindowType.Popup)
@@ -105,7 +111,8 @@ class ModelChoices(QPushButton):
         self._preferred |= preferred
         self._note = note
         memory = [Choice(size, f"At most {size:g} GB" if size else "What is free") for size in MEMORY]
-        for part, offered in (choices | {"sampler": list(SAMPLERS), "memory_gb": memory}).items():
+        fixed = {"sampler": list(SAMPLERS), "silhouette": list(SILHOUETTES), "memory_gb": memory}
+        for part, offered in (choices | fixed).items():
             box = self.boxes[part]
             box.blockSignals(True)
             box.clear()
@@ -204,8 +211,9 @@ class ModelChoices(QPushButton):
         refused = [name for name in engine_choices.METHODS if name not in able]
         reasons = [engine_choices.refusal(name, generator) or "" for name in refused]
         self.method.setToolTip("\n".join([f"{METHOD_TIP}. {chosen.meaning}.", *reasons]))
-        self.boxes["surface"].setEnabled(chosen.source_views)
-        self.boxes["surface"].setToolTip(ROWS["surface"][1] if chosen.source_views else UNUSED_TIP)
+        for part in ("surface", "silhouette"):
+            self.boxes[part].setEnabled(chosen.source_views)
+            self.boxes[part].setToolTip(ROWS[part][1] if chosen.source_views else UNUSED_TIP)
 
     def _refresh(self) -> None:
         self._refresh_method()

@@ -705,5 +705,6 @@ def used_text(used: dict[str, Any]) -> tuple[str, str]:
         words.append(f"{title}: {name}")
         place = f", {what['path']} ({what['source']})" if what.get("path") else ""
         machine = f", on {what['device']}" if "device" in what else ""
-        details.append(f"{title}: {what['label']}{place}{machine}")
+        note = f"; {what['note']}" if "note" in what else ""
+        details.append(f"{title}: {what['label']}{place}{machine}{note}")
     return "  ·  ".join(words), "\n".join(details)

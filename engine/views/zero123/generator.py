@@ -313,7 +313,7 @@ def _resize(picture: FloatArray, size: int) -> FloatArray:
 
 
 def with_mask(picture: FloatArray) -> FloatArray:
-    """A view (H, H, 3) over white with its mask as alpha, (H, H, 4); the background becomes white.
+    """A view (H, H, 3) with its mask as alpha, (H, H, 4); its colours stay as they were drawn, the background's too.
 
     Background is what is nearly white and hangs together with the picture's border, and holes that are as white as that
     throughout; specks are not part of the object. The mask's edge is a pixel wide.
@@ -326,8 +326,7 @@ def with_mask(picture: FloatArray) -> FloatArray:
     background |= _larger(holes, _HOLE * area)
     solid = _larger(~background, _SPECK * area)
     alpha = cv2.GaussianBlur(solid.astype(np.float32), (3, 3), 0)
-    rgb = picture * solid[..., None] + (1.0 - solid[..., None])
-    return np.dstack([rgb, np.asarray(alpha, np.float32)]).astype(np.float32)
+    return np.dstack([picture, np.asarray(alpha, np.float32)]).astype(np.float32)
 
 
 def _components(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:

@@ -42,6 +42,18 @@ def encoded(network, scene):
         return network.encode(scene.views, scene.c2ws, scene.k)
 
 
+def test_what_is_nearly_white_around_the_object_is_white(scene):
+    """A diffusion model's background is not quite white, which the network has never seen."""
+    torch.manual_seed(0)
+    network = SurfaceNetwork(BUILT_IN).eval()
+    off_white = scene.views.copy()
+    off_white[..., :3][off_white[..., 3] == 0] = 0.96
+    with torch.no_grad():
+        a, b = (network.encode(views, scene.c2ws, scene.k) for views in (scene.views, off_white))
+    assert float((a.features - b.features).abs().mean()) < 1e-3 * float(a.features.abs().mean())
+    assert (b.pictures[:, :3].permute(0, 2, 3, 1)[b.pictures[:, 3] == 0] == 1).all()
+
+
 def test_published_layout_has_the_published_sizes():
     network = PublishedNetwork(PUBLISHED)
     shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
