@@ -10,7 +10,8 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -93,8 +94,8 @@ def damaged(path: Path, reason: str) -> WeightsError:
 
 
 class _Ignored(dict[Any, Any]):
-    """Stands in a checkpoint for an object beside the tensors; takes anything and does nothing. What a mapping held
-    stays in it: some keep their tensors in one of a kind of their own."""
+    """Stands in a checkpoint for an object beside the tensors; takes anything and does nothing. What it held by name
+    stays in it: some keep their tensors in an object of their own."""
 
     def __init__(self, *arguments: object) -> None:
         super().__init__()
@@ -104,23 +105,39 @@ class _Ignored(dict[Any, Any]):
             self.update(state)
 
 
-_PLAIN: dict[str, Callable[..., Any]] = {
-    "collections.deque": lambda *_: [],
-    "collections.defaultdict": lambda *_: {},
-}
-"""What is read as a list or a mapping: only to these, and to none of their kind, things may be added."""
+class _IgnoredMapping(_Ignored):
+    """The same for a mapping of a kind of its own. torch sets items in none but plain ones."""
+
+    def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+class _IgnoredList(list[Any]):
+    """The same for a list of a kind of its own."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        pass
 
 
 _BOOKKEEPING = (
-    *("pytorch_lightning.", "lightning.", "lightning_fabric.", "omegaconf.", "numpy.", "yacs.", "ldm.", "sgm."),
-    *("easydict.", "addict.", "munch.", "box.", "ml_collections.", "hydra."),
+    *("pytorch_lightning.", "lightning.", "lightning_fabric.", "lightning_lite.", "lightning_utilities."),
+    *("torchmetrics.", "torch.optim.", "torch.torch_version.", "torch.utils.data.", "torch._C.Generator", "numpy."),
+    *("omegaconf.", "hydra.", "yacs.", "easydict.", "addict.", "munch.", "box.", "ml_collections.", "pyhocon."),
+    *("ldm.", "sgm.", "taming.", "transformers.", "diffusers.", "accelerate.", "timm.", "mmcv.", "mmengine."),
+    *("fvcore.", "detectron2.", "fairseq.", "wandb.", "__main__."),
     *("argparse.Namespace", "types.SimpleNamespace", "pathlib.", "collections.", "datetime.", "decimal.", "fractions."),
-    *("uuid.UUID", "typing.", "builtins.range", "builtins.slice", "builtins.complex", "builtins.frozenset"),
+    *("uuid.UUID", "typing.", "enum.", "functools.partial", "random.Random", "zoneinfo.", "copyreg._reconstructor"),
+    *("builtins.range", "builtins.slice", "builtins.complex", "builtins.frozenset", "builtins.set", "builtins.tuple"),
     *("builtins.dict", "builtins.list", "builtins.int", "builtins.float", "builtins.str", "builtins.bool"),
+    *("builtins.bytes", "builtins.bytearray", "builtins.object", "builtins.getattr"),
 )
-"""Beginnings of names that training frameworks leave in checkpoints beside the tensors: a step number of NumPy,
-Lightning's callbacks, the settings of a run, plain data of Python's own library. They are read as `_Ignored`, so
-nothing of those libraries runs or need be installed."""
+"""What training leaves in checkpoints beside the tensors, by name or, with a dot at the end, by what the name begins
+with: a step number of NumPy, Lightning's callbacks, the settings of a run, optimisers and schedules, plain data of
+Python's own library (`getattr` is how it writes members of an Enum, and methods). They are read as `_Ignored`, so
+nothing of theirs runs or need be installed."""
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network", "params_ema", "params", "weights")
 """What checkpoints call the mapping that holds the tensors, the one taken first."""
 _PREFIX = re.compile(r"^module\.|(?:^|(?<=\.))_orig_mod\.")
@@ -144,16 +161,22 @@ def _unpickle(path: Path, mapped: bool) -> Any:
             with torch.serialization.safe_globals([(stub, name) for name, stub in ignored.items()]):
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError as error:
+            filled = re.search("Can only (SETITEM|append)", str(error))
+            if filled and (name := next((n for n, stub in ignored.items() if repr(stub) in str(error)), None)):
+                kind = _IgnoredMapping if filled[1] == "SETITEM" else _IgnoredList
+                ignored[name] = type(name, (kind,), {})
+                continue
             wanted = re.search(r"GLOBAL (\S+)", str(error))
             if wanted is None:
                 raise damaged(path, "its contents cannot be read") from None
             name = wanted[1] if "." in wanted[1] else f"builtins.{wanted[1]}"
-            if not name.startswith(_BOOKKEEPING) or name in ignored:
+            known = any(name.startswith(kept) if kept.endswith(".") else name == kept for kept in _BOOKKEEPING)
+            if not known or name in ignored:
                 raise WeightsError(
                     f"{path} wants to run code when it is loaded ({name}), which weights have no need to do, so it was "
                     "not loaded. Take the weights from their publisher, if possible as .safetensors."
                 ) from None
-            ignored[name] = _PLAIN.get(name) or type(name, (_Ignored,), {})
+            ignored[name] = type(name, (_Ignored,), {})
         except MemoryError:
             raise
         except Exception:  # torch raises many types for a damaged file

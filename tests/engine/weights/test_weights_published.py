@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import collections
 import datetime
+import enum
+import functools
 import json
 import os
 import pickle
 import subprocess
 import sys
 import types
+import typing
 import zipfile
 from pathlib import Path
 
@@ -237,6 +240,78 @@ def test_plain_data_of_pythons_own_library_is_no_code(tmp_path, kind, zipped):
     path = write(tmp_path / "x.ckpt", top, _use_new_zipfile_serialization=zipped)
     assert set(weights.read_checkpoint(path)) == set(LOFTR)
     assert weights.use("loftr", path).path == path
+
+
+def made(monkeypatch: pytest.MonkeyPatch, module: str, name: str, *bases: type, **members: object) -> type:
+    """A class of a library that is not here, until `forgotten`."""
+    names = module.split(".")
+    for i in range(1, len(names) + 1):
+        part = ".".join(names[:i])
+        if part not in sys.modules:
+            monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
+    kind = type(name, bases, {"__module__": module, "__qualname__": name, **members})
+    monkeypatch.setattr(sys.modules[module], name, kind, raising=False)
+    return kind
+
+
+def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What checkpoints of Lightning, OmegaConf and Stable Diffusion's code hold beside the tensors."""
+    attributes = made(monkeypatch, "pytorch_lightning.utilities.parsing", "AttributeDict", dict)
+    fabric = made(monkeypatch, "lightning.fabric.utilities.data", "AttributeDict", dict)
+    state = {"__getstate__": lambda self: dict(vars(self)), "__setstate__": lambda self, kept: vars(self).update(kept)}
+    config = made(monkeypatch, "omegaconf.dictconfig", "DictConfig", **state)()
+    node, metadata = (made(monkeypatch, f"omegaconf.{m}", n)() for m, n in (("nodes", "AnyNode"), ("base", "Metadata")))
+    node.__dict__.update(_val=1.5, _flags=None)
+    metadata.__dict__.update(ref_type=typing.Any, object_type=dict, resolver_cache=collections.defaultdict(dict))
+    config.__dict__.update(_content={"rate": node}, _metadata=metadata)
+    schedule = made(monkeypatch, "ldm.lr_scheduler", "LambdaLinearScheduler", schedule=lambda self, n: 1.0)()
+    schedule.__dict__.update(lr_warm_up_steps=[100])
+    slotted = made(monkeypatch, "ldm.util", "Slotted", __slots__=("a",))()
+    slotted.a = 1
+    strategy = enum.Enum("Strategy", {"DDP": "ddp"}, module="pytorch_lightning.utilities.parsing", type=str)
+    monkeypatch.setattr(sys.modules["pytorch_lightning.utilities.parsing"], "Strategy", strategy, raising=False)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))])
+    return {
+        "AttributeDict": attributes(rate=0.1, inner=[attributes(a=1)]),
+        "another AttributeDict": fabric(rate=0.1),
+        "OmegaConf": config,
+        "schedule": schedule,
+        "method": schedule.schedule,
+        "partial": functools.partial(schedule.schedule, 1, by=2),
+        "slots": slotted,
+        "enum": [strategy.DDP],
+        "list": made(monkeypatch, "omegaconf.listy", "Many", list)([1, torch.ones(1)]),
+        "tuple": made(monkeypatch, "ldm.some", "Pair", tuple)((1, 2)),
+        "set": made(monkeypatch, "ldm.some", "Few", set)({1}),
+        "deque": made(monkeypatch, "mmengine.some", "History", collections.deque)([1, 2]),
+        "ordered": made(monkeypatch, "pyhocon.config_tree", "ConfigTree", collections.OrderedDict)(a=1),
+        "defaultdict": made(monkeypatch, "fvcore.some", "Counts", collections.defaultdict)(list, {"a": [1]}),
+        "arguments": made(monkeypatch, "__main__", "Settings", dict)(a=1),
+        "optimiser": optimizer,
+        "its state": optimizer.state_dict(),
+        "version": torch.__version__,
+        "random": {
+            "numpy": np.random.default_rng(0),
+            "torch": torch.Generator().get_state(),
+            "old": np.random.get_state(),
+        },
+    }
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_libraries_that_are_not_here_have_left_is_no_code(tmp_path, monkeypatch, zipped):
+    paths = {}
+    with monkeypatch.context() as patch:
+        for number, (kind, value) in enumerate(settings(patch).items()):
+            top = {"state_dict": LOFTR, "hyper_parameters": {"kept": value}}
+            paths[kind] = write(tmp_path / f"{number}.ckpt", top, _use_new_zipfile_serialization=zipped)
+        wrapped = made(patch, "lightning.fabric.utilities.data", "AttributeDict", dict)(LOFTR)
+        paths["the tensors' own mapping"] = write(tmp_path / "own.ckpt", {"state_dict": wrapped})
+    assert "omegaconf" not in sys.modules
+    for kind, path in paths.items():
+        read = weights.read_checkpoint(path)
+        assert set(read) == set(LOFTR), kind
+        assert all(torch.equal(read[name], LOFTR[name]) for name in LOFTR)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
