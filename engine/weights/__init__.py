@@ -22,7 +22,7 @@ from typing import Literal
 from engine.core.errors import WeightsError
 from engine.core.progress import CancelToken, ProgressCallback, ignore_progress
 from engine.weights import hub, releases
-from engine.weights.checks import check_layout, check_sums
+from engine.weights.checks import check_family, check_layout, check_sums
 from engine.weights.files import (
     BUILT_IN_FOLDER,
     Weights,
@@ -38,8 +38,9 @@ from engine.weights.files import (
 from engine.weights.models import MODELS, Model, Source, model
 
 __all__ = ["BUILT_IN_FOLDER", "CHECKPOINT_SUFFIXES", "MODELS", "Located", "Weights", "add_folder", "available", "check"]
-__all__ += ["commit", "fetch", "find", "folders", "load_into", "locate", "paths", "read_card", "read_checkpoint"]
-__all__ += ["read_header", "readable", "remove", "require", "save", "set_paths", "sha256", "unfinished", "use"]
+__all__ += ["check_family", "commit", "fetch", "find", "folders", "load_into", "locate", "paths", "read_card"]
+__all__ += ["read_checkpoint", "read_header", "readable", "remove", "require", "save", "set_paths", "sha256"]
+__all__ += ["unfinished", "use"]
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".onnx")
 _added: list[Path] = []

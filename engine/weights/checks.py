@@ -13,6 +13,23 @@ from engine.weights import hub
 from engine.weights.files import damaged, read_card, read_header, tensor_names
 from engine.weights.models import Layout, Model
 
+_STABLE = re.compile(r"stable[\W_]*zero[\W_]*123", re.IGNORECASE)
+
+
+def check_family(path: Path) -> None:
+    """WeightsError for Stable Zero123, which has Zero123's tensors by name and shape, but is told another camera.
+
+    In place of the change of the distance it takes the polar angle of the picture's own camera (threestudio's
+    `stable_zero123_guidance`), without which it draws from the wrong side. Its files are known by their names alone.
+    """
+    real, parts = path.resolve(), path.absolute().parts
+    repository = parts[parts.index("snapshots") - 1 : parts.index("snapshots")] if "snapshots" in parts else ()
+    if any(_STABLE.search(name) for name in (*parts[-2:], real.name, real.parent.name, *repository)):
+        raise WeightsError(
+            f"{path} is Stable Zero123, which is told its camera in another way than Zero123 and cannot be used here. "
+            "Choose zero123-xl.ckpt or 105000.ckpt, or fetch one with `oriel weights fetch zero123-xl`."
+        )
+
 
 def check_layout(found: Model, path: Path) -> None:
     """WeightsError unless what is at `path` can be read and has the names of one of the model's layouts."""
@@ -22,6 +39,8 @@ def check_layout(found: Model, path: Path) -> None:
         if card.get("model") is None:
             raise WeightsError(f"{path} has no card {path.stem}.json beside it that says which model it is. Copy both.")
         return
+    if found.kind == "views":
+        check_family(path)
     if (side := found.layouts[0].side) and not path.is_dir():
         _check_onnx(found, path, side)
         return

@@ -87,6 +87,7 @@ class Checkpoint:
 
 def read(path: Path) -> Checkpoint:
     """A model from a released checkpoint or a diffusers folder; `WeightsError` says what is wrong with it."""
+    weights.check_family(path)
     if path.is_dir():
         return from_folder(path)
     try:

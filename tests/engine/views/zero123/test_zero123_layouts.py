@@ -10,7 +10,9 @@ import torch
 import zero123_released as released
 from safetensors.torch import load_file, save_file
 
+from engine import weights
 from engine.core.errors import WeightsError
+from engine.views import load_generator
 from engine.views.zero123 import layouts
 from engine.views.zero123.network import Zero123Network
 from tests.tiny_models import FULL_ZERO123, write_tiny_zero123, zero123_shapes, zero123_state
@@ -44,6 +46,27 @@ def _same(a: layouts.Checkpoint, b: layouts.Checkpoint) -> bool:
         and all(torch.equal(a.tensors[part][k], b.tensors[part][k]) for k in a.tensors[part])
         for part in layouts.PARTS
     )
+
+
+@pytest.mark.parametrize("layout", ["original", "diffusers"])
+@pytest.mark.parametrize(
+    "name", ["stable_zero123.ckpt", "Stable-Zero123_c.ckpt", "stable-zero123/model.ckpt", "link", "cache"]
+)
+def test_its_successor_of_the_same_layout_is_refused_with_the_reason(tmp_path, monkeypatch, layout, name):
+    """Stable Zero123's tensors are named and shaped as Zero123's, but its fourth number is the camera's own height."""
+    monkeypatch.setattr(weights, "_paths", {})
+    if name == "cache":
+        path = tmp_path / "models--ashawkey--stable-zero123-diffusers" / "snapshots" / ("a" * 40)
+        path = path / "model.ckpt" if layout == "original" else path
+    else:
+        path = tmp_path / ("stable_zero123.ckpt" if name == "link" else name)
+    write_tiny_zero123(path, layout)
+    if name == "link":
+        (tmp_path / "zero123-xl.ckpt").symlink_to(path)
+        path = tmp_path / "zero123-xl.ckpt"
+    for take in (layouts.read, lambda p: weights.use("zero123-xl", p), lambda p: load_generator("zero123-xl", p)):
+        with pytest.raises(WeightsError, match=r"is Stable Zero123.*another way.*zero123-xl\.ckpt"):
+            take(path)
 
 
 def test_what_is_not_used_is_named(state):
