@@ -55,6 +55,19 @@ def precision(device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
+def denoising_precision(device: torch.device) -> torch.dtype:
+    """Precision of a large diffusion network: as `precision`, but bfloat16 on processors with instructions for it.
+
+    Zero123's U-Net takes 1.4 s a view and step in bfloat16 with AVX-512 BF16 on one core, 3.7 s in single. Processors
+    without these instructions, or AMX, emulate them, and are slower than in single.
+    """
+    import torch
+
+    known = torch.cpu.get_capabilities()
+    quick = device.type == "cpu" and (known.get("avx512_bf16", False) or known.get("amx_bf16", False))
+    return torch.bfloat16 if quick else precision(device)
+
+
 def mixed_precision(device: torch.device) -> torch.autocast:
     """Context in which a network of this program works in bfloat16 where `device` is quicker at it than in single.
 

@@ -301,6 +301,7 @@ class Run(RunFolder):
         with self._executing(progress, cancel) as work:
             generator, framed = self._generator(work), self._framed()
             drawn = stages.redraw_view(generator, framed, index, estimate.value, self.options, seed, work)
+            self._note_used("generator", self.options.generator, generator)
             for name, picture in drawn.items():
                 self.write_picture(f"views/{name}.png", picture)
             self._mark(view_seeds=seeds | {str(index): seed}, stages_done=self._done_before("surface"))
@@ -321,8 +322,9 @@ class Run(RunFolder):
         del self._kept["input"]  # large, and not needed before the texture
 
     def _neighbours(self, work: Work) -> None:
-        lens = float(self._record.get("lens", 1.0))
-        neighbours = stages.draw_neighbours(self._generator(work), self._framed(), self.options, work, lens)
+        lens, generator = float(self._record.get("lens", 1.0)), self._generator(work)
+        neighbours = stages.draw_neighbours(generator, self._framed(), self.options, work, lens)
+        self._note_used("generator", self.options.generator, generator)  # its note may be another by now
         self.write_views("neighbours", neighbours.views)
         self._mark(generator_elevation=neighbours.guess)
 
@@ -346,7 +348,9 @@ class Run(RunFolder):
         drawn = {} if pictures is None else dict(zip(NEIGHBOURS, pictures, strict=True))
         neighbours = stages.Neighbours(drawn, self._record.get("generator_elevation"))
         value = self._need(self.elevation(), "elevation").value
-        views = stages.draw_views(self._generator(work), self._framed(), neighbours, value, self.options, work)
+        generator = self._generator(work)
+        views = stages.draw_views(generator, self._framed(), neighbours, value, self.options, work)
+        self._note_used("generator", self.options.generator, generator)
         self.write_views("views", views)
         self._mark(view_seeds={})
 
@@ -438,7 +442,9 @@ class Run(RunFolder):
             "path": None if path is None else str(path),
             "source": located[0].source if located else None if path is None else "options",
             "device": str(getattr(model, "device", "cpu")),
-        } | ({} if note is None else {"note": note})
+        }
+        if note := note or getattr(model, "note", None):
+            used[part]["note"] = note
         self.report["used"] = used
 
     # -- bookkeeping -------------------------------------------------------------------------------------

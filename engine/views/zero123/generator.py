@@ -16,7 +16,7 @@ from torch import Tensor
 from engine import cameras, choices, weights
 from engine.core import device
 from engine.core.device import MemoryBudget
-from engine.core.errors import InputError
+from engine.core.errors import InputError, OrielError
 from engine.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from engine.views.zero123 import layouts
 from engine.views.zero123.network import SIDE, Zero123Network
@@ -32,6 +32,9 @@ PUBLISHED_STEPS = (75, 50)
 SAMPLERS = ("fast", "published")
 SNAP = 253 / 255
 """Channels of a picture from which neighbours are drawn are white above this (One-2-3-45)."""
+
+BLACK = 2 / 255
+"""A view over white of which nothing is brighter than this has not come out."""
 
 _CPU_BATCH = 4
 _DECODE_BATCH = 8
@@ -106,6 +109,15 @@ class Zero123Generator:
         self.budget = budget or MemoryBudget()
         self._sampler = sampler
         self._steps = steps or FAST_STEPS
+        self._again = False
+
+    @property
+    def note(self) -> str:
+        """In which precision it draws, for the report."""
+        if self._again:
+            return "in single precision, after views came out broken or black in half"
+        name = {torch.float32: "single", torch.float16: "half"}.get(self.network.unet_dtype, "bfloat16")
+        return f"in {name} precision" if name != "bfloat16" else "in bfloat16"
 
     @classmethod
     def load(
@@ -121,7 +133,8 @@ class Zero123Generator:
         `WeightsError` when the weights are missing, damaged or of another model.
         """
         on = device.pick_device()
-        network = Zero123Network(layouts.read(path or weights.require(name)), device.precision(on))
+        checkpoint = layouts.read(path or weights.require(name))
+        network = Zero123Network(checkpoint, device.precision(on), device.denoising_precision(on))
         return cls(network, name=name, sampler=sampler, on=on, budget=budget)
 
     def estimate_elevation(self, image: FloatArray, lens: float = 1.0) -> float | None:
@@ -160,7 +173,7 @@ class Zero123Generator:
             self.network.place(self.device, offloads=self.budget.offloads(self.device))
             try:
                 for _, wave in sorted(waves.items()):
-                    for job, picture in self._draw(wave, drawn, seed, work):
+                    for job, picture in self._draw_soundly(wave, drawn, seed, work):
                         drawn[job.index] = picture
                         views[job.index] = _resize(with_mask(picture), size)
                         work.finish(job.index, views[job.index])
@@ -168,6 +181,36 @@ class Zero123Generator:
                 if self.budget.offloads(self.device):
                     device.free()
         return views
+
+    def _draw_soundly(
+        self, jobs: list[_Job], drawn: dict[int, FloatArray], seed: int, work: _Work
+    ) -> Iterator[tuple[_Job, FloatArray]]:
+        """Views (256, 256, 3) of jobs; those that are no numbers, or black, in half precision again in single.
+
+        `OrielError` for views that are no numbers in single either.
+        """
+        left = jobs
+        while left:
+            single, broken = self.network.is_single, []
+            for job, picture in self._draw(left, drawn, seed, work):
+                if np.isfinite(picture).all() and (single or picture.max() > BLACK):
+                    yield job, picture
+                else:
+                    broken.append(job)
+            if broken and single:
+                raise OrielError(
+                    f"{self.label} has drawn nothing that is a picture. Its weights may be damaged: check them with "
+                    f"`oriel weights check {self.name}`, or fetch them again."
+                )
+            if broken:
+                self._use_single(work)
+                work.again()
+            left = broken
+
+    def _use_single(self, work: _Work) -> None:
+        self.network.use_single()
+        self._again = True
+        work.say("Views came out broken or black in half precision: drawing them again in single")
 
     def _draw(
         self, jobs: list[_Job], drawn: dict[int, FloatArray], seed: int, work: _Work
@@ -178,16 +221,10 @@ class Zero123Generator:
         pictures = np.stack([_snapped(drawn[s]) if neighbour else drawn[s] for s, neighbour in sources])
         work.cancel.check()
         inputs = torch.from_numpy(pictures).permute(0, 3, 1, 2) * 2 - 1
-        parts = [
-            part
-            for _, part in device.in_batches(
-                inputs.split(1),
-                lambda p: network.condition(torch.cat(list(p))),
-                key=self._key("condition"),
-                largest=_DECODE_BATCH,
-            )
-        ]
-        embeddings, latents = (torch.cat([p[i] for p in parts]) for i in (0, 1))
+        embeddings, latents = self._conditions(inputs)
+        if not network.is_single and not (embeddings.isfinite().all() and latents.isfinite().all()):
+            self._use_single(work)
+            embeddings, latents = self._conditions(inputs)
         at = [sources.index((job.source, job.neighbour)) for job in jobs]
         turns = torch.tensor([job.turn for job in jobs], dtype=torch.float32)
         angles = torch.cat([torch.deg2rad(turns[:, :2]) * turns.new_tensor([-1.0, 1.0]), turns[:, 2:]], 1)
@@ -203,12 +240,30 @@ class Zero123Generator:
         for batch, finished in batches:
             yield from self._decode([jobs[i] for i in batch], finished, work)
 
+    def _conditions(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (N, E) and latents (N, 4, h, w) of pictures (N, 3, 256, 256)."""
+        parts = [
+            part
+            for _, part in device.in_batches(
+                inputs.split(1),
+                lambda p: self.network.condition(torch.cat(list(p))),
+                key=self._key("condition"),
+                largest=_DECODE_BATCH,
+            )
+        ]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
     def _decode(self, jobs: list[_Job], latents: Tensor, work: _Work) -> Iterator[tuple[_Job, FloatArray]]:
         """Pictures (256, 256, 3) of denoised latents (N, 4, h, w)."""
         pairs = list(zip(jobs, latents, strict=True))
 
         def decode(part: Sequence[tuple[_Job, Tensor]]) -> FloatArray:
-            pictures = self.network.decode(torch.stack([latent for _, latent in part]))
+            stack = torch.stack([latent for _, latent in part])
+            pictures = self.network.decode(stack)
+            sound = pictures.isfinite().all() and (pictures.amax((1, 2, 3)) > BLACK).all()
+            if not sound and not self.network.is_single and stack.isfinite().all():
+                self._use_single(work)  # the VAE alone may be at fault, which is soon seen
+                pictures = self.network.decode(stack)
             return np.asarray(pictures.permute(0, 2, 3, 1).numpy(), np.float32)
 
         with self.network.decoding():
@@ -232,6 +287,8 @@ class Zero123Generator:
             work.cancel.check()
             predicted = self.network.predict(x, step, context, latents, GUIDANCE)
             x = sampler.step(index, x, predicted, noise() if sampler.noisy else None)
+            if not x.isfinite().all():
+                break  # and nothing that follows would be
             work.step(len(jobs) / len(sampler.times))
         return x
 
@@ -239,7 +296,7 @@ class Zero123Generator:
         return self._steps if self._sampler == "fast" else PUBLISHED_STEPS[job.neighbour]
 
     def _key(self, what: str) -> str:
-        return f"zero123 {what}, {self.device}, {self.network.dtype}, {self.budget.gb}"
+        return f"zero123 {what}, {self.device}, {self.network.dtype}, {self.network.unet_dtype}, {self.budget.gb}"
 
 
 class _Work:
@@ -251,6 +308,7 @@ class _Work:
         self._on = on
         self._denoised = 0.0
         self._finished = 0
+        self._shown = 0.0
         self._first: tuple[float, float] | None = None
         """When the first step was done, and how far; it also warms up, so it does not count for the pace."""
 
@@ -267,6 +325,14 @@ class _Work:
             message = f"Drawing views on {where}: about {_minutes(left)} left"
         self._report(message)
 
+    def again(self) -> None:
+        """Views that are not finished have to be denoised once more, at another pace."""
+        self._denoised, self._first = float(self._finished), None
+
+    def say(self, message: str) -> None:
+        """Tell what goes on."""
+        self._report(message)
+
     def finish(self, index: int, picture: FloatArray) -> None:
         """A view is there."""
         self._finished += 1
@@ -274,7 +340,8 @@ class _Work:
 
     def _report(self, message: str, preview: tuple[int, FloatArray] | None = None) -> None:
         done = 0.9 * min(self._denoised, self.total) + 0.1 * self._finished
-        self._progress(Progress("views", done, self.total, message, preview))
+        self._shown = max(self._shown, done)  # views that are drawn again do not take it back
+        self._progress(Progress("views", self._shown, self.total, message, preview))
 
 
 def _minutes(seconds: float) -> str:

@@ -32,8 +32,13 @@ class Zero123Network(nn.Module):
     clip: Any
     projection: Any
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
-        """Take over a checkpoint's tensors; `WeightsError` if they do not make up the whole network."""
+    def __init__(
+        self, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, unet_dtype: torch.dtype | None = None
+    ) -> None:
+        """Take over a checkpoint's tensors; `WeightsError` if they do not make up the whole network.
+
+        `unet_dtype` is for the U-Net alone, which does nearly all the work; `dtype` if not given.
+        """
         super().__init__()
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -47,9 +52,10 @@ class Zero123Network(nn.Module):
                 CLIP: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(configs[CLIP])),
                 PROJECTION: nn.Linear(out, context),
             }
+        self.dtype, self.unet_dtype = dtype, unet_dtype or dtype
         for name, part in parts.items():
-            state = {key: value.to(dtype) for key, value in tensors[name].items()}
-            weights.load_into(part, state, path=checkpoint.path, model=f"Zero123's {name}")
+            part.to(self.unet_dtype if name == UNET else dtype)
+            weights.load_into(part, tensors[name], path=checkpoint.path, model=f"Zero123's {name}")
         self.unet, self.vae, self.clip, self.projection = (parts[n] for n in (UNET, VAE, CLIP, PROJECTION))
         embeddings = self.clip.vision_model.embeddings  # the only numbers of the network that no file holds
         embeddings.position_ids = torch.arange(embeddings.position_ids.shape[1])[None]
@@ -60,10 +66,19 @@ class Zero123Network(nn.Module):
         for module in self.modules():  # a step of the whole U-Net takes seconds without a GPU
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.register_forward_pre_hook(lambda *_: self.cancel.check())
-        self.dtype = dtype
         self.device = torch.device("cpu")
         self.offloads = False
         self.eval().requires_grad_(False)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether all of it works in single precision."""
+        return self.dtype == self.unet_dtype == torch.float32
+
+    def use_single(self) -> None:
+        """Work in single precision from now on."""
+        self.dtype = self.unet_dtype = torch.float32
+        self.float()
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -124,9 +139,9 @@ class Zero123Network(nn.Module):
         Both predictions come from one batch of 2 N; without a picture, token and latents are zero.
         """
         both = torch.cat([torch.cat([x, x]), torch.cat([torch.zeros_like(latents), latents])], 1)
-        token = torch.cat([torch.zeros_like(context), context]).to(self.dtype)
+        token = torch.cat([torch.zeros_like(context), context]).to(self.unet_dtype)
         times = torch.full((len(both),), time, device=self.device)
-        inputs = both.to(self.dtype, memory_format=torch.channels_last)
+        inputs = both.to(self.unet_dtype, memory_format=torch.channels_last)
         without, given = self.unet(inputs, times, token, return_dict=False)[0].float().chunk(2)
         return without + guidance * (given - without)
 

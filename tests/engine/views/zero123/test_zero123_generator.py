@@ -8,7 +8,7 @@ import torch
 
 from engine import cameras, choices
 from engine.core import device
-from engine.core.errors import Cancelled, InputError, WeightsError
+from engine.core.errors import Cancelled, InputError, OrielError, WeightsError
 from engine.core.progress import CancelToken, Progress
 from engine.views import ViewGenerator, load_generator
 from engine.views.zero123 import Zero123Generator, generator, layouts
@@ -132,6 +132,96 @@ def test_batches_that_do_not_fit_are_made_smaller_and_nothing_else_changes(made,
     monkeypatch.setattr(device, "_sizes", {})
     assert np.allclose(made.generate(picture, OFFSETS[:2]), whole, atol=2e-3)
     assert sizes == [2, 1, 1, 1, 1]
+
+
+# -- half precision
+
+
+@pytest.fixture
+def half(monkeypatch: pytest.MonkeyPatch) -> Zero123Generator:
+    """The same network, in bfloat16."""
+    monkeypatch.setattr(device, "_sizes", {})
+    network = Zero123Network(layouts.from_original(zero123_state()), torch.bfloat16)
+    return Zero123Generator(network, on=torch.device("cpu"), steps=2)
+
+
+def _nan(value):
+    return tuple(v * torch.nan for v in value) if isinstance(value, tuple) else value * torch.nan
+
+
+@pytest.mark.parametrize(
+    ("part", "spoil"),
+    [
+        ("condition", _nan),
+        ("predict", _nan),  # at the first step of each batch
+        ("decode", _nan),
+        ("decode", lambda v: v * 0),
+        ("decode", lambda v: v * 0 + 0.004),
+    ],
+)
+def test_views_that_are_broken_or_black_in_half_precision_are_drawn_again_in_single(
+    half, picture, monkeypatch, part, spoil
+):
+    network = Zero123Network(layouts.from_original(zero123_state()), torch.bfloat16)
+    network.use_single()
+    expected = Zero123Generator(network, on=torch.device("cpu"), steps=2).generate(picture, OFFSETS)
+    own, broken, events = getattr(half.network, part), [], []
+
+    def overflowing(*args):
+        found = own(*args)
+        broken.append(not half.network.is_single)
+        return spoil(found) if broken[-1] else found
+
+    monkeypatch.setattr(half.network, part, overflowing)
+    views = half.generate(picture, OFFSETS, progress=events.append)
+    assert sum(broken) == 1, "half precision is not tried again"
+    assert np.isfinite(views).all()
+    if part == "decode":  # the denoised latents were right, but in half
+        assert np.abs(views[:2] - expected[:2]).mean() < 0.05
+    else:
+        assert np.allclose(views, expected, atol=1e-4)
+    assert half.note == "in single precision, after views came out broken or black in half"
+    assert any("drawing them again in single" in e.message for e in events)
+    done = [e.done for e in events]
+    assert done == sorted(done) and done[-1] == pytest.approx(len(OFFSETS))
+
+
+def test_a_view_that_is_black_throughout_in_half_is_drawn_again_from_the_noise(half, picture, monkeypatch):
+    """Not the VAE is at fault: what was denoised in half stays black however it is decoded."""
+    own, denoise, seen = half.network.decode, half._denoise, []
+
+    def marked(*args):
+        seen.append(half.network.is_single)
+        return denoise(*args) * (1.0 if seen[-1] else 0.0)
+
+    def decode(latents):
+        return own(latents) * (1.0 if latents.any() else 0.0)
+
+    monkeypatch.setattr(half, "_denoise", marked)
+    monkeypatch.setattr(half.network, "decode", decode)
+    views = half.generate(picture, OFFSETS[:1])
+    assert seen == [False, True] and views.max() > 0.5
+
+
+def test_what_is_no_picture_in_single_precision_either_is_an_error(made, picture, monkeypatch):
+    decode = made.network.decode
+    monkeypatch.setattr(made.network, "decode", lambda latents: decode(latents) * torch.nan)
+    with pytest.raises(OrielError, match=r"Zero123-XL.*weights may be damaged.*oriel weights check zero123-xl"):
+        made.generate(picture, OFFSETS[:1])
+
+
+def test_processors_with_bfloat16_denoise_in_it(monkeypatch, tmp_path, picture):
+    path = write_tiny_zero123(tmp_path / "model.ckpt", state=zero123_state())
+    drawn = {}
+    for known, note in (({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({"avx2": True}, "")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
+        made = Zero123Generator.load(path)
+        made._steps = 2
+        assert made.note == (f"in {note}" if note else "in single precision")
+        assert made.network.vae.encoder.conv_in.weight.dtype == torch.float32, "its pictures would lose colours"
+        drawn[note] = made.generate(picture, OFFSETS[:2])
+    assert np.abs(drawn["bfloat16"] - drawn[""]).mean() < 0.03
+    assert device.denoising_precision(torch.device("cuda")) == torch.float16
 
 
 # -- progress
