@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -190,9 +189,13 @@ class LoFTRMatcher:
             torch.from_numpy(cv2.resize(_grey(p), size, interpolation=cv2.INTER_LINEAR))[None, None].float() / 255
             for p in (a, b)
         ]
-        half = torch.autocast("cuda", torch.float16) if self.device.type == "cuda" else nullcontext()
-        with torch.inference_mode(), half:
-            found = self._model({"image0": images[0].to(self.device), "image1": images[1].to(self.device)})
+        pair = {f"image{i}": image.to(self.device) for i, image in enumerate(images)}
+        half = self.device.type == "cuda"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.float16, enabled=half):
+            found = self._model(dict(pair))
+        if half and not len(found["keypoints0"]):  # numbers too large for half precision match nothing
+            with torch.inference_mode():
+                found = self._model(dict(pair))
         # LoFTR counts the first pixel's centre as (0.5, 0.5), as this project does.
         start, end = (
             found[k].cpu().numpy().astype(np.float32) * np.float32(len(a) / self._SIZE)

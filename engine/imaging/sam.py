@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import threading
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,11 @@ class SamSegmenter:
         scale = self._side / max(width, height)
         return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
 
+    def _parts(self, pixels: Tensor) -> list[Tensor]:
+        """What the image encoder gives, in single precision: one tensor in SAM, three in SAM 2."""
+        found = self._model.get_image_embeddings(pixels)
+        return [part.float() for part in (found if self._is_sam2 else [found])]
+
     def _embedding(self, picture: ByteArray, inner: tuple[int, int], cancel: CancelToken) -> Any:
         """What the image encoder makes of the picture, from memory if it was the last one."""
         import torch
@@ -173,15 +178,16 @@ class SamSegmenter:
             square = np.zeros((self._side, self._side, 3), np.float32)
             square[: inner[1], : inner[0]] = (resized - _MEAN) / _DEVIATION
             pixels = torch.from_numpy(square).permute(2, 0, 1)[None].to(self.device)
-            half = torch.autocast("cuda", torch.float16) if self.device.type == "cuda" else nullcontext()
-            with ExitStack() as hooks, half:
+            with ExitStack() as hooks:
                 encoder = self._model.vision_encoder
                 for layer in encoder.backbone.blocks if self._is_sam2 else encoder.layers:
                     hook = layer.register_forward_pre_hook(lambda *_: cancel.check())
                     hooks.callback(hook.remove)
-                found = self._model.get_image_embeddings(pixels)
-            kept = [part.float() for part in found] if self._is_sam2 else found.float()
-            self._known = digest, kept
+                with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+                    found = self._parts(pixels)
+                if not all(part.isfinite().all() for part in found):  # too large for half precision
+                    found = self._parts(pixels)
+            self._known = digest, found if self._is_sam2 else found[0]
         return self._known[1]
 
 

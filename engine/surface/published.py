@@ -360,19 +360,28 @@ class PublishedNetwork(SurfaceModel[PublishedScene]):
         sources: npt.NDArray[np.int64] | None = None,
         cancel: CancelToken | None = None,
     ) -> PublishedScene:
-        """See `SurfaceModel`. The first four views are the neighbours of the input's, see `VolumeFrame.around`."""
+        """See `SurfaceModel`. The first four views are the neighbours of the input's, see `VolumeFrame.around`.
+
+        What is no numbers in half precision is made again in single.
+        """
         pictures, c2ws, k = self._resized(views, c2ws, k)
         frame = VolumeFrame.around(c2ws, k, self.config.image_size)
         if sources is not None:
             pictures, c2ws = pictures[torch.from_numpy(sources).to(self.device)], c2ws[sources]
-        with self._half():
-            features, compressed = self._features(pictures[:, :3].contiguous(), cancel or CancelToken())
         w2c = torch.from_numpy(world_to_camera(c2ws)).to(self.device)
         intrinsics = torch.from_numpy(k).to(self.device)
-        cost, mask = self.cost(compressed, w2c, intrinsics, frame, cancel)
-        del compressed
-        with self._half():
-            volume = self.unet(cost, mask).float()
+
+        def made(half: AbstractContextManager) -> tuple[Tensor, Tensor, Tensor]:
+            with half:
+                features, compressed = self._features(pictures[:, :3].contiguous(), cancel or CancelToken())
+            cost, mask = self.cost(compressed, w2c, intrinsics, frame, cancel)
+            del compressed
+            with half:
+                return features, self.unet(cost, mask).float(), mask
+
+        features, volume, mask = made(self._half())
+        if not self.training and not (features.isfinite().all() and volume.isfinite().all()):
+            features, volume, mask = made(nullcontext())
         return PublishedScene(pictures, features, w2c, intrinsics, volume, frame, mask)
 
     def _features(self, pictures: Tensor, cancel: CancelToken) -> tuple[Tensor, Tensor]:

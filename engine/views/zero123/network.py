@@ -54,7 +54,7 @@ class Zero123Network(nn.Module):
             }
         self.dtype, self.unet_dtype = dtype, unet_dtype or dtype
         for name, part in parts.items():
-            part.to(self.unet_dtype if name == UNET else dtype)
+            nn.Module.to(part, self.unet_dtype if name == UNET else dtype)  # without what diffusers warns of
             weights.load_into(part, tensors[name], path=checkpoint.path, model=f"Zero123's {name}")
         self.unet, self.vae, self.clip, self.projection = (parts[n] for n in (UNET, VAE, CLIP, PROJECTION))
         embeddings = self.clip.vision_model.embeddings  # the only numbers of the network that no file holds

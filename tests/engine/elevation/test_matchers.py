@@ -1,3 +1,5 @@
+import warnings
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,12 @@ from tests.engine.elevation.plain_loftr import PlainLoftr
 from tests.tiny_models import tiny_loftr, write_tiny_loftr
 
 SIZE = 160
+
+
+class GPU(str):
+    """What names the CPU and calls itself a GPU."""
+
+    type = "cuda"
 
 
 def shifted_pair(shift=(5.5, -3.25)):
@@ -66,6 +74,39 @@ def test_loftr_gives_what_the_published_equations_give_in_every_layout(tmp_path)
         found = load_matcher("loftr", path).match(*pictures)
         np.testing.assert_allclose(found[0], start, atol=1e-4)
         np.testing.assert_allclose(found[1] / 480, end / 480, atol=1e-4)
+
+
+def test_loftr_sees_the_grey_pictures_bilinear_at_480(tmp_path):
+    matcher = LoFTRMatcher(write_tiny_loftr(tmp_path / "loftr.ckpt"), device="cpu")
+    seen = []
+    matcher._model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    pictures = np.random.default_rng(1).random((2, 256, 256, 4)).astype(np.float32)
+    matcher.match(*pictures)
+    for name, picture in zip(("image0", "image1"), pictures, strict=True):
+        levels = torch.from_numpy((picture[..., :3] * 255).round()) @ torch.tensor([0.299, 0.587, 0.114])
+        wanted = torch.nn.functional.interpolate(levels[None, None], (480, 480), mode="bilinear", align_corners=False)
+        assert seen[0][name].shape == (1, 1, 480, 480)
+        assert (seen[0][name] * 255 - wanted).abs().max() < 1.6, "whole levels, before and after"
+
+
+def test_loftr_tries_again_in_single_what_half_precision_does_not_match(tmp_path, monkeypatch):
+    """As on a GPU, where numbers beyond 65504 are lost: the same matches come out in the end."""
+    path = write_tiny_loftr(tmp_path / "loftr.ckpt")
+    expected = LoFTRMatcher(path, device="cpu").match(*shifted_pair())
+    matcher = LoFTRMatcher(path, device="cpu")
+    own, tried = matcher._model.forward, []
+
+    def forward(pair):
+        found = own(pair)
+        tried.append(1)
+        return {name: value[:0] for name, value in found.items()} if len(tried) == 1 else found
+
+    monkeypatch.setattr(matcher._model, "forward", forward)
+    matcher.device = GPU("cpu")
+    with warnings.catch_warnings(action="ignore"):  # there is no such device
+        found = matcher.match(*shifted_pair())
+    assert len(tried) == 2
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_loftr_has_the_published_sizes(tmp_path):

@@ -217,6 +217,25 @@ def test_without_a_prompt_it_looks_in_the_middle(tmp_path):
     np.testing.assert_allclose(segmenter.segment(picture, **off), segmenter.segment(picture, middle, **off), atol=1e-6)
 
 
+@pytest.mark.parametrize("layout", ["original", "sam2"])
+def test_what_half_precision_makes_no_numbers_of_is_read_again_in_single(tmp_path, monkeypatch, layout):
+    path = write_tiny_sam(tmp_path / "sam", layout)
+    expected = sam.SamSegmenter.load(path, device="cpu").segment(random_picture(), box=(20.0, 10.0, 130.0, 80.0))
+    segmenter = sam.SamSegmenter.load(path, device="cpu")
+    own, tried = segmenter._model.get_image_embeddings, []
+
+    def embeddings(pixels):
+        tried.append(1)
+        found = own(pixels)
+        if len(tried) > 1:
+            return found
+        return [part * np.nan for part in found] if layout == "sam2" else found * np.nan
+
+    monkeypatch.setattr(segmenter._model, "get_image_embeddings", embeddings)
+    np.testing.assert_allclose(segmenter.segment(random_picture(), box=(20.0, 10.0, 130.0, 80.0)), expected, atol=1e-5)
+    assert len(tried) == 2
+
+
 def test_cancel_stops_between_layers(tmp_path):
     segmenter = sam.SamSegmenter.load(write_tiny_sam(tmp_path / "sam.pth"))
     token = CancelToken()

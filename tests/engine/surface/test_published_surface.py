@@ -431,6 +431,18 @@ def test_half_precision_gives_nearly_the_same(compared, monkeypatch, scene):
     assert 0 < float(difference) < 0.05
 
 
+def test_what_half_precision_makes_no_numbers_of_is_made_again_in_single(monkeypatch, scene):
+    tensors = _flat(one2345_state(radius=0, seed=3))
+    tensors["pyramid_feature_network.conv0.0.conv.weight"] *= 1e6  # beyond what half precision holds
+    network = load_published(tensors, "ckpt.pth").eval()
+    with torch.no_grad():
+        single = network.encode(scene.views, scene.c2ws, scene.k)
+        monkeypatch.setattr("engine.surface.published.precision", lambda device: torch.float16)
+        half = network.encode(scene.views, scene.c2ws, scene.k)
+    assert torch.isfinite(single.volume).all()
+    assert torch.equal(half.volume, single.volume) and torch.equal(half.features, single.features)
+
+
 def test_published_weights_have_the_whole_of_their_volume_for_a_box(tmp_path, scene):
     """A ball as large as most of the volume, beyond the cube that framed objects are looked for in."""
     torch.save(one2345_state(radius=0.7), tmp_path / "ckpt.pth")

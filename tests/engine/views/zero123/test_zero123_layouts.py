@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def _same(a: layouts.Checkpoint, b: layouts.Checkpoint) -> bool:
         and all(torch.equal(a.tensors[part][k], b.tensors[part][k]) for k in a.tensors[part])
         for part in layouts.PARTS
     )
+
+
+def test_the_vae_is_exact_on_a_picture_that_is_mostly_white(network):
+    """Where it is not, as torch's group norm on a CPU with channels last, white alone moves the latents by 1."""
+    picture = torch.ones(1, 3, 256, 256)
+    picture[..., 100:140, 100:140] = -0.3
+    exact = copy.deepcopy(network.vae)
+    for module in exact.modules():
+        module.double()
+    with torch.inference_mode():
+        latents = network.condition(picture)[1]
+        expected = exact.encode(picture.double()).latent_dist.mode()
+        drawn = network.decode(expected.float() * layouts.SCALE)
+        right = (exact.decode(expected).sample / 2 + 0.5).clamp(0, 1)
+    assert float(expected.std()) > 0.1
+    assert (latents - expected).abs().max() < 1e-4
+    assert (drawn - right).abs().max() < 3e-5
 
 
 @pytest.mark.parametrize("layout", ["original", "diffusers"])
