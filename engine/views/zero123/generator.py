@@ -191,7 +191,8 @@ class Zero123Generator:
         """
         left = jobs
         while left:
-            single, broken = self.network.is_single, []
+            single = self.network.is_single
+            broken: list[_Job] = []
             for job, picture in self._draw(left, drawn, seed, work):
                 if np.isfinite(picture).all() and (single or picture.max() > BLACK):
                     yield job, picture
