@@ -63,9 +63,20 @@ def denoising_precision(device: torch.device) -> torch.dtype:
     """
     import torch
 
-    known = torch.cpu.get_capabilities()
-    quick = device.type == "cpu" and (known.get("avx512_bf16", False) or known.get("amx_bf16", False))
+    quick = device.type == "cpu" and _has_bfloat16()
     return torch.bfloat16 if quick else precision(device)
+
+
+def _has_bfloat16() -> bool:
+    import torch
+
+    known = torch.cpu.get_capabilities()
+    return bool(known.get("avx512_bf16", False) or known.get("amx_bf16", False))
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products are quicker in bfloat16 than in single: with AVX-512 BF16 training is, by 1.6 times."""
+    return device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64") or _has_bfloat16()
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:

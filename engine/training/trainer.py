@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from engine.core import ledger
-from engine.core.device import mixed_precision, pick_device
+from engine.core.device import multiplies_bfloat16, pick_device
 from engine.core.errors import InputError
 from engine.core.files import claim_run, whole_file, writing
 from engine.core.options import Option
@@ -126,7 +126,8 @@ class _Run:
         self.averaged, self.current = (
             [v for v in n.state_dict().values() if v.is_floating_point()] for n in (self.average, self.network)
         )
-        self.autocast = mixed_precision(self.device)
+        quick = multiplies_bfloat16(self.device)
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=quick)
 
     def execute(self) -> Path:
         try:
