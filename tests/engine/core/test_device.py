@@ -116,3 +116,16 @@ def test_mixed_precision_is_for_processors_that_gain_by_it(
     with device.mixed_precision(torch.device("cpu")):
         result = torch.ones(2, 2) @ torch.ones(2, 2)
     assert result.dtype == (torch.bfloat16 if half else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("machine", "known", "quick"),
+    [("x86_64", {"avx512_bf16": True}, True), ("x86_64", {"avx512": True}, False), ("aarch64", {}, True)],
+)
+def test_training_takes_bfloat16_where_the_processor_multiplies_it(
+    machine: str, known: dict[str, bool], quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: known)
+    assert device.multiplies_bfloat16(torch.device("cpu")) is quick
+    assert device.multiplies_bfloat16(torch.device("cuda"))
