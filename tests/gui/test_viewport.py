@@ -297,7 +297,7 @@ def test_light_and_backdrop_are_chosen_by_key(qtbot, viewport, mesh):
     for key in 3 * [Qt.Key.Key_L]:
         _press(qtbot, viewport, key)
         pictures.append(viewport.picture(transparent=False))
-    for one, other in pairwise(pictures):
+    for one, other in pairwise(picture[:350] for picture in pictures):  # the line below may take a pixel more
         assert np.abs(one.astype(int) - other).max() > 20
     for color in (255, 128, 0):
         _press(qtbot, viewport, Qt.Key.Key_B)

@@ -14,6 +14,7 @@ from engine.core.errors import Cancelled
 from engine.core.progress import CancelToken, Progress
 from engine.reconstruct.options import STAGES, Options
 from engine.reconstruct.run import Run
+from engine.views import load_generator
 
 FORMAT_1 = Path(__file__).parent / "files" / "format-1"
 """A run as it was left before the neighbours were a step of their own: tiny, and without its GLB."""
@@ -107,10 +108,10 @@ def test_a_run_of_format_1_goes_on_where_it_stopped(old):
 def test_the_elevation_of_a_run_of_format_1_is_estimated_on_neighbours_of_its_own(old):
     change_record(old, format=1)
     run = Run.open(old)
-    value = run.elevation().value
+    value = load_generator().estimate_elevation(run.framed())
     assert run.change(elevation=40.0) == "elevation"
     run.execute(start="elevation")
     assert run.elevation().value == 40.0 and run.neighbours() is None
     assert run.change(elevation=None) == "views"
     run.execute()
-    assert run.elevation().value == pytest.approx(value, abs=1e-3) and len(run.neighbours()) == 4
+    assert run.elevation().value == pytest.approx(value, abs=2) and len(run.neighbours()) == 4
