@@ -364,6 +364,7 @@ class Run(RunFolder):
         from engine.surface import load_surface
 
         work.report("surface", 0, 1, "Loading the surface networks")
+        work.cancel.check()
         views = self._need(self.source_views(), "views")
         network = load_surface(options.surface, device.pick_device())
         given = Path(options.surface) if choices.is_file(options.surface) else None
@@ -415,6 +416,7 @@ class Run(RunFolder):
             from engine.views import load_generator
 
             work.report(stage, 0, 1, "Loading the generator of views")
+            work.cancel.check()  # it takes its time
             options = self.options
             budget = device.MemoryBudget(options.memory_gb)
             self._drawer = load_generator(options.generator, sampler=options.sampler, budget=budget)
