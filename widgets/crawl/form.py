@@ -6,18 +6,15 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
-    QFrame,
     QGridLayout,
     QLineEdit,
     QPushButton,
     QSpinBox,
-    QVBoxLayout,
-    QWidget,
 )
 
 from engine.core.options import options_of, texts_of
@@ -26,7 +23,7 @@ from engine.crawling.filters import CATEGORIES, ORDERS, Filters
 from engine.crawling.runner import MOST_AT_ONCE, TEXTURES
 from engine.crawling.sources import Source
 from widgets.kit.form import Form, form_grid, put, taken
-from widgets.kit.labels import label
+from widgets.kit.sheet import Sheet
 from widgets.kit.theme import theme
 
 SOURCES = {
@@ -58,34 +55,6 @@ class TagsEdit(QLineEdit):
     """Words with commas between."""
 
 
-class Sheet(QFrame):
-    """A sheet beside the button that opens it; a click elsewhere closes it."""
-
-    def __init__(self, parent: QWidget, heading: str) -> None:
-        super().__init__(parent, Qt.WindowType.Popup)
-        self.setObjectName("sheet")
-        self.column = QVBoxLayout(self)
-        self.column.setContentsMargins(18, 14, 18, 16)
-        self.column.setSpacing(10)
-        self.column.addWidget(label(heading, "heading"))
-
-    def show_at(self, button: QWidget, width: float) -> None:
-        """Show below the button, or above it where there is no room."""
-        layout = self.column
-        self.setFixedWidth(theme.px(width))
-        layout.activate()
-        height = layout.totalHeightForWidth(self.width()) if layout.hasHeightForWidth() else self.sizeHint().height()
-        self.setFixedHeight(height)
-        at = button.mapToGlobal(QPoint(0, button.height() + 4))
-        screen = button.screen().availableGeometry()
-        if at.y() + height > screen.bottom():
-            at = button.mapToGlobal(QPoint(0, -height - 4))
-        at.setX(max(min(at.x(), screen.right() - self.width()), screen.left()))
-        at.setY(max(at.y(), screen.top()))
-        self.move(at)
-        self.show()
-
-
 class TickChoice(QPushButton):
     """Several of some things, or any: a button that names them, and a sheet to tick them on."""
 
@@ -96,15 +65,15 @@ class TickChoice(QPushButton):
         super().__init__()
         self.setObjectName("choice")
         self._names, self._fallback = names, fallback
-        self.sheet = Sheet(self, heading)
         self.boxes = {key: QCheckBox(text) for key, text in names.items()}
         self.any = QCheckBox(any_text)
         grid, columns = QGridLayout(), 2 if len(names) > 12 else 1
+        self.sheet = Sheet(self, heading, 350 * columns**0.5)
         for at, box in enumerate((*self.boxes.values(), self.any)):
             box.toggled.connect(lambda on, box=box: self._ticked(box, on))
             grid.addWidget(box, at // columns, at % columns)
         self.sheet.column.addLayout(grid)
-        self.clicked.connect(lambda: self.sheet.show_at(self, 350 * columns**0.5))
+        self.clicked.connect(lambda: self.sheet.show_at(self))
         self.set_value(fallback)
 
     @property

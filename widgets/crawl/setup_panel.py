@@ -11,13 +11,14 @@ from PySide6.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QPushButton, QW
 from engine.crawling import Options
 from engine.crawling.filters import Filters
 from engine.crawling.sources import Source
-from widgets.crawl.form import CrawlForm, SearchForm, Sheet
+from widgets.crawl.form import CrawlForm, SearchForm
 from widgets.crawl.incoming import LIST_SUFFIXES
 from widgets.kit import setup_panel
 from widgets.kit.buttons import IconButton
 from widgets.kit.labels import ElidedLabel, label
 from widgets.kit.panel import column, holder, row, scrolled
 from widgets.kit.path_field import PlaceField
+from widgets.kit.sheet import Sheet
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class SearchSheet(Sheet):
     """Words, and models at most."""
 
     def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent, "Search Sketchfab")
+        super().__init__(parent, "Search Sketchfab", 380)
         self.form = SearchForm()
         self.words, self.most = self.form.words, self.form.most
         self.words.returnPressed.connect(self._go)
@@ -165,7 +166,7 @@ class SearchSheet(Sheet):
     def open_at(self, button: QWidget, licences: str) -> None:
         """Show beside a button."""
         self.licences.setText(f"Of the licences in the options: {licences}. What is tagged NoAI is left out.")
-        self.show_at(button, 380)
+        self.show_at(button)
         self.words.setFocus()
         self.words.selectAll()
 
@@ -184,7 +185,7 @@ class TokenSheet(Sheet):
     given = Signal(object)
 
     def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent, "Sketchfab's API token")
+        super().__init__(parent, "Sketchfab's API token", 360)
         self.secret = QLineEdit(echoMode=QLineEdit.EchoMode.Password)
         self.secret.setAccessibleName("API token")
         self.secret.returnPressed.connect(self._keep)
@@ -205,7 +206,7 @@ class TokenSheet(Sheet):
     def open_at(self, button: QWidget) -> None:
         """Show beside a button, empty."""
         self.secret.clear()
-        self.show_at(button, 360)
+        self.show_at(button)
         self.secret.setFocus()
 
     def _keep(self) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QStandardItemModel
-from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QPushButton, QSizePolicy, QVBoxLayout
+from PySide6.QtWidgets import QComboBox, QGridLayout, QPushButton, QSizePolicy
 
 from engine import choices as engine_choices
 from widgets.kit.buttons import with_key
 from widgets.kit.fields import ElidedComboBox
 from widgets.kit.labels import label
+from widgets.kit.sheet import Sheet
 from widgets.kit.theme import theme
 from widgets.reconstruct.request import Choice, short_label
 
@@ -62,8 +63,7 @@ class ModelChoices(QPushButton):
         self._preferred: dict[str, Any] = {"sampler": "fast", "silhouette": "auto", "memory_gb": None}
         self._note = ""
         self.boxes: dict[str, QComboBox] = {}
-        self.sheet = QFrame(self, Qt.WindowType.Popup)
-        self.sheet.setObjectName("sheet")
+        self.sheet = Sheet(self, "Models of the next run", 545)
         grid = QGridLayout()
         grid.setHorizontalSpacing(14)
         grid.setVerticalSpacing(8)
@@ -89,13 +89,9 @@ class ModelChoices(QPushButton):
         more = QPushButton("All models…")
         more.setToolTip(with_key("What is on this machine, and how to get the rest", "Ctrl+M"))
         more.clicked.connect(lambda: (self.sheet.hide(), self.models_requested.emit()))
-        self._column = column = QVBoxLayout(self.sheet)
-        column.setContentsMargins(18, 14, 18, 16)
-        column.setSpacing(12)
-        column.addWidget(label("Models of the next run", "heading"))
-        column.addLayout(grid)
-        column.addWidget(self.note)
-        column.addWidget(more, 0, Qt.AlignmentFlag.AlignRight)
+        self.sheet.column.addLayout(grid)
+        self.sheet.column.addWidget(self.note)
+        self.sheet.column.addWidget(more, 0, Qt.AlignmentFlag.AlignRight)
         self.clicked.connect(lambda: self.open())
         self.set_choices(
             {
@@ -145,14 +141,7 @@ class ModelChoices(QPushButton):
 
     def open(self) -> None:
         """Show the sheet above the button, or below it where there is more room."""
-        self._fit_sheet()
-        at = self.mapToGlobal(QPoint(0, -self.sheet.height() - 4))
-        screen = self.screen().availableGeometry()
-        if at.y() < screen.top():
-            at = self.mapToGlobal(QPoint(0, self.height() + 4))
-        at.setX(max(min(at.x(), screen.right() - self.sheet.width()), screen.left()))
-        self.sheet.move(at)
-        self.sheet.show()
+        self.sheet.show_at(self, above=True)
         self.boxes["generator"].setFocus()
 
     # -- inside ------------------------------------------------------------------------------------------
@@ -222,21 +211,12 @@ class ModelChoices(QPushButton):
         self.note.setText(self._note if diffusion else "")
         self.note.setVisible(bool(self.note.text()))
         if self.sheet.isVisible():
-            self._fit_sheet()
+            self.sheet.fit()
         parts = [part for part in ("generator", "matcher", "surface") if self.boxes[part].isEnabled()]
         shown = [short_label(self.boxes[part].currentText()) for part in parts]
         self._text = ", ".join(dict.fromkeys(shown))
         self.setAccessibleName(f"Models: {self._text}")
         self._elide()
-
-    def _fit_sheet(self) -> None:
-        layout, width = self._column, theme.px(545)
-        layout.activate()
-        # Without the wrapping note there is no height for a width.
-        by_width = layout.hasHeightForWidth()
-        self.sheet.setFixedSize(
-            width, layout.totalHeightForWidth(width) if by_width else layout.totalSizeHint().height()
-        )
 
     def _elide(self) -> None:
         room = self.width() - theme.px(30)

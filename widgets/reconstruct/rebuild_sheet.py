@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QPoint, Qt, Signal
-from PySide6.QtWidgets import QComboBox, QFrame, QPushButton, QSpinBox, QVBoxLayout
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QComboBox, QPushButton, QSpinBox
 
 from engine.reconstruct.options import FACES, SMOOTHING, TEXTURE_SIZES, Options
 from widgets.kit.buttons import with_key
 from widgets.kit.form import Form, form_grid, put, taken
-from widgets.kit.labels import label
-from widgets.kit.theme import theme
+from widgets.kit.sheet import Sheet
 
 KEY = "Ctrl+B"
 _USUAL = "By the quality"
@@ -34,8 +33,7 @@ class RebuildButton(QPushButton):
         super().__init__("Rebuild…")
         self.setShortcut(KEY)
         self.setToolTip(with_key("The same with other triangles, smoothing, texture or seed", KEY))
-        self.sheet = QFrame(self, Qt.WindowType.Popup)
-        self.sheet.setObjectName("sheet")
+        self.sheet = Sheet(self, "Rebuild with", 330)
         self.form = _RebuildForm(Options())
         grid = form_grid(14, self.form)
         faces = QSpinBox()
@@ -58,12 +56,8 @@ class RebuildButton(QPushButton):
         go = QPushButton("Rebuild")
         go.setObjectName("primary")
         go.clicked.connect(self._ask)
-        column = QVBoxLayout(self.sheet)
-        column.setContentsMargins(18, 14, 18, 16)
-        column.setSpacing(12)
-        column.addWidget(label("Rebuild with", "heading"))
-        column.addWidget(self.form)
-        column.addWidget(go)
+        self.sheet.column.addWidget(self.form)
+        self.sheet.column.addWidget(go)
         self.clicked.connect(self.open)
 
     def show_options(self, options: dict[str, Any]) -> None:
@@ -74,11 +68,7 @@ class RebuildButton(QPushButton):
 
     def open(self) -> None:
         """Show the sheet below the button."""
-        self.sheet.setFixedWidth(theme.px(330))
-        self.sheet.adjustSize()
-        at = self.mapToGlobal(QPoint(self.width() - self.sheet.width(), self.height() + 4))
-        self.sheet.move(at)
-        self.sheet.show()
+        self.sheet.show_at(self, right=True)
         self.form.fields["faces"].setFocus()
 
     def _ask(self) -> None:
