@@ -9,7 +9,6 @@ from typing import Any
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QGridLayout,
     QLineEdit,
@@ -22,6 +21,7 @@ from engine.crawling import DEFAULT_LICENCES, LICENCES, Options, Policy
 from engine.crawling.filters import CATEGORIES, ORDERS, Filters
 from engine.crawling.runner import MOST_AT_ONCE, TEXTURES
 from engine.crawling.sources import Source
+from widgets.kit.fields import choice_box
 from widgets.kit.form import Form, form_grid, put, taken
 from widgets.kit.sheet import Sheet
 from widgets.kit.theme import theme
@@ -127,14 +127,6 @@ taken.register(TickChoice, lambda field: field.value)
 taken.register(AnySpinBox, lambda field: field.value() or None)
 
 
-def _combo(entries: Mapping[Any, tuple[str, str]]) -> QComboBox:
-    box = QComboBox()
-    for key, (text, tip) in entries.items():
-        box.addItem(text, key)
-        box.setItemData(box.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
-    return box
-
-
 # -- forms ---------------------------------------------------------------------------------------------------
 
 
@@ -144,7 +136,7 @@ class CrawlForm(Form):
     def __init__(self) -> None:
         super().__init__(Options(), Policy(), Source())
         self._given = Options()
-        self.source = _combo(SOURCES)
+        self.source = choice_box(SOURCES)
         any_licence = "Any, also models that state none"
         self.licences = TickChoice("Licences that are collected", _NAMES, any_licence, DEFAULT_LICENCES)
         self.licences.any.setToolTip("What is tagged NoAI, or not offered for download, is skipped all the same")
@@ -162,7 +154,7 @@ class CrawlForm(Form):
              "Rest between two pages, out of politeness to the site"),
             ("attempts", "Attempts", QSpinBox(minimum=1, maximum=20),
              "How often a page is tried before it counts as failed"),
-            ("texture", "Textures", _combo(sizes), texts["texture"] if texts else ""),
+            ("texture", "Textures", choice_box(sizes), texts["texture"] if texts else ""),
             ("keep_free", "Keep free", ScaledSpinBox("keep_free", Options, maximum=100_000.0, decimals=1, suffix=" GB"),
              "The crawl stops before the disk has less than this left"),
             ("created_with_ai", "Also models made with AI", QCheckBox(),
@@ -216,7 +208,7 @@ class SearchForm(Form):
             ("categories", "Categories", TickChoice("Categories of Sketchfab", _CATEGORIES, "Any"),
              "Models of any of these"),
             ("tags", "Tags", tags, "Tags that a model has, with commas between"),
-            ("sort", "First", _combo(orders), "What stands first in the list"),
+            ("sort", "First", choice_box(orders), "What stands first in the list"),
             ("days", "Within", AnySpinBox(36_500, 30, " days"), "Published no longer ago than so many days"),
             ("min_faces", "Faces, least", faces[0], "Number of faces at least; any for 0"),
             ("max_faces", "Faces, most", faces[1], "Number of faces at most; any for 0"),

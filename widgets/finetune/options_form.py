@@ -16,12 +16,13 @@ from engine.core.options import options_of, texts_of
 from engine.training import FineTuneOptions
 from engine.training.options import FREE, LIMITS
 from widgets.kit.buttons import IconButton
-from widgets.kit.fields import ElidedComboBox
+from widgets.kit.fields import ElidedComboBox, add_choice
 from widgets.kit.form import Form, form_grid, put, taken
 from widgets.kit.labels import label
 from widgets.kit.panel import column
 from widgets.kit.path_field import PathField
 from widgets.kit.theme import theme
+from widgets.reconstruct.model_choices import MISSING_TIP
 from widgets.reconstruct.request import Choice
 
 FROM_FILE, FROM_NOTHING = "file", "nothing:"
@@ -346,12 +347,9 @@ def _offer_own(box: Any, value: str) -> None:
 
 
 def _offer(box: QComboBox, choices: list[Choice]) -> None:
-    model: Any = box.model()
     for choice in choices:
-        box.addItem(choice.label if choice.present else f"{choice.label}, missing", choice.name)
-        model.item(box.count() - 1).setEnabled(choice.present)
-        tip = choice.label if choice.present else "Not on this machine. The Models page (Ctrl+M) says how to get it."
-        box.setItemData(box.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        text = choice.label if choice.present else f"{choice.label}, missing"
+        add_choice(box, choice.name, text, choice.label if choice.present else MISSING_TIP, present=choice.present)
 
 
 def _spoken(name: str, value: Any) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QAbstractSpinBox, QComboBox, QStyle, QStyleOptionComboBox, QStylePainter
 
 from widgets.kit.theme import theme
@@ -26,6 +28,24 @@ class ElidedComboBox(QComboBox):
         )
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+
+def choice_box(entries: Mapping[Any, tuple[str, str]]) -> QComboBox:
+    """A combo box of values: the text of each, and its tooltip."""
+    box = QComboBox()
+    for value, (text, tip) in entries.items():
+        add_choice(box, value, text, tip)
+    return box
+
+
+def add_choice(box: QComboBox, value: Any, text: str, tip: str, *, present: bool = True) -> None:
+    """Offer one more value; one that is not `present` is listed, but cannot be chosen."""
+    box.addItem(text, value)
+    at = box.count() - 1
+    box.setItemData(at, tip, Qt.ItemDataRole.ToolTipRole)
+    model = box.model()
+    if not present and isinstance(model, QStandardItemModel):
+        model.item(at).setEnabled(False)
 
 
 def indent(box: QAbstractSpinBox) -> None:

@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 
 from engine.reconstruct.options import ELEVATION_RANGE, Options
 from widgets.kit.buttons import IconButton, with_key
+from widgets.kit.fields import choice_box
 from widgets.kit.images import paint_fitted, to_qimage
 from widgets.kit.labels import ElidedLabel, label
 from widgets.kit.panel import clear_layout
@@ -253,7 +254,8 @@ class InputPanel(QWidget):
         self.strip = ThumbnailStrip(52)
         self.strip.chosen.connect(self._strip_chosen)
 
-        self.mode = _combo(MODES, "How the object is found in the picture")
+        self.mode = choice_box(MODES)
+        self.mode.setToolTip("How the object is found in the picture")
         self.mode.currentIndexChanged.connect(self._mode_changed)
         self.framing.upright.toggled.connect(lambda _: self._want_preview())
         self.elevation_kind = QComboBox()
@@ -272,7 +274,8 @@ class InputPanel(QWidget):
         elevation_row.setSpacing(8)
         elevation_row.addWidget(self.elevation_kind, 1)
         elevation_row.addWidget(self.elevation, 1)
-        self.quality = _combo(QUALITIES, "How fine the views, the mesh and the texture are")
+        self.quality = choice_box(QUALITIES)
+        self.quality.setToolTip("How fine the views, the mesh and the texture are")
         self.quality.setCurrentIndex(1)
         self.models = ModelChoices()
         self._form = form = QGridLayout()
@@ -514,12 +517,3 @@ class InputPanel(QWidget):
     def _want_preview(self) -> None:
         if picture := self.picture:
             self.preview_wanted.emit(picture, self.mode.currentData())
-
-
-def _combo(choices: dict[str, tuple[str, str]], tip: str) -> QComboBox:
-    box = QComboBox()
-    box.setToolTip(tip)
-    for i, (name, (text, meaning)) in enumerate(choices.items()):
-        box.addItem(text, name)
-        box.setItemData(i, meaning, Qt.ItemDataRole.ToolTipRole)
-    return box

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QComboBox, QGridLayout, QPushButton, QSizePolicy
 
 from engine import choices as engine_choices
 from widgets.kit.buttons import with_key
-from widgets.kit.fields import ElidedComboBox
+from widgets.kit.fields import ElidedComboBox, add_choice
 from widgets.kit.labels import label
 from widgets.kit.sheet import Sheet
 from widgets.kit.theme import theme
@@ -148,12 +148,7 @@ class ModelChoices(QPushButton):
 
     def _add(self, box: QComboBox, choice: Choice) -> None:
         text = choice.label if choice.present else f"{short_label(choice.label)}, missing"
-        box.addItem(text, choice.name)
-        at = box.count() - 1
-        box.setItemData(at, choice.label if choice.present else MISSING_TIP, Qt.ItemDataRole.ToolTipRole)
-        model = box.model()
-        if not choice.present and isinstance(model, QStandardItemModel):
-            model.item(at).setEnabled(False)
+        add_choice(box, choice.name, text, choice.label if choice.present else MISSING_TIP, present=choice.present)
 
     def _choose(self) -> None:
         for part, box in self.boxes.items():
