@@ -232,12 +232,30 @@ class ExportDialog(QDialog):
         return super().sizeHint().expandedTo(QSize(560, 0))
 
 
-class FilmDialog(QDialog):
+class _FormDialog(QDialog):
+    """Some fields, and a button to go on."""
+
+    def _lay_out(self, title: str, fields: dict[str, QWidget], go: str) -> None:
+        self.setWindowTitle(title)
+        buttons, _ = _buttons(go)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        form = QFormLayout()
+        form.setVerticalSpacing(10)
+        for text, field in fields.items():
+            form.addRow(text, field)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(20, 18, 20, 16)
+        box.setSpacing(12)
+        box.addLayout(form)
+        box.addWidget(buttons, 0, Qt.AlignmentFlag.AlignBottom)
+
+
+class FilmDialog(_FormDialog):
     """Format, length and size of a turntable film."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Film a turntable")
         self._format = QComboBox()
         self._format.addItem("MP4 (H.264)", ".mp4")
         self._format.addItem("GIF (endless)", ".gif")
@@ -247,48 +265,25 @@ class FilmDialog(QDialog):
         self._format.currentIndexChanged.connect(
             lambda: self._size.setValue(480 if self._format.currentData() == ".gif" else 720)
         )
-        buttons, _ = _buttons("Film…")
-        buttons.accepted.connect(self.accept)
-        buttons.rejected.connect(self.reject)
-        form = QFormLayout()
-        form.setVerticalSpacing(10)
-        form.addRow("Format", self._format)
-        form.addRow("One turn takes", self._seconds)
-        form.addRow("Width and height", self._size)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(20, 18, 20, 16)
-        box.setSpacing(12)
-        box.addLayout(form)
-        box.addWidget(buttons, 0, Qt.AlignmentFlag.AlignBottom)
+        fields = {"Format": self._format, "One turn takes": self._seconds, "Width and height": self._size}
+        self._lay_out("Film a turntable", fields, "Film…")
 
     def choice(self) -> tuple[str, float, int]:
         """(suffix, seconds, size in pixels)."""
         return self._format.currentData(), self._seconds.value(), self._size.value()
 
 
-class PictureDialog(QDialog):
+class PictureDialog(_FormDialog):
     """Size and ground of a picture."""
 
     def __init__(self, width: int, parent: QWidget | None = None) -> None:
         """`width`: of what is shown, in pixels."""
         super().__init__(parent)
-        self.setWindowTitle("Take a picture")
         self._width = QSpinBox(minimum=64, maximum=8192, singleStep=64, value=width, suffix=" px")
         self._ground = QComboBox()
         self._ground.addItem("Transparent", True)
         self._ground.addItem("As shown", False)
-        buttons, _ = _buttons("Picture…")
-        buttons.accepted.connect(self.accept)
-        buttons.rejected.connect(self.reject)
-        form = QFormLayout()
-        form.setVerticalSpacing(10)
-        form.addRow("Width", self._width)
-        form.addRow("Background", self._ground)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(20, 18, 20, 16)
-        box.setSpacing(12)
-        box.addLayout(form)
-        box.addWidget(buttons, 0, Qt.AlignmentFlag.AlignBottom)
+        self._lay_out("Take a picture", {"Width": self._width, "Background": self._ground}, "Picture…")
 
     def choice(self) -> tuple[int, bool]:
         """(width in pixels, whether the background is transparent)."""
