@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -478,14 +478,13 @@ def _load(source: Path | bytes) -> Any:
 
 def _foreground(pixels: Any, mode: str, picture: Picture, upright: bool, cancel: CancelToken) -> Any:
     from engine.imaging import extract_foreground
-    from engine.imaging.aim import aim_at
+    from engine.imaging.aim import aim_at_object
 
     cancel.check()
     found = extract_foreground(
         pixels, mode=mode, box=picture.box, strokes=picture.strokes, points=picture.points, cancel=cancel
     )
-    aim = aim_at(pixels, found.mask, found.method, picture.source) if upright else None
-    return found if aim is None or not aim.note else replace(found, notes=(*found.notes, aim.note))
+    return aim_at_object(pixels, found, picture.source)[0] if upright else found
 
 
 def _thumbnail(path: Path) -> QImage:

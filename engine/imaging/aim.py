@@ -8,7 +8,7 @@ verticals lean or converge otherwise than those of an object in the middle, as w
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags
 
+from engine.imaging.foreground import Foreground
 from engine.imaging.pictures import open_picture
 from engine.imaging.verticals import upright_segments, vertical_support
 
@@ -146,7 +147,7 @@ def aim_at(
     hull = cv2.convexHull(np.concatenate(outline)).astype(np.float64) + 0.5
     edges = upright_segments(picture, mask)
     side = max(cv2.boundingRect(solid)[2:])
-    up, roll = _up(vertical_support(edges, focal, (width / 2, height / 2), _ELEVATIONS, _ROLLS) * focal / side)
+    up, roll = _up(vertical_support(edges, focal, (width / 2, height / 2), _ELEVATIONS, _ROLLS) / side)
     turn = np.eye(3)
     for _ in range(5):  # until the camera looks at the middle of the bounds of what it then sees
         seen = cv2.perspectiveTransform(hull, k @ turn @ np.linalg.inv(k))[:, 0]
@@ -161,6 +162,14 @@ def aim_at(
     across, down = np.ceil(high - low + 2 * room).astype(int)
     aside = float(np.degrees(np.arccos(np.clip(turn[2, 2], -1, 1))))
     return Aim(shift @ k @ turn @ np.linalg.inv(k), (int(across), int(down)), focal, aside, roll, told is not None)
+
+
+def aim_at_object(
+    picture: npt.NDArray[np.uint8], found: Foreground, source: Path | bytes | None
+) -> tuple[Foreground, Aim | None]:
+    """`aim_at` the object that was found, which has a note then of what was done."""
+    aim = aim_at(picture, found.mask, found.method, source)
+    return found if aim is None or not aim.note else replace(found, notes=(*found.notes, aim.note)), aim
 
 
 def _up(support: Array) -> tuple[Array, float]:

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 
 _STEEPEST = 50.0  # degrees from upright in the picture, for what may be a vertical edge
@@ -49,7 +48,7 @@ def upright_segments(picture: npt.NDArray[Any], mask: npt.NDArray[Any]) -> Array
 def vertical_support(
     segments: Array, focal: float, centre: tuple[float, float], elevations: Array, rolls: Array | None = None
 ) -> Array:
-    """How long the segments (N, 4) are that point along the vertical, in units of the focal length: (R, E).
+    """How long the segments (N, 4) are that point along the vertical, in pixels: (R, E).
 
     For each elevation (E,) of a camera above the horizon and its roll (R,), the head to its right, in degrees; without
     rolls it is level. `focal` and the `centre` that the camera looks at are in pixels. A segment's support falls with
@@ -70,4 +69,4 @@ def vertical_support(
     angle = np.arcsin(np.clip(np.abs(normals @ directions) / apart, 0, 1))
     tolerance = np.hypot(_TOLERANCE, 0.5 / np.maximum(length, 1e-9))[:, None]
     support = length[:, None] * np.clip(1 - (angle / tolerance) ** 2, 0, None) ** 2
-    return np.asarray(support.sum(0).reshape(up.shape[:2]) / focal)
+    return np.asarray(support.sum(0).reshape(up.shape[:2]))

@@ -85,7 +85,7 @@ def find_object(
 ) -> tuple[Foreground, Framing]:
     """The object in a picture (H, W, 4), straight RGBA, that was loaded from `source`, and the picture framed."""
     from engine.imaging import Foreground, extract_foreground
-    from engine.imaging.aim import aim_at
+    from engine.imaging.aim import aim_at_object
     from engine.imaging.inspection import inspect_picture
 
     work.report("foreground", 0, 3, "Finding the object")
@@ -102,11 +102,11 @@ def find_object(
             cancel=work.cancel,
         )
     work.report("foreground", 1, 3, "Framing", ("mask", found.mask))
-    aim = aim_at(picture, found.mask, found.method, source) if options.upright else None
+    aim = None
+    if options.upright:
+        found, aim = aim_at_object(picture, found, source)
     framed = _frame(picture, found.mask, FRAMED_SIZE, options, aim)
     lens = 1.0 if aim is None else aim.focal * float(framed.transform[0, 0]) / cameras.REFERENCE_FOCAL
-    if aim is not None and aim.note:
-        found = replace(found, notes=(*found.notes, aim.note))
     work.report("foreground", 2, 3, "Framing", ("framed", framed.image))
     work.report("foreground", 3, 3, "Object found")
     return found, Framing(framed.image, aim, lens)

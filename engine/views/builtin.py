@@ -219,7 +219,7 @@ def _elevation(code: FieldCode, image: FloatArray, lens: float) -> float:
     side = image.shape[0]
     focal = cameras.REFERENCE_FOCAL / cameras.REFERENCE_SIZE * side * lens
     edges = upright_segments(image, image[..., 3])
-    upright = vertical_support(edges, focal, (side / 2, side / 2), _ELEVATIONS)[0] * focal / side
+    upright = vertical_support(edges, focal, (side / 2, side / 2), _ELEVATIONS)[0] / side
     likely = np.interp(_ELEVATIONS, CANDIDATES.numpy(), likely) + _EDGES * upright
     near = np.abs(_ELEVATIONS - _ELEVATIONS[likely.argmax()]) <= _NEAR  # the mean about the best, not of rivals
     return float(np.average(_ELEVATIONS[near], weights=np.exp(likely[near] - likely.max())))
