@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +13,7 @@ from typing import Any
 
 from engine.core.errors import InputError
 from engine.core.files import read_object, write_whole
+from engine.core.tables import cell, csv_bytes
 
 LICENCES = {
     "cc0": ("CC0 Public Domain", "https://creativecommons.org/publicdomain/zero/1.0/"),
@@ -192,17 +191,13 @@ def collected(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 def write_credits(folder: Path, path: Path | None = None) -> int:
     """Write `CREDITS.csv`: for each model what its licence asks to be named; returns the number of models."""
     columns = ("file", "title", "author", "author_url", "licence", "licence_url", "source_url", "collected", "credit")
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns, extrasaction="ignore")
-    table.writeheader()
-    count = 0
+    rows: list[Iterable[str]] = [columns]
     for model, found in collected(folder):
         line = {key: cell(found.get(key, "")) for key in columns}
         line |= {"file": model.name, "licence": cell(found.get("licence_name", "")), "credit": _credit(found)}
-        table.writerow(line)
-        count += 1
-    write_whole(path or folder / "CREDITS.csv", text.getvalue().encode("utf-8-sig"))
-    return count
+        rows.append(line.values())
+    write_whole(path or folder / "CREDITS.csv", csv_bytes(rows))
+    return len(rows) - 1
 
 
 def tally(folder: Path) -> dict[str, int]:
@@ -217,9 +212,3 @@ def _credit(found: dict[str, Any]) -> str:
     title, author = found.get("title") or "Untitled", found.get("author") or "an unnamed author"
     licence = " ".join(part for part in (found.get("licence_name"), found.get("licence_url")) if part)
     return cell(f'"{title}" by {author}, {found.get("source_url", "")}, {licence or "no stated licence"}')
-
-
-def cell(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    text = " ".join(str(value).split())
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +14,7 @@ import numpy as np
 
 from engine.core.errors import InputError
 from engine.core.files import read_object, write_whole
+from engine.core.tables import csv_bytes, plain
 from engine.evaluation.details import BANDS, DARKNESSES, SATURATIONS, color_table, frequency_table
 from engine.evaluation.metrics import FEWEST, METRICS
 from engine.evaluation.page import write_page
@@ -177,19 +176,12 @@ def _details(
 
 def _csv(samples: Sequence[dict[str, Any]], labels: Sequence[str], metrics: Sequence[str]) -> bytes:
     """One line a prediction, as a spreadsheet opens it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["model", "predictions", *metrics, "inliers", "problem"])
+    rows = [["model", "predictions", *metrics, "inliers", "problem"]]
     for sample in samples:
         for label in labels:
             found = sample["predictions"][label]
             figures = [found["figures"].get(metric) for metric in metrics]
             inliers = found["alignment"]["inliers"] if found["alignment"] else None
             cells = ["" if value is None else f"{value:.6g}" for value in (*figures, inliers)]
-            writer.writerow([_plain(sample["name"]), _plain(label), *cells, _plain(found["problem"] or "")])
-    return text.getvalue().encode("utf-8-sig")
-
-
-def _plain(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+            rows.append([plain(sample["name"]), plain(label), *cells, plain(found["problem"] or "")])
+    return csv_bytes(rows, newline="\n")

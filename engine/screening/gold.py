@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.core.errors import InputError
 from engine.core.files import write_whole
-from engine.crawling.rights import cell
+from engine.core.tables import cell
 from engine.screening.items import Item, decode, encode, parse_items
 from engine.screening.records import Entry, History
 

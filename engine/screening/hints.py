@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.crawling.rights import cell
+from engine.core.tables import cell, csv_bytes
 from engine.meshes.mesh import facet_normals
 from engine.meshes.reducing import PreviewPart
 
@@ -116,11 +114,9 @@ def _shape(corners: npt.NDArray[Any]) -> tuple[float, ...]:
 def hint_table(hints: Mapping[str, Hints], problems: Mapping[str, str]) -> bytes:
     """Hints as CSV that spreadsheets open, one model a row; UTF-8 with its mark."""
     near = alike(hints)
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(("item", "depth", "inward", "hints", "alike", "problem"))
+    rows: list[tuple[Any, ...]] = [("item", "depth", "inward", "hints", "alike", "problem")]
     for key in (*hints, *problems):
         hint = hints.get(key)
         figures = ("", "", "") if hint is None else (round(hint.depth, 3), round(hint.inward, 3), " ".join(hint.words))
-        table.writerow([cell(key), *figures, "; ".join(near.get(key, ())), cell(problems.get(key, ""))])
-    return text.getvalue().encode("utf-8-sig", "replace")
+        rows.append((cell(key), *figures, "; ".join(near.get(key, ())), cell(problems.get(key, ""))))
+    return csv_bytes(rows)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.core.errors import InputError
-from engine.crawling.rights import cell
+from engine.core.tables import cell, csv_bytes
 from engine.screening.records import TEXTS, Entry, History
 
 UNDECIDED, UNSEEN, FLAGGED, DISPUTED = "undecided", "unseen", "flagged", "disputed"
@@ -118,10 +116,8 @@ def rows_of(opinions: Iterable[Opinion]) -> list[dict[str, object]]:
 
 def decision_table(opinions: Iterable[Opinion]) -> bytes:
     """Decisions as CSV that spreadsheets open, one a row; several reasons are parted by `; `. UTF-8 with its mark."""
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(COLUMNS)
+    table: list[Iterable[object]] = [COLUMNS]
     for row in rows_of(opinions):
         row |= {"unseen": "yes" if row["unseen"] else "", "reasons": "; ".join(row["reasons"])}  # type: ignore[arg-type]
-        table.writerow([cell(value) if isinstance(value, str) else value for value in row.values()])
-    return text.getvalue().encode("utf-8-sig", "replace")
+        table.append([cell(value) if isinstance(value, str) else value for value in row.values()])
+    return csv_bytes(table)

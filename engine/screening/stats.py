@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
-from engine.crawling.rights import cell
+from engine.core.tables import cell, csv_bytes
 from engine.screening.gold import GoldSet, agreement
 from engine.screening.records import TEXTS, Entry, History
 
@@ -98,15 +96,13 @@ def moment_of(entry: Entry) -> datetime | None:
 
 def to_csv(rows: Iterable[Throughput]) -> bytes:
     """The table as CSV that spreadsheets open, UTF-8 with its mark."""
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow([field.name for field in fields(Throughput)])
+    table: list[Iterable[object]] = [[field.name for field in fields(Throughput)]]
     for row in rows:
         cells = [
             "" if value is None else round(value, 3) if isinstance(value, float) else value for value in astuple(row)
         ]
-        table.writerow([cell(cells[0]), *cells[1:]])
-    return text.getvalue().encode("utf-8-sig")
+        table.append([cell(cells[0]), *cells[1:]])
+    return csv_bytes(table)
 
 
 def _spent(entries: Sequence[Entry], idle: float) -> list[float]:

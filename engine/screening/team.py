@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
@@ -14,6 +12,7 @@ from pathlib import Path
 
 from engine.core.errors import InputError
 from engine.core.files import write_whole
+from engine.core.tables import csv_bytes
 from engine.screening.gold import cohen_kappa, read_gold
 from engine.screening.items import Item, ItemList, anywhere, encode, read_items
 from engine.screening.records import LOG, TEXTS, Entry, History, make_folder
@@ -193,12 +192,8 @@ def write_merged(merged: Merged, source: Path, folder: Path) -> None:
 def conflict_table(conflicts: Sequence[Conflict]) -> bytes:
     """A CSV table: the item, and what each annotator decided; UTF-8 with its mark."""
     names = sorted({name for conflict in conflicts for name in conflict.opinions})
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["item", *names])
-    for conflict in conflicts:
-        table.writerow([conflict.item.line, *(_said(conflict.opinions.get(name)) for name in names)])
-    return text.getvalue().encode("utf-8-sig", "replace")
+    rows = ([conflict.item.line, *(_said(conflict.opinions.get(name)) for name in names)] for conflict in conflicts)
+    return csv_bytes([["item", *names], *rows])
 
 
 # -- inside --------------------------------------------------------------------------------------------------
