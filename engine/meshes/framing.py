@@ -103,8 +103,8 @@ def set_apart(model: Model) -> tuple[Model, Model | None, list[str]]:
         return replace(model, pieces=[_used(piece) for piece in model.pieces]), None, []
     starts = np.cumsum([0, *(len(piece.triangles) for piece in model.pieces)])
     masks = [kind[a:b] == 0 for a, b in pairwise(starts)]
-    body = [_of(piece, mask) for piece, mask in zip(model.pieces, masks, strict=True) if mask.any()]
-    rest = [_of(piece, ~mask) for piece, mask in zip(model.pieces, masks, strict=True) if not mask.all()]
+    body = [piece.only(mask) for piece, mask in zip(model.pieces, masks, strict=True) if mask.any()]
+    rest = [piece.only(~mask) for piece, mask in zip(model.pieces, masks, strict=True) if not mask.all()]
     notes = _notes(facets, kind)
     return replace(model, pieces=body), replace(model, pieces=rest, warnings=[]), notes
 
@@ -138,19 +138,6 @@ def _facets(pieces: list[Piece]) -> _Facets:
     return _Facets(low, high, area, level, corners, large)
 
 
-def _of(piece: Piece, mask: Array) -> Piece:
-    """The triangles of a mask, with their points alone."""
-    used = np.zeros(len(piece.points), bool)
-    used[piece.triangles[mask]] = True
-    place = (np.cumsum(used) - 1).astype(np.int32)
-    kept: dict[str, Any] = {
-        name: getattr(piece, name)[used]
-        for name in ("points", "uv", "colors", "normals")
-        if getattr(piece, name) is not None
-    }
-    return replace(piece, triangles=place[piece.triangles[mask]], **kept)
-
-
 def _used(piece: Piece) -> Piece:
     """The piece, without points that no triangle uses if any of them lies outside of what is drawn."""
     used = np.zeros(len(piece.points), bool)
@@ -160,7 +147,7 @@ def _used(piece: Piece) -> Piece:
     drawn = piece.points[used]
     if ((piece.points >= drawn.min(0)) & (piece.points <= drawn.max(0))).all():
         return piece
-    return _of(piece, np.ones(len(piece.triangles), bool))
+    return piece.only(np.ones(len(piece.triangles), bool))
 
 
 # -- telling apart -------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.meshes import gltf_scene, obj, ply, stl
 from engine.meshes.mesh import FloatArray, facet_normals
@@ -34,8 +33,8 @@ def read_model(path: Path) -> Model:
     model = _read(path)
     areas = [_doubled_areas(piece) for piece in model.pieces]
     least = _NO_AREA * max((float(area.max()) for area in areas), default=0.0)
-    for piece, area in zip(model.pieces, areas, strict=True):
-        _drop_unseen(piece, ~(area <= least) if least > 0 else np.ones(len(area), bool))
+    for at, area in enumerate(areas):  # corners that no triangle has may lie anywhere
+        model.pieces[at] = model.pieces[at].only(~(area <= least) if least > 0 else np.ones(len(area), bool))
     model.pieces = [piece for piece in model.pieces if len(piece.triangles)]
     _settle_clear(model)
     return model
@@ -75,21 +74,6 @@ def _doubled_areas(piece: Piece) -> FloatArray:
             normals = facet_normals(piece.points, piece.triangles[at : at + _CHUNK])
             found[at : at + _CHUNK] = np.sqrt(np.einsum("ij,ij->i", normals, normals))
     return found
-
-
-def _drop_unseen(piece: Piece, seen: npt.NDArray[np.bool_]) -> None:
-    """Leave out triangles without an area and corners that no triangle has, which may lie anywhere."""
-    if not seen.all():
-        piece.triangles = piece.triangles[seen]
-    used = np.zeros(len(piece.points), bool)
-    used[piece.triangles] = True
-    if used.all():
-        return
-    piece.triangles = (np.cumsum(used, dtype=np.int32) - 1)[piece.triangles]
-    piece.points = piece.points[used]
-    piece.uv = None if piece.uv is None else piece.uv[used]
-    piece.colors = None if piece.colors is None else piece.colors[used]
-    piece.normals = None if piece.normals is None else piece.normals[used]
 
 
 def _read(path: Path) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -71,6 +71,21 @@ class Piece:
     """(V, 4) sRGB and alpha."""
     normals: FloatArray | None = None
     """(V, 3)."""
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Piece:
+        """The triangles of a mask (T,), with the points that they use alone; this piece where that is all."""
+        triangles = self.triangles if kept.all() else self.triangles[kept]
+        used = np.zeros(len(self.points), bool)
+        used[triangles] = True
+        if used.all():
+            return self if triangles is self.triangles else replace(self, triangles=triangles)
+        number = np.cumsum(used, dtype=np.int32) - 1
+        left: dict[str, Any] = {
+            name: values[used]
+            for name in ("points", "uv", "colors", "normals")
+            if (values := getattr(self, name)) is not None
+        }
+        return replace(self, triangles=number[triangles], **left)
 
 
 @dataclass
