@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import trimesh
 from scipy.ndimage import map_coordinates
 
@@ -144,26 +143,11 @@ def _welded(mesh: Mesh) -> trimesh.Trimesh:
 
 def _glb(mesh: Mesh) -> bytes:
     """Binary glTF 2.0: one node, one primitive, one material."""
-    chunks: list[bytes] = []
-    views: list[dict[str, Any]] = []
-    accessors: list[dict[str, Any]] = []
-    array_buffer, element_buffer = 34962, 34963
-
-    def view(data: bytes, **fields: Any) -> int:
-        views.append({"buffer": 0, "byteOffset": sum(map(len, chunks)), "byteLength": len(data), **fields})
-        chunks.append(data + b"\0" * (-len(data) % 4))
-        return len(views) - 1
-
-    def accessor(array: npt.NDArray[Any], kind: str, target: int = array_buffer, **fields: Any) -> int:
-        index = view(np.ascontiguousarray(array).tobytes(), target=target)
-        component = next(code for code, name in gltf.COMPONENTS.items() if array.dtype == name)
-        accessors.append({"bufferView": index, "componentType": component, "count": len(array), "type": kind, **fields})
-        return len(accessors) - 1
-
+    glb, array_buffer, element_buffer = gltf.GlbWriter(), 34962, 34963
     low, high = mesh.vertices.min(0).tolist(), mesh.vertices.max(0).tolist()
     attributes = {
-        "POSITION": accessor(mesh.vertices, "VEC3", min=low, max=high),
-        "NORMAL": accessor(smooth_normals(mesh.vertices, mesh.faces), "VEC3"),
+        "POSITION": glb.accessor(mesh.vertices, array_buffer, min=low, max=high),
+        "NORMAL": glb.accessor(smooth_normals(mesh.vertices, mesh.faces), array_buffer),
     }
     material: dict[str, Any] = {
         "name": "surface",
@@ -179,25 +163,22 @@ def _glb(mesh: Mesh) -> bytes:
     if mesh.uv is not None and mesh.texture is not None:
         # glTF counts v from the top
         uv = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], -1).astype(np.float32)
-        attributes["TEXCOORD_0"] = accessor(uv, "VEC2")
+        attributes["TEXCOORD_0"] = glb.accessor(uv, array_buffer)
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         linear, mipmapped, clamp = 9729, 9987, 33071
         document["samplers"] = [{"magFilter": linear, "minFilter": mipmapped, "wrapS": clamp, "wrapT": clamp}]
-        document["images"] = [{"bufferView": view(_png(mesh.texture)), "mimeType": "image/png", "name": "texture"}]
+        document["images"] = [{"bufferView": glb.view(_png(mesh.texture)), "mimeType": "image/png", "name": "texture"}]
         document["textures"] = [{"sampler": 0, "source": 0}]
     elif mesh.colors is not None:
         # COLOR_0 is linear light; 16 bits keep the dark tones apart. Four channels keep rows 4-byte aligned.
         rgba = np.full((len(mesh.colors), 4), 65535, np.uint16)
         rgba[:, :3] = np.rint(to_linear(mesh.colors.astype(np.float32) / 255) * 65535)
-        attributes["COLOR_0"] = accessor(rgba, "VEC4", normalized=True)
-    indices = accessor(mesh.faces.astype(np.uint32).ravel(), "SCALAR", element_buffer)
+        attributes["COLOR_0"] = glb.accessor(rgba, array_buffer, normalized=True)
+    indices = glb.accessor(mesh.faces.astype(np.uint32).ravel(), element_buffer)
     document["meshes"] = [
         {"name": "object", "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}
     ]
-    document["accessors"], document["bufferViews"] = accessors, views
-    body = b"".join(chunks)
-    document["buffers"] = [{"byteLength": len(body)}]
-    return gltf.glb_head(document, len(body)) + body
+    return glb.content(document)
 
 
 def _obj(mesh: Mesh, path: Path, up: UpAxis) -> dict[Path, bytes]:

@@ -93,6 +93,36 @@ def glb_head(document: dict[str, Any], room: int) -> bytes:
     return head + struct.pack("<II", room, _BIN) if room else head
 
 
+class GlbWriter:
+    """The binary part of a GLB as it grows, and what points into it."""
+
+    def __init__(self) -> None:
+        self._body = bytearray()
+        self._views: list[dict[str, Any]] = []
+        self._accessors: list[dict[str, Any]] = []
+
+    def view(self, content: bytes, **fields: Any) -> int:
+        """Number of the buffer view of these bytes, which has more `fields`."""
+        self._views.append({"buffer": 0, "byteOffset": len(self._body), "byteLength": len(content), **fields})
+        self._body += content + b"\0" * (-len(content) % 4)
+        return len(self._views) - 1
+
+    def accessor(self, values: Array, target: int | None = None, **fields: Any) -> int:
+        """Number of the accessor of an array (N,) or (N, 2..4), whose view is for the `target`."""
+        kind = "SCALAR" if values.ndim == 1 else f"VEC{values.shape[1]}"
+        component = next(code for code, name in COMPONENTS.items() if values.dtype == name)
+        view = self.view(np.ascontiguousarray(values).tobytes(), **({} if target is None else {"target": target}))
+        entry = {"bufferView": view, "componentType": component, "count": len(values), "type": kind}
+        self._accessors.append(entry | fields)
+        return len(self._accessors) - 1
+
+    def content(self, document: dict[str, Any]) -> bytes:
+        """The file, of a description without what was written here."""
+        accessors = {"accessors": self._accessors} if self._accessors else {}
+        buffers = {"bufferViews": self._views, "buffers": [{"byteLength": len(self._body)}]}
+        return glb_head(document | accessors | buffers, len(self._body)) + self._body
+
+
 def parse(text: bytes) -> dict[str, Any]:
     """The description of a file, of its JSON."""
     try:

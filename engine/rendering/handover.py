@@ -103,38 +103,31 @@ def _write_ply(model: Path, folder: Path) -> tuple[Path, list[str]]:
     read = read_model(model)
     document: dict[str, Any] = {"asset": {"version": "2.0"}, "scene": 0, "scenes": [{"nodes": [0]}]}
     place = (read.origin @ Y_TO_Z[:3, :3]).tolist()
-    document |= {"nodes": [{"mesh": 0, "translation": place}], "buffers": [], "bufferViews": [], "accessors": []}
+    document |= {"nodes": [{"mesh": 0, "translation": place}]}
     primitives: list[dict[str, Any]] = []
-    body = bytearray()
+    glb = gltf.GlbWriter()
     for piece in read.pieces:
-        primitives.append(_primitive(piece, document, body))
+        primitives.append(_primitive(piece, document, glb))
     document["meshes"] = [{"primitives": primitives}]
-    _write_glb(document, body, folder / "model.glb")
+    (folder / "model.glb").write_bytes(glb.content(document))
     return folder / "model.glb", read.warnings
 
 
-def _primitive(piece: Piece, document: dict[str, Any], body: bytearray) -> dict[str, Any]:
-    def accessor(values: Any, **more: Any) -> int:
-        kind = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}[1 if values.ndim == 1 else values.shape[1]]
-        component = next(code for code, name in gltf.COMPONENTS.items() if values.dtype == name)
-        entry = {"bufferView": _view(document, body, values.tobytes()), "componentType": component, "type": kind}
-        document["accessors"].append(entry | {"count": len(values)} | more)
-        return len(document["accessors"]) - 1
-
-    points = np.ascontiguousarray(piece.points @ Y_TO_Z[:3, :3].astype(np.float32))
-    attributes = {"POSITION": accessor(points, min=points.min(0).tolist(), max=points.max(0).tolist())}
+def _primitive(piece: Piece, document: dict[str, Any], glb: gltf.GlbWriter) -> dict[str, Any]:
+    points = piece.points @ Y_TO_Z[:3, :3].astype(np.float32)
+    attributes = {"POSITION": glb.accessor(points, min=points.min(0).tolist(), max=points.max(0).tolist())}
     if piece.normals is not None:
-        attributes["NORMAL"] = accessor(np.ascontiguousarray(piece.normals @ Y_TO_Z[:3, :3].astype(np.float32)))
+        attributes["NORMAL"] = glb.accessor(piece.normals @ Y_TO_Z[:3, :3].astype(np.float32))
     look: dict[str, Any] = {"metallicFactor": 0.0}
     if piece.colors is not None:
         linear = to_linear(piece.colors.astype(np.float32) / 255)
         linear[:, 3] = 1
-        attributes["COLOR_0"] = accessor(linear.astype(np.float32))
-    primitive = {"attributes": attributes, "indices": accessor(piece.triangles.astype(np.uint32).reshape(-1))}
+        attributes["COLOR_0"] = glb.accessor(linear.astype(np.float32))
+    primitive = {"attributes": attributes, "indices": glb.accessor(piece.triangles.astype(np.uint32).reshape(-1))}
     if piece.surface.picture is not None and piece.uv is not None:
-        attributes["TEXCOORD_0"] = accessor(np.stack([piece.uv[:, 0], 1 - piece.uv[:, 1]], 1).astype(np.float32))
+        attributes["TEXCOORD_0"] = glb.accessor(np.stack([piece.uv[:, 0], 1 - piece.uv[:, 1]], 1).astype(np.float32))
         content, kind = _readable(piece.surface.picture.read())
-        image = {"bufferView": _view(document, body, content), "mimeType": kind, "name": piece.surface.picture.name}
+        image = {"bufferView": glb.view(content), "mimeType": kind, "name": piece.surface.picture.name}
         document.setdefault("images", []).append(image)
         document.setdefault("textures", []).append({"source": len(document["images"]) - 1})
         look["baseColorTexture"] = {"index": len(document["textures"]) - 1}
@@ -147,14 +140,12 @@ def _primitive(piece: Piece, document: dict[str, Any], body: bytearray) -> dict[
 def _write_gltf(model: Path, folder: Path) -> tuple[Path, list[str]]:
     reader = open_gltf(model)
     document = reader.document
-    body = bytearray()
+    glb = gltf.GlbWriter()
     views = [reader.view(index) for index in range(len(reader.items("bufferViews")))]
     old = reader.items("bufferViews")
-    document["bufferViews"] = []
     for (content, stride), view in zip(views, old, strict=True):
-        index = _view(document, body, content.tobytes())
         kept = {key: view[key] for key in ("target",) if key in view}
-        document["bufferViews"][index] |= kept | ({"byteStride": stride} if stride else {})
+        glb.view(content.tobytes(), **kept | ({"byteStride": stride} if stride else {}))
     for image in reader.items("images"):
         try:
             found = reader.picture(image) if "uri" in image else views[image["bufferView"]][0].tobytes()
@@ -162,7 +153,7 @@ def _write_gltf(model: Path, folder: Path) -> tuple[Path, list[str]]:
             continue  # Blender says so
         picture, kind = _readable(found)
         image.pop("uri", None)
-        image |= {"bufferView": _view(document, body, picture), "mimeType": kind}
+        image |= {"bufferView": glb.view(picture), "mimeType": kind}
     told: dict[str, None] = {}
     for texture in reader.items("textures"):
         extensions = texture.get("extensions") or {}
@@ -175,19 +166,8 @@ def _write_gltf(model: Path, folder: Path) -> tuple[Path, list[str]]:
         document[name] = [extension for extension in document.get(name, []) if extension not in _SIGNS]
         if not document[name]:
             del document[name]
-    _write_glb(document, body, folder / "model.glb")
+    (folder / "model.glb").write_bytes(glb.content(document))
     return folder / "model.glb", list(told)
-
-
-def _view(document: dict[str, Any], body: bytearray, content: bytes) -> int:
-    document["bufferViews"].append({"buffer": 0, "byteOffset": len(body), "byteLength": len(content)})
-    body += content + b"\0" * (-len(content) % 4)
-    return len(document["bufferViews"]) - 1
-
-
-def _write_glb(document: dict[str, Any], body: bytearray, path: Path) -> None:
-    document["buffers"] = [{"byteLength": len(body)}]
-    path.write_bytes(gltf.glb_head(document, len(body)) + body)
 
 
 def _readable(content: bytes) -> tuple[bytes, str]:
