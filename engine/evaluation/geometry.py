@@ -168,11 +168,6 @@ def sample_mesh(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[FloatArra
     return (a + u * (b - a) + v * (c - a)).astype(np.float32), unit.astype(np.float32)
 
 
-def voxelise(mesh: Mesh, low: npt.ArrayLike, step: float, shape: tuple[int, int, int]) -> BoolArray:
-    """Which voxel centres `low + (index + 0.5) * step` lie inside the mesh, bool of `shape`; see `enclose`."""
-    return enclose(mesh, low, step, shape).occupancy
-
-
 def enclose(mesh: Mesh, low: npt.ArrayLike, step: float, shape: tuple[int, int, int]) -> Enclosure:
     """The inside of a mesh of any kind on the voxel centres `low + (index + 0.5) * step`.
 

@@ -6,7 +6,7 @@ import trimesh
 
 from engine.core.errors import InputError
 from engine.data.carving import carve
-from engine.evaluation.geometry import voxelise
+from engine.evaluation.geometry import enclose
 from engine.meshes.mesh import Mesh
 
 
@@ -28,9 +28,9 @@ def test_a_closed_mesh_fills_its_volume(shape):
     if shape == "turned":
         mesh.apply_transform(trimesh.transformations.rotation_matrix(0.7, (1, 2, 3)))
     solid = carve(mesh.vertices * 3000, mesh.faces)  # the unit does not matter
-    truth = voxelise(
+    truth = enclose(
         Mesh(np.float32(mesh.vertices * 3000), np.int32(mesh.faces)), solid.low, solid.step, (solid.resolution,) * 3
-    )
+    ).occupancy
     assert (solid.occupancy & truth).sum() / (solid.occupancy | truth).sum() > 0.98
     assert solid.share == pytest.approx(solid.occupancy.mean(), abs=1e-3)
 

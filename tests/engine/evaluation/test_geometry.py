@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from engine.evaluation.geometry import MeshSolid, enclose, overlap, sample_mesh, volume_iou, voxelise
+from engine.evaluation.geometry import MeshSolid, enclose, overlap, sample_mesh, volume_iou
 from engine.meshes.mesh import Mesh
 from tests.benchmarks.measures import chamfer_distance, f_score
 
@@ -73,7 +73,7 @@ def volume(occupancy):
 
 def test_voxels_fill_a_sphere_and_are_where_it_is():
     sphere = trimesh.creation.icosphere(4, 0.5).apply_translation((0.3, -0.1, 0.2))
-    occupancy = voxelise(mesh_of(sphere), *GRID)
+    occupancy = enclose(mesh_of(sphere), *GRID).occupancy
     assert volume(occupancy) == pytest.approx(sphere.volume, rel=0.02)
     centre = (np.argwhere(occupancy).mean(0) + 0.5) * GRID[1] - 1
     assert centre == pytest.approx((0.3, -0.1, 0.2), abs=0.01)
@@ -81,25 +81,25 @@ def test_voxels_fill_a_sphere_and_are_where_it_is():
 
 def test_edges_on_the_grid_overlaps_and_cavities():
     on_grid = mesh_of(box((1, 1, 1), (1 / 64, 1 / 64, 1 / 64)))
-    assert volume(voxelise(on_grid, *GRID)) == pytest.approx(1, rel=0.05)
+    assert volume(enclose(on_grid, *GRID).occupancy) == pytest.approx(1, rel=0.05)
     overlapping = mesh_of(box((1, 1, 1)), box((1, 0.5, 0.5), (0.4, 0, 0)))
-    assert volume(voxelise(overlapping, *GRID)) == pytest.approx(1 + 0.4 * 0.25, rel=0.05)
+    assert volume(enclose(overlapping, *GRID).occupancy) == pytest.approx(1 + 0.4 * 0.25, rel=0.05)
     cavity = box((0.5, 0.5, 0.5))
     cavity.invert()
-    assert volume(voxelise(mesh_of(box((1, 1, 1)), cavity), *GRID)) == pytest.approx(1 - 0.125, rel=0.05)
+    assert volume(enclose(mesh_of(box((1, 1, 1)), cavity), *GRID).occupancy) == pytest.approx(1 - 0.125, rel=0.05)
 
 
 def test_a_hole_in_the_mesh_does_not_leak():
     sphere = trimesh.creation.icosphere(3, 0.6)
     torn = Mesh(np.asarray(sphere.vertices, np.float32), np.asarray(sphere.faces, np.int32)[25:])
-    assert volume(voxelise(torn, *GRID)) == pytest.approx(sphere.volume, rel=0.05)
+    assert volume(enclose(torn, *GRID).occupancy) == pytest.approx(sphere.volume, rel=0.05)
 
 
 def test_fifty_thousand_faces_are_quick():
     sphere = mesh_of(trimesh.creation.icosphere(6, 0.7))
     assert len(sphere.faces) > 50_000
     start = time.process_time()
-    voxelise(sphere, np.full(3, -1.0), 2 / 128, (128, 128, 128))
+    enclose(sphere, np.full(3, -1.0), 2 / 128, (128, 128, 128))
     assert time.process_time() - start < 1.5
 
 
