@@ -14,7 +14,7 @@ from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices, QImage
 
 from app.crawling import new_list, profile_folder, suggested_folder
-from app.engine_thread import EngineThread
+from app.engine_thread import EngineThread, load_viewer
 from app.job_session import POLL, SETTLE, Job, JobSession, recalled
 from app.model_previews import mesh_of
 from app.settings import Settings
@@ -250,7 +250,7 @@ class CrawlSession(JobSession[CrawlTab, "Crawl"]):
         self.tab.details.set_details(details)
         if details.file is None:
             return
-        if not await self._load_viewer(lambda: self._chosen(key)):
+        if not await load_viewer(self.files, lambda: self._chosen(key)):
             return
         show = self.tab.details.show_model
         loading = lambda: show(key, None, "Loading the model…")  # noqa: E731

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from engine.core.progress import Progress
+from engine.meshes.viewer import VIEWER_MODULES, import_viewer
 
 T = TypeVar("T")
 
@@ -88,6 +89,15 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+async def load_viewer(thread: EngineThread, wanted: Callable[[], Any]) -> bool:
+    """Import the libraries of the viewport on a thread, one call each; whether the viewport is `wanted` still."""
+    for name in VIEWER_MODULES:
+        if not wanted():
+            return False
+        await thread.submit(import_viewer, name)
+    return bool(wanted())
 
 
 class ProgressFunnel:

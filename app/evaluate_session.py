@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtGui import QImage
 
-from app.engine_thread import EngineThread
+from app.engine_thread import EngineThread, load_viewer
 from app.job_session import SETTLE, Job, JobSession, recalled
 from app.model_previews import PREVIEW_TRIANGLES, mesh_of_parts
 from app.settings import Settings
@@ -172,7 +172,7 @@ class EvaluateSession(JobSession[EvaluateTab, "Evaluation"]):
         kept = [self._meshes.get(_mesh_key(sample, side.label)) for side in compare.sides]
         if not all(kept):
             await asyncio.sleep(SETTLE)
-        if not await self._load_viewer(current):
+        if not await load_viewer(self.files, current):
             return
         if folder is not None and current() and compare.picture.image is None:
             labels = list(reversed(sample.predictions))

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.engine_thread import load_viewer
 from app.history import free_folder
 from app.job_session import POLL, Job, JobSession
 from app.settings import Settings
@@ -254,7 +255,7 @@ class FineTuneSession(JobSession[FineTuneTab, "FineTune"]):
         def chosen() -> bool:
             return not self.tasks.closing and details.look is not None and details.look.key == look.key
 
-        if not await self._load_viewer(chosen):
+        if not await load_viewer(self.files, chosen):
             return
         details.prepare_viewports()
         mesh, folder = self._meshes.get(look.key), self.tab.setup.folder_path

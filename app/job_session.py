@@ -22,7 +22,6 @@ from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import Cancelled, OrielError
 from engine.core.progress import CancelToken, Progress, ProgressCallback
-from engine.meshes.viewer import VIEWER_MODULES, import_viewer
 from widgets.kit.job_page import JobPage
 
 if TYPE_CHECKING:
@@ -271,14 +270,6 @@ class JobSession(Generic[Tab, Run]):
         self.tab.set_free(await self.files.submit(free_space, folder) if folder is not None else None)
 
     # -- looking at models -------------------------------------------------------------------------------
-
-    async def _load_viewer(self, wanted: Callable[[], Any]) -> bool:
-        """Have the libraries of the viewport loaded; whether it is still wanted."""
-        for name in VIEWER_MODULES:
-            await self.files.submit(import_viewer, name)
-            if not wanted():
-                return False
-        return True
 
     async def _preview(self, path: Path, wanted: Callable[[], Any], wait: Callable[[], Any]) -> Preview | None:
         """The preview of a model, which is made next; `wait` is called until it is there, None if it is not wanted any

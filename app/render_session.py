@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtGui import QImage
 
-from app.engine_thread import EngineThread, ProgressFunnel
+from app.engine_thread import EngineThread, ProgressFunnel, load_viewer
 from app.job_session import SETTLE, Job, JobSession, recalled
 from app.model_previews import mesh_of
 from app.settings import Settings
@@ -223,7 +223,7 @@ class RenderSession(JobSession[RenderTab, "RenderRun"]):
         details = self.tab.details
         if details.viewport is not None and details.viewport.mesh is not None:
             return  # the chosen model is there since before
-        if not await self._load_viewer(lambda: self._chosen(key)):
+        if not await load_viewer(self.files, lambda: self._chosen(key)):
             return
         loading = lambda: details.show_mesh(key, None, "Loading the model…")  # noqa: E731
         preview = await self._preview(model.path, lambda: self._chosen(key), loading)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices
 
-from app.engine_thread import EngineThread
+from app.engine_thread import EngineThread, load_viewer
 from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import OrielError
-from engine.meshes.viewer import VIEWER_MODULES, import_viewer
 from widgets.kit.words import count
 from widgets.screen import Found, Review, Rights, Scene, ScreenTab, StartRequest
 from widgets.screen.contents import Sweep, title_of
@@ -139,9 +138,7 @@ class ScreenSession:
         scene = await self.files.submit(self._scene)
         if any(item.path is not None for item in self._session.items):
             self.cache.want(scene.ahead)
-            for name in VIEWER_MODULES:
-                await self.files.submit(import_viewer, name)
-            if self.tasks.closing:
+            if not await load_viewer(self.files, lambda: not self.tasks.closing):
                 return
             self.tab.prepare_view()
         self._show(scene)

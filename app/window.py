@@ -16,7 +16,7 @@ from PySide6.QtCore import QSocketNotifier, QTimer
 from PySide6.QtWidgets import QApplication
 
 from app.crawl_session import CrawlSession
-from app.engine_thread import EngineThread
+from app.engine_thread import EngineThread, load_viewer
 from app.evaluate_session import EvaluateSession
 from app.finetune_session import FineTuneSession
 from app.models_session import ModelsSession
@@ -26,7 +26,6 @@ from app.screen_session import ScreenSession
 from app.settings import Settings
 from app.tasks import Tasks
 from engine.core.errors import OrielError
-from engine.meshes.viewer import VIEWER_MODULES, import_viewer
 from widgets.kit.theme import theme
 from widgets.kit.words import count
 from widgets.main_window import MainWindow
@@ -134,14 +133,11 @@ class Session:
         await self.models.refresh()
         # Loading libraries holds the interpreter, which would be felt in the middle of a run. One call each, so that
         # closing need not wait for all. Nothing of Qt is imported on another thread than its own.
-        for name in (*ENGINE_MODULES, *VIEWER_MODULES):
+        for name in ENGINE_MODULES:
             if self.tasks.closing:
                 return
-            if name in VIEWER_MODULES:
-                await self.files.submit(import_viewer, name)
-            else:
-                await engine.submit(importlib.import_module, name)
-        if self.tasks.closing:
+            await engine.submit(importlib.import_module, name)
+        if not await load_viewer(self.files, lambda: not self.tasks.closing):
             return
         if self.reconstruct.current is None:
             for _ in self.window.reconstruct.prepare_viewport().warm_up():
