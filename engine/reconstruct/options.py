@@ -140,6 +140,12 @@ class Options:
             if value not in allowed:
                 raise InputError(f"{what} is {value!r}, but has to be one of {', '.join(map(str, allowed))}.")
 
+        def within(what: str, value: float | None, limits: tuple[float, float], unit: str = "") -> None:
+            low, high = limits
+            if value is not None and not low <= value <= high:
+                said = [str(number) if isinstance(number, int) else f"{number:g}" for number in (value, low, high)]
+                raise InputError(f"{what} is {said[0]}{unit}, but has to lie between {said[1]} and {said[2]}.")
+
         if not self.method:
             object.__setattr__(self, "method", choices.preferred_method(self.generator, self.surface))
         one_of("Method", self.method, tuple(choices.METHODS))
@@ -151,21 +157,10 @@ class Options:
             one_of("Format", f, FORMATS)
         if self.up is not None:
             one_of("Up axis", self.up, ("Y", "Z"))
-        low, high = ELEVATION_RANGE
-        if self.elevation is not None and not low <= self.elevation <= high:
-            raise InputError(f"Elevation is {self.elevation:g} degrees, but has to lie between {low:g} and {high:g}.")
-        low, high = FOREGROUND_RATIOS
-        if not low <= self.foreground_ratio <= high:
-            raise InputError(
-                f"Foreground ratio is {self.foreground_ratio:g}, but has to lie between {low:g} and {high:g}."
-            )
-        whole: tuple[tuple[str, int | None, tuple[int, int]], ...] = (
-            ("Number of triangles", self.faces, FACES),
-            ("Smoothing", self.smooth, SMOOTHING),
-        )
-        for what, number, (least, most) in whole:
-            if number is not None and not least <= number <= most:
-                raise InputError(f"{what} is {number}, but has to lie between {least} and {most}.")
+        within("Elevation", self.elevation, ELEVATION_RANGE, " degrees")
+        within("Foreground ratio", self.foreground_ratio, FOREGROUND_RATIOS)
+        within("Number of triangles", self.faces, FACES)
+        within("Smoothing", self.smooth, SMOOTHING)
         if self.texture_size is not None:
             one_of("Texture size", self.texture_size, TEXTURE_SIZES)
         if self.height_m is not None and not 0 < self.height_m < 1e6:
