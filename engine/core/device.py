@@ -27,6 +27,8 @@ ROOM_GB = 10.0
 """With less than this, the parts of a model that are not in use wait in the main memory."""
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
+_BFLOAT16 = ("avx512_bf16", "amx_bf16")
+"""Instructions of processors that multiply in bfloat16."""
 _sizes: dict[str, int] = {}
 
 
@@ -63,20 +65,13 @@ def denoising_precision(device: torch.device) -> torch.dtype:
     """
     import torch
 
-    quick = device.type == "cpu" and _has_bfloat16()
+    quick = device.type == "cpu" and _processor_has(*_BFLOAT16)
     return torch.bfloat16 if quick else precision(device)
-
-
-def _has_bfloat16() -> bool:
-    import torch
-
-    known = torch.cpu.get_capabilities()
-    return bool(known.get("avx512_bf16", False) or known.get("amx_bf16", False))
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether matrix products are quicker in bfloat16 than in single: with AVX-512 BF16 training is, by 1.6 times."""
-    return device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64") or _has_bfloat16()
+    return device.type != "cpu" or not _is_x86() or _processor_has(*_BFLOAT16)
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
@@ -86,9 +81,20 @@ def mixed_precision(device: torch.device) -> torch.autocast:
     """
     import torch
 
-    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
-    quick = device.type != "cpu" or not is_x86 or torch.cpu.get_capabilities().get("amx_bf16", False)
+    quick = device.type != "cpu" or not _is_x86() or _processor_has("amx_bf16")
     return torch.autocast(device.type, torch.bfloat16, enabled=quick)
+
+
+def _is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def _processor_has(*instructions: str) -> bool:
+    """Whether the processor has any of these."""
+    import torch
+
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name, False) for name in instructions)
 
 
 @dataclass(frozen=True)
