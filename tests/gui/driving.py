@@ -47,3 +47,13 @@ def bring(session: Session, *paths: Path) -> None:
 
 def banner(session: Session) -> str:
     return session.reconstruct.tab.banner.text.text() if session.reconstruct.tab.banner.isVisible() else ""
+
+
+async def start_draft(session: Session, picture: Path) -> None:
+    """Have a picture at work, in the draft quality, once there is a viewport for it."""
+    tab = session.reconstruct.tab
+    await until(lambda: tab.viewport is not None)
+    bring(session, picture)
+    tab.input.set_options(quality="draft")
+    tab.input.request()
+    await until(lambda: session.reconstruct.current is not None)

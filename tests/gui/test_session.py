@@ -17,7 +17,7 @@ from app.window import Session
 from engine import weights
 from engine.reconstruct.options import Options
 from engine.reconstruct.run import Run
-from tests.gui.driving import banner, bring, busy, until
+from tests.gui.driving import banner, bring, busy, start_draft, until
 from tests.loop_gaps import LoopGapProbe
 
 HAVE_WEIGHTS = {"views", "surface"} <= {found.name for found in weights.available()}
@@ -349,11 +349,7 @@ def test_closing_with_pictures_that_wait_is_asked_once(drive, house_picture) -> 
 def test_a_finished_mesh_stays_while_the_next_picture_is_at_work(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
         tab = session.reconstruct.tab
-        await until(lambda: tab.viewport is not None)
-        bring(session, house_picture)
-        tab.input.set_options(quality="draft")
-        tab.input.request()
-        await until(lambda: session.reconstruct.current is not None)
+        await start_draft(session, house_picture)
         tab.input.request()
         await until(lambda: tab.shown_key is not None)
         first = tab.shown_key
@@ -371,11 +367,7 @@ def test_a_finished_mesh_stays_while_the_next_picture_is_at_work(drive, house_pi
 def test_a_mesh_is_rebuilt_otherwise_and_compared_with_what_it_was(drive, house_picture) -> None:
     async def scenario(session: Session) -> None:
         tab = session.reconstruct.tab
-        await until(lambda: tab.viewport is not None)
-        bring(session, house_picture)
-        tab.input.set_options(quality="draft")
-        tab.input.request()
-        await until(lambda: session.reconstruct.current is not None)
+        await start_draft(session, house_picture)
         assert not tab.rebuild.isVisible()
         await until(lambda: session.reconstruct.current is None, 100 * busy())
         await until(lambda: tab.rebuild.isVisible())
