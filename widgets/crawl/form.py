@@ -163,6 +163,7 @@ class CrawlForm(Form):
              "Watch the browser at work, and answer what the site asks; with the API there is none"),
         ):  # fmt: skip
             self.add(grid, name, text, field, tip, wide=True)
+        grid.setRowStretch(grid.rowCount(), 1)  # in a tall window the fields stay together
         self.set_values(Options(), Source())
 
     def values(self) -> Options:
